@@ -1,0 +1,200 @@
+// Package sender delivers queued items, and says what a queue and a limiter owe it.
+//
+// A [Sender] drains a [Queue] into a [Transport]: it claims what is due, paces requests by a
+// [Limiter], turns each answer into a [Verdict] and has the queue record it. The queue keeps the
+// items; the sender keeps nothing that a restart would miss.
+//
+// The guarantee is at least once: an item leaves the queue only after the outcome of its request
+// has been recorded, so a crash between the two sends it again, under the same ID.
+//
+//	s, err := sender.New(queue, sender.TransportFunc(post), nil, nil)
+//	if err != nil {
+//		return err
+//	}
+//	err = s.Run(ctx) // until ctx ends
+//
+// What the transport returns decides what happens next; see [Permanent], [Later], [Throttled],
+// [Unavailable] and [Split]. Any other error is a failure that is tried again.
+//
+// # Caveats
+//
+// A transport must honour its context: a call that ignores it keeps one of the Concurrency slots,
+// and its key, until it returns. Concurrency must be at least the rate times the latency of a
+// request: 80 requests a second at 300 ms need 24 in flight.
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// An Item is a queued event with its delivery state. Transports read it and must not modify what
+// its slices and maps hold.
+type Item struct {
+	// Seq is the item's place in the queue, which assigns it; it is never used twice. Items of one
+	// Key are delivered in its order.
+	Seq uint64
+	// ID is the same on every attempt, so that the receiver can tell a repetition.
+	ID uuid.UUID
+	// Kind says what happened; transports route on it.
+	Kind string
+	// Key orders: items of one key are delivered one at a time, in the order of Seq. Empty: no order.
+	Key string
+	// Header is small and for the transport: a content type, a trace context. May be nil.
+	Header map[string]string
+	// Payload is exactly what was put, byte for byte. May be empty.
+	Payload []byte
+	// Created is when the event was put, by the wall clock.
+	Created time.Time
+	// Due is the moment before which the item is not sent; zero: it may go at any time.
+	Due time.Time
+	// Expires is the moment after which the item is no longer sent; zero: never.
+	Expires time.Time
+	// Attempts counts the failures that were charged to the item. At Options.MaxAttempts it is dead.
+	Attempts int
+	// Failures counts all failed attempts, charged or not; the backoff grows with it.
+	Failures int
+	// Failed is when the item last failed; zero: never.
+	Failed time.Time
+	// LastErr is why the item was last put off or buried, cut to 1 KiB; "" if it never was.
+	LastErr string
+	// History is the last eight failures, oldest first; nil if it never failed.
+	History []Failure
+}
+
+// A Failure is one failed attempt of an item.
+type Failure struct {
+	At     time.Time
+	Reason string // cut to 1 KiB
+}
+
+// A Transport carries one item to its destination. Send must be safe for concurrent use and return
+// soon after ctx has ended. nil means the destination accepted the item; see the marks
+// ([Permanent], [Later], [Throttled], [Unavailable]) for what errors can say. A panic is recovered
+// and counts as a failure.
+type Transport interface {
+	Send(ctx context.Context, it Item) error
+}
+
+// TransportFunc makes a function a [Transport].
+type TransportFunc func(ctx context.Context, it Item) error
+
+// Send calls f.
+func (f TransportFunc) Send(ctx context.Context, it Item) error { return f(ctx, it) }
+
+// A BatchTransport is a [Transport] that can carry several items in one request. The sender finds it
+// by type assertion, and then sends through SendBatch alone.
+type BatchTransport interface {
+	Transport
+	// BatchLimit returns how many items, and how many bytes of their payloads, one request may
+	// carry. It is asked once. Items below 1 mean 1; bytes below 1 mean no limit. A single item
+	// always fits.
+	BatchLimit() (items, bytes int)
+	// SendBatch sends all items in one request, for one token of the limiter, and returns one
+	// verdict for each, in their order. No two items have the same Key. Any other number of
+	// verdicts is a failure of all. Split, from any of them, means the request was refused as a
+	// whole.
+	SendBatch(ctx context.Context, items []Item) []error
+}
+
+// A Verdict is what became of an item in one attempt.
+type Verdict int
+
+const (
+	// Released: nothing happened to the item; it is free to be claimed again, before those behind it.
+	Released Verdict = iota
+	// Delivered: the destination accepted it. The item is gone.
+	Delivered
+	// Retry: it failed and comes again at Outcome.Due.
+	Retry
+	// Dead: it is kept among the dead with its reason until its owner revives or drops it.
+	Dead
+	// Expired: its Expires had passed before it could be sent. The item is gone, and counted.
+	Expired
+)
+
+// String returns the verdict's name in lower case.
+func (v Verdict) String() string {
+	switch v {
+	case Released:
+		return "released"
+	case Delivered:
+		return "delivered"
+	case Retry:
+		return "retry"
+	case Dead:
+		return "dead"
+	case Expired:
+		return "expired"
+	}
+	return "unknown"
+}
+
+// An Outcome tells a [Queue] what became of a claimed item.
+type Outcome struct {
+	// Item is the item as claimed, with Attempts, Failures, Failed and LastErr as they now are.
+	// Seq and Due are as they were when it was claimed: its place in the queue.
+	Item Item
+	// Verdict says what is to be recorded.
+	Verdict Verdict
+	// Due is the moment before which a Retry does not come again.
+	Due time.Time
+	// Pause, unless zero, is the moment before which the whole lane starts nothing, by order of the
+	// destination. It is kept with the outcomes and only ever extends an earlier one.
+	Pause time.Time
+	// Err is what the transport returned; nil when Delivered.
+	Err error
+}
+
+// A Queue keeps items for a [Sender]. Exactly one sender drains a queue. All methods are safe for
+// concurrent use. The suite in package sendertest tells whether an implementation keeps this contract.
+type Queue interface {
+	// Claim hands out up to max due items that nobody holds, never two of one Key, an item only
+	// when all earlier ones of its Key are settled, payloads up to maxBytes in all (below 1: no
+	// limit; the first item always fits). The caller holds them until it settles them.
+	//
+	// next is when more will be due, as far as is known: not after now means that more is due at
+	// once, or that Claim stopped early and wants to be called again; zero that nothing is
+	// scheduled. While a kept pause lasts nothing is handed out and next is its end. With max 0
+	// Claim only tells next, and claims nothing.
+	//
+	// now is a reading of time.Now: the wall clock decides when a scheduled item is due, the
+	// monotonic clock when a retry is.
+	Claim(ctx context.Context, now time.Time, max, maxBytes int) (items []Item, next time.Time, err error)
+
+	// Settle records the outcomes durably, all or none, and returns when that is done. It may let
+	// them wait a short time for others to share a commit with, unless there is a reason to hurry:
+	// somebody waits for the key, a pause is to be kept. A call without outcomes ends such a wait.
+	// Released items are merely free to be claimed again; of the others, one that is found where it
+	// was claimed is changed, and one that is not (it was dropped, or this call repeats another) is
+	// passed over. After an error the items are still held, and the call is to be repeated.
+	Settle(ctx context.Context, outcomes ...Outcome) error
+
+	// Paused returns the end of the kept pause, as a reading that compares with time.Now; zero or
+	// past: there is none. It never blocks.
+	Paused() time.Time
+}
+
+// Exclusive is a [Queue] that notices a second sender. [New] attaches, and the end of Run detaches.
+type Exclusive interface {
+	// Attach reserves the queue, or says who has it.
+	Attach() error
+	// Detach takes Attach back.
+	Detach()
+}
+
+// A Limiter decides when a request may start. It is safe for concurrent use and may serve several
+// senders. Package limiter has the usual one.
+type Limiter interface {
+	// Wait returns nil when one request may start at once, or the reason why none may: an error of
+	// ctx, or one of the limiter's own, after which the sender asks again with backoff.
+	Wait(ctx context.Context) error
+	// Pause makes Wait grant nothing before until, and no burst then. A later call can only extend.
+	Pause(until time.Time)
+	// Slow lowers the rate: the destination said that it was too much.
+	Slow()
+	// Rate returns the rate now allowed, in requests per second; 0: no limit.
+	Rate() float64
+}
