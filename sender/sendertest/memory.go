@@ -1,0 +1,379 @@
+package sendertest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// Memory is a [sender.Queue] in memory, for tests of senders and transports. It is written to be
+// read, as the contract in code: what a real queue remembers for speed, Memory finds out anew in
+// each Claim. Ten thousand items are no trouble.
+//
+// The zero Memory is empty and ready to use; do not copy it after first use. All methods are safe
+// for concurrent use, and none blocks. An error says that ctx had ended before the call, which then
+// did nothing, or comes from FailNext.
+type Memory struct {
+	mu sync.Mutex // a leaf; guards everything below
+
+	// What a real queue keeps on disk. An item lies in exactly one place.
+	seq    uint64    // the last one assigned
+	ready  place     // may be sent at any time; Due is zero
+	timed  place     // scheduled, and the time has not come; Due is that time
+	later  place     // failed, waiting for the next try; Due is that moment
+	dead   place     // kept with the reason; Due is zero
+	paused time.Time // end of the kept pause; zero: there was none
+	totals Counts    // Put, Delivered, Expired, Dropped; the rest is unused
+
+	// What a real queue knows in memory only. Restart forgets it.
+	held map[uint64]sender.Item // in flight, by Seq, as they were handed out
+	met  uint64                 // highest Seq handed out as fresh: what is free below it has been returned
+	turn int                    // whose turn it is: see claimable
+
+	failNext  int // how many calls of Settle are still to fail
+	failErr   error
+	failAfter bool // after having been applied
+}
+
+// Counts is the ledger of a queue:
+//
+//	Put = Ready + Timed + Later + Dead + Delivered + Expired + Dropped
+type Counts struct {
+	Ready    int // may be sent at any time; those in flight are included here and in Later
+	Timed    int // scheduled, and the time has not come
+	Later    int // failed, waiting for the next try
+	Dead     int
+	InFlight int // claimed and not settled
+
+	Put, Delivered, Expired, Dropped uint64 // since the queue was made
+}
+
+// place holds items sorted by Due, then by Seq. Where Due is zero, Seq alone sorts.
+type place []*sender.Item
+
+func (p place) find(due time.Time, seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(p, seq, func(it *sender.Item, seq uint64) int {
+		return cmp.Or(it.Due.Compare(due), cmp.Compare(it.Seq, seq))
+	})
+}
+
+func (p *place) put(it *sender.Item) {
+	i, _ := p.find(it.Due, it.Seq)
+	*p = slices.Insert(*p, i, it)
+}
+
+// take removes the item with that Due and Seq; nil: it does not lie here.
+func (p *place) take(due time.Time, seq uint64) *sender.Item {
+	i, ok := p.find(due, seq)
+	if !ok {
+		return nil
+	}
+	it := (*p)[i]
+	*p = slices.Delete(*p, i, i+1)
+	return it
+}
+
+// takeSeq removes the item with that Seq, whatever its Due; nil: it does not lie here.
+func (p *place) takeSeq(seq uint64) *sender.Item {
+	i := slices.IndexFunc(*p, func(it *sender.Item) bool { return it.Seq == seq })
+	if i < 0 {
+		return nil
+	}
+	return p.take((*p)[i].Due, seq)
+}
+
+// Append puts items into the queue in their order and assigns their Seq. An item whose Due is after
+// now waits until then, by the wall clock; any other is ready. Header and Payload are copied.
+func (m *Memory) Append(ctx context.Context, items ...sender.Item) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("sendertest: append %d items: %w", len(items), err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now().Round(0)
+	for _, it := range items {
+		it.Payload, it.Header = bytes.Clone(it.Payload), maps.Clone(it.Header)
+		it.Due = it.Due.Round(0) // a schedule is wall time
+		if it.Due.After(now) {
+			m.seq++
+			it.Seq = m.seq
+			m.timed.put(&it)
+		} else {
+			m.enqueue(&it)
+		}
+		m.totals.Put++
+	}
+	return nil
+}
+
+// enqueue gives an item a new place at the end of ready. It requires that mu is held.
+func (m *Memory) enqueue(it *sender.Item) {
+	m.seq++
+	it.Seq, it.Due = m.seq, time.Time{}
+	m.ready.put(it)
+}
+
+// Claim implements [sender.Queue].
+func (m *Memory) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]sender.Item, time.Time, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, time.Time{}, fmt.Errorf("sendertest: claim up to %d items: %w", max, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.paused.After(now) {
+		return nil, m.paused, nil
+	}
+	if max <= 0 {
+		return nil, m.next(now, m.claimable(now, 0)), nil
+	}
+	for len(m.timed) > 0 && !m.timed[0].Due.After(now.Round(0)) {
+		it := m.timed[0]
+		m.enqueue(m.timed.take(it.Due, it.Seq))
+	}
+
+	var items []sender.Item
+	size, empty := 0, 0
+	sources := m.claimable(now, max)
+	for len(items) < max && empty < len(sources) {
+		src := &sources[m.turn]
+		if len(*src) == 0 {
+			empty++
+			m.turn = (m.turn + 1) % len(sources)
+			continue
+		}
+		it := *(*src)[0]
+		if size += len(it.Payload); maxBytes > 0 && size > maxBytes && len(items) > 0 {
+			break // it keeps its turn
+		}
+		if m.turn == fresh {
+			m.met = it.Seq
+		}
+		if m.held == nil {
+			m.held = make(map[uint64]sender.Item)
+		}
+		m.held[it.Seq] = it
+		items = append(items, it)
+		*src = (*src)[1:]
+		empty = 0
+		m.turn = (m.turn + 1) % len(sources)
+	}
+	return items, m.next(now, sources), nil
+}
+
+// Claim takes turns between these, so that none starves another.
+const (
+	returned = iota // in ready, passed by before: released, or its key was taken
+	retries         // in later, and due
+	fresh           // in ready, not met before
+)
+
+// claimable returns what may be handed out now, in order; of fresh items no more than max and one. No
+// two of all have the same key, so any of them may be handed out together, and the others stay
+// claimable. It requires that mu is held.
+func (m *Memory) claimable(now time.Time, max int) (sources [3][]*sender.Item) {
+	// A key is taken while one of its items is in flight or waits in later.
+	taken := make(map[string]bool)
+	for _, it := range m.held {
+		taken[it.Key] = true
+	}
+	for _, it := range m.later {
+		taken[it.Key] = true
+		if _, held := m.held[it.Seq]; !held && !it.Due.After(now) {
+			sources[retries] = append(sources[retries], it)
+		}
+	}
+	for _, it := range m.ready {
+		if _, held := m.held[it.Seq]; held || it.Key != "" && taken[it.Key] {
+			continue
+		}
+		taken[it.Key] = true // the others of this key stand behind it
+		if it.Seq <= m.met {
+			sources[returned] = append(sources[returned], it)
+			continue
+		}
+		sources[fresh] = append(sources[fresh], it)
+		if len(sources[fresh]) > max {
+			break
+		}
+	}
+	return sources
+}
+
+// next returns when more will be due: now if something is left in sources, zero if nothing is
+// scheduled. It requires that mu is held.
+func (m *Memory) next(now time.Time, sources [3][]*sender.Item) time.Time {
+	for _, src := range sources {
+		if len(src) > 0 {
+			return now
+		}
+	}
+	var next time.Time
+	if len(m.timed) > 0 {
+		next = m.timed[0].Due
+	}
+	for _, it := range m.later {
+		if it.Due.After(now) {
+			if next.IsZero() || it.Due.Before(next) {
+				next = it.Due
+			}
+			break
+		}
+	}
+	return next
+}
+
+// Settle implements [sender.Queue]. It never waits for company.
+func (m *Memory) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
+	if len(outcomes) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("sendertest: settle %d outcomes: %w", len(outcomes), err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failNext > 0 {
+		m.failNext--
+		if m.failAfter {
+			m.record(outcomes)
+		}
+		return fmt.Errorf("sendertest: settle %d outcomes: %w", len(outcomes), m.failErr)
+	}
+	m.record(outcomes)
+	for _, o := range outcomes {
+		// An outcome that repeats an older one must not free what has been claimed anew.
+		if h, ok := m.held[o.Item.Seq]; ok && h.Due.Equal(o.Item.Due) {
+			delete(m.held, o.Item.Seq)
+		}
+	}
+	return nil
+}
+
+// record does what a real queue commits. An item is looked for where it was claimed and passed over
+// if it is not there, so that a repetition changes nothing. It requires that mu is held.
+func (m *Memory) record(outcomes []sender.Outcome) {
+	for _, o := range outcomes {
+		if o.Pause.After(m.paused) {
+			m.paused = o.Pause
+		}
+		if o.Verdict == sender.Released {
+			continue
+		}
+		from := &m.ready
+		if !o.Item.Due.IsZero() {
+			from = &m.later
+		}
+		it := from.take(o.Item.Due, o.Item.Seq)
+		if it == nil {
+			continue
+		}
+		it.Attempts, it.Failures = o.Item.Attempts, o.Item.Failures
+		it.Failed, it.LastErr = o.Item.Failed, o.Item.LastErr
+		switch o.Verdict {
+		case sender.Delivered:
+			m.totals.Delivered++
+		case sender.Expired:
+			m.totals.Expired++
+		case sender.Retry:
+			it.Due = o.Due
+			if it.Due.IsZero() {
+				it.Due = time.Unix(0, 0) // at once; zero would mean that it lies in ready
+			}
+			m.later.put(it)
+		case sender.Dead:
+			it.Due = time.Time{}
+			m.dead.put(it)
+		}
+	}
+}
+
+// Paused implements [sender.Queue].
+func (m *Memory) Paused() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.paused
+}
+
+// Pending returns the items that are not yet delivered, dead, expired or dropped, by Seq. Those in
+// flight are among them.
+func (m *Memory) Pending() []sender.Item {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return list(m.ready, m.timed, m.later)
+}
+
+// Dead returns the dead items, by Seq.
+func (m *Memory) Dead() []sender.Item {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return list(m.dead)
+}
+
+func list(places ...place) []sender.Item {
+	var items []sender.Item
+	for _, it := range slices.Concat(places...) {
+		items = append(items, *it)
+	}
+	slices.SortFunc(items, func(a, b sender.Item) int { return cmp.Compare(a.Seq, b.Seq) })
+	return items
+}
+
+// Counts returns the ledger.
+func (m *Memory) Counts() Counts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.totals
+	c.Ready, c.Timed, c.Later, c.Dead = len(m.ready), len(m.timed), len(m.later), len(m.dead)
+	c.InFlight = len(m.held)
+	return c
+}
+
+// Drop removes items, pending or dead, by their Seq. A Seq that is not there is passed over. An item
+// in flight keeps its key until it is settled; its outcome then finds nothing.
+func (m *Memory) Drop(seqs ...uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, seq := range seqs {
+		for _, p := range []*place{&m.ready, &m.timed, &m.later, &m.dead} {
+			if p.takeSeq(seq) != nil {
+				m.totals.Dropped++
+			}
+		}
+	}
+}
+
+// Revive gives dead items, by their Seq, a new place at the end of the queue: the same ID, a new
+// Seq, Attempts and Failures at zero. A Seq that is not among the dead is passed over.
+func (m *Memory) Revive(seqs ...uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, seq := range seqs {
+		if it := m.dead.takeSeq(seq); it != nil {
+			it.Attempts, it.Failures = 0, 0
+			m.enqueue(it)
+		}
+	}
+}
+
+// Restart does what a crash does to a real queue: it forgets what is in flight, and keeps the rest.
+func (m *Memory) Restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held, m.met, m.turn = nil, 0, 0
+}
+
+// FailNext makes the next n calls of Settle that have outcomes return an error that wraps err. With
+// applied they have been recorded all the same, as when the answer of a disk is lost; otherwise
+// nothing has happened. It replaces what an earlier call asked for; n at zero ends it.
+func (m *Memory) FailNext(n int, err error, applied bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failNext, m.failErr, m.failAfter = n, err, applied
+}
