@@ -1,0 +1,298 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+const pageItems = 128 // items read in one transaction by what lists them
+
+// Pending lists the pending items: those in ready, then those that failed, then those whose time has
+// not come. It reads page by page and holds no transaction while the caller works, so that an item
+// which moves meanwhile may be listed twice or not at all. A record that does not decode is an error;
+// the listing goes on behind it.
+func (s *Store) Pending() iter.Seq2[sender.Item, error] {
+	return func(yield func(sender.Item, error) bool) {
+		for _, b := range [...][]byte{bucketReady, bucketLater, bucketTimed} {
+			if !s.list(b, yield) {
+				return
+			}
+		}
+	}
+}
+
+// Dead lists the dead items in the order of Seq, as Pending does. LastErr is the reason, Failed the
+// time of death. One that was buried because its record was damaged has that record for a payload.
+func (s *Store) Dead() iter.Seq2[sender.Item, error] {
+	return func(yield func(sender.Item, error) bool) { s.list(bucketDead, yield) }
+}
+
+func (s *Store) list(bucket []byte, yield func(sender.Item, error) bool) bool {
+	type entry struct {
+		it  sender.Item
+		err error
+	}
+	var after []byte
+	for page := make([]entry, 0, pageItems); ; page = page[:0] {
+		if s.closed.Load() {
+			return yield(sender.Item{}, fmt.Errorf("store: list: %w", ErrClosed))
+		}
+		if err := s.file.view(func(tx *bolt.Tx) error {
+			t, err := openTxn(tx, s.bucket)
+			if err != nil {
+				return err
+			}
+			size := 0
+			c := t.root.Bucket(bucket).Cursor()
+			for k, v := seekAfter(c, after); k != nil && len(page) < pageItems && size < 4<<20; k, v = c.Next() {
+				it, err := s.item(k, v)
+				page = append(page, entry{it, err})
+				size += len(v)
+				after = bytes.Clone(k)
+			}
+			return nil
+		}); err != nil {
+			return yield(sender.Item{}, fmt.Errorf("store: list: %w", err))
+		}
+		if len(page) == 0 {
+			return true
+		}
+		for _, e := range page {
+			if !yield(e.it, e.err) {
+				return false
+			}
+		}
+	}
+}
+
+func seekAfter(c *bolt.Cursor, after []byte) (k, v []byte) {
+	if after == nil {
+		return c.First()
+	}
+	if k, v = c.Seek(after); bytes.Equal(k, after) {
+		return c.Next()
+	}
+	return k, v
+}
+
+// item decodes a record with its place.
+func (s *Store) item(k, v []byte) (sender.Item, error) {
+	it, err := decode(k, v)
+	it.Seq = keySeq(k)
+	switch len(k) {
+	case 16: // NotBefore, by the wall clock
+		it.Due = time.Unix(0, keyDue(k))
+	case 24:
+		it.Due = s.file.instant(keyDue(k))
+	}
+	if err != nil {
+		return it, fmt.Errorf("%w: record %d: %w", ErrCorrupt, it.Seq, err)
+	}
+	return it, nil
+}
+
+// Find returns the first item with that ID, pending or dead, or ErrNotFound. It reads the whole lane,
+// page by page: one look at a million items takes seconds on a cold file.
+func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
+	for _, name := range [...][]byte{bucketReady, bucketLater, bucketTimed, bucketDead} {
+		var after []byte
+		for more := true; more; {
+			var found *sender.Item
+			if err := s.file.view(func(tx *bolt.Tx) error {
+				t, err := openTxn(tx, s.bucket)
+				if err != nil {
+					return err
+				}
+				c, n := t.root.Bucket(name).Cursor(), 0
+				k, v := seekAfter(c, after)
+				for ; k != nil && n < maxGroup; k, v = c.Next() {
+					n++
+					after = append(after[:0], k...)
+					if recordID(v) == id {
+						it, err := s.item(k, v)
+						found = &it
+						return err
+					}
+				}
+				more = k != nil
+				return ctx.Err()
+			}); err != nil {
+				return sender.Item{}, fmt.Errorf("store: find %v: %w", id, err)
+			}
+			if found != nil {
+				return *found, nil
+			}
+		}
+	}
+	return sender.Item{}, fmt.Errorf("store: find %v: %w", id, ErrNotFound)
+}
+
+// Revive gives dead items a new place at the end of ready: the same ID, attempts at zero, their
+// failures forgotten. Those that are no longer dead are passed over. A lane at MaxPending is ErrFull,
+// and a record that was damaged cannot be revived: an error, and nothing changes.
+func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
+	return wrap("revive", s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
+		var seqs []uint64
+		for i := range items {
+			v := t.dead.Get(readyKey(items[i].Seq))
+			if v == nil || slices.Contains(seqs, items[i].Seq) {
+				continue
+			}
+			if _, err := decode(readyKey(items[i].Seq), v); err != nil || v[1]&flagDamaged != 0 {
+				return refused{fmt.Errorf("%w: item %v was buried because its record did not decode: nothing was changed", ErrCorrupt, items[i].ID)}
+			}
+			seqs = append(seqs, items[i].Seq)
+		}
+		if err := s.admit(t, len(seqs), 0); err != nil {
+			return refused{err}
+		}
+		for _, from := range seqs {
+			old := t.dead.Get(readyKey(from))
+			rec, err := fresh(old)
+			if err != nil {
+				return err
+			}
+			size := uint64(payloadLen(old))
+			seq, err := t.root.NextSequence()
+			if err != nil {
+				return err
+			}
+			if err := t.dead.Delete(readyKey(from)); err != nil {
+				return err
+			}
+			if err := add(t.ready, readyKey(seq), rec); err != nil {
+				return err
+			}
+			t.ledger.Dead--
+			t.ledger.Ready++
+			t.ledger.DeadBytes -= size
+			t.ledger.Bytes += size
+			t.appended = true
+		}
+		return nil
+	}}, 0))
+}
+
+// Drop gives items up, pending or dead: they are counted as dropped and not sent again. One that is
+// in flight may yet arrive. Those that are gone already are passed over.
+func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
+	var freed []uint64 // keys whose head lay in later, with that head
+	var heads []uint64
+	return wrap("drop", s.file.do(ctx, &write{
+		lane: s,
+		apply: func(t *txn) error {
+			for i := range items {
+				b, k := s.locate(t, &items[i])
+				if b == nil {
+					continue
+				}
+				if b == t.later {
+					freed, heads = append(freed, keyHash(k)), append(heads, keySeq(k))
+				}
+				if err := t.drop(b, k); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		after: func() {
+			for i, hash := range freed {
+				if s.walk.flights[heads[i]] == nil {
+					s.walk.pass(hash)
+				}
+			}
+		},
+	}, 0))
+}
+
+// drop deletes a record and counts it as dropped.
+func (t *txn) drop(b *bolt.Bucket, k []byte) error {
+	bytes, count := &t.ledger.Bytes, &t.ledger.Ready
+	switch b {
+	case t.timed:
+		count = &t.ledger.Timed
+	case t.later:
+		count = &t.ledger.Later
+	case t.dead:
+		bytes, count = &t.ledger.DeadBytes, &t.ledger.Dead
+	}
+	_, broken := split(b.Get(k))
+	*bytes -= uint64(payloadLen(b.Get(k)))
+	*count--
+	t.ledger.Dropped++
+	err := b.Delete(k)
+	if broken != nil && err == nil {
+		err = t.recount()
+	}
+	return err
+}
+
+// locate finds where an item lies now; nil: nowhere. Since it was listed it may have failed, or its
+// time may have come.
+func (s *Store) locate(t *txn, it *sender.Item) (*bolt.Bucket, []byte) {
+	seq := readyKey(it.Seq)
+	for _, b := range [...]*bolt.Bucket{t.ready, t.dead} {
+		if b.Get(seq) != nil {
+			return b, seq
+		}
+	}
+	if !it.Due.IsZero() {
+		if k := laterKey(s.file.steady(it.Due), it.Seq, hashKey(it.Key)); t.later.Get(k) != nil {
+			return t.later, k
+		}
+		if k := timedKey(it.Due.UnixNano(), it.Seq); t.timed.Get(k) != nil {
+			return t.timed, k
+		}
+	}
+	c := t.later.Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if keySeq(k) == it.Seq {
+			return t.later, bytes.Clone(k)
+		}
+	}
+	if it.Due.IsZero() || it.Failures > 0 {
+		return nil, nil
+	}
+	c = t.ready.Cursor() // its time has come, and with it a new Seq
+	for k, v := c.Seek(seq); k != nil; k, v = c.Next() {
+		if recordID(v) == it.ID {
+			return t.ready, bytes.Clone(k)
+		}
+	}
+	return nil, nil
+}
+
+// reap drops dead items older than KeepDead, as part of a commit and at most a group of them. They lie
+// in the order of Seq, not of death, so that it looks at all; hence not often. Only the commit
+// goroutine calls it.
+func (s *Store) reap(t *txn) error {
+	keep, now := s.opts.KeepDead, s.file.now()
+	if keep <= 0 || t.ledger.Dead == 0 || now.Before(s.reapAt) {
+		return nil
+	}
+	var old [][]byte
+	c := t.dead.Cursor()
+	for k, v := c.First(); k != nil && len(old) < maxGroup; k, v = c.Next() {
+		if at := recordFailed(v); !at.IsZero() && now.Sub(at) > keep {
+			old = append(old, bytes.Clone(k))
+		}
+	}
+	for _, k := range old {
+		if err := t.drop(t.dead, k); err != nil {
+			return err
+		}
+	}
+	if len(old) < maxGroup {
+		s.reapAt = now.Add(max(keep/16, time.Minute))
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Check proves that the lane is sound: every record decodes and lies in exactly one bucket, no key has
+// two failed items waiting, the ledger agrees with the buckets and adds up, and bbolt finds its pages in
+// order. It reads all records in one transaction, so that pages freed meanwhile are not reused until it
+// returns, and then all pages in the place of a commit, so that what is stored meanwhile waits. The memory
+// it needs is some 10 bytes for each scheduled or failed item, and some 100 for each page. nil: all is
+// well; otherwise the error names everything found, up to a hundred of the records and of the pages.
+func (s *Store) Check(ctx context.Context) error {
+	if s.closed.Load() {
+		return fmt.Errorf("store: check: %w", ErrClosed)
+	}
+	var found []error
+	err := s.file.view(func(tx *bolt.Tx) error {
+		t, err := openTxn(tx, s.bucket)
+		if err != nil {
+			return err
+		}
+		c := checker{ctx: ctx, t: t, seen: make(map[uint64]bool), last: t.root.Sequence()}
+		c.bucket("ready", t.ready, 8, t.ledger.Ready, &c.bytes)
+		c.bucket("timed", t.timed, 16, t.ledger.Timed, &c.bytes)
+		c.bucket("later", t.later, 24, t.ledger.Later, &c.bytes)
+		c.bucket("dead", t.dead, 8, t.ledger.Dead, &c.deadBytes)
+		c.equal("pending bytes", c.bytes, t.ledger.Bytes)
+		c.equal("dead bytes", c.deadBytes, t.ledger.DeadBytes)
+		l := &t.ledger
+		c.equal("put, against pending + dead + delivered + expired + dropped", l.pending()+l.Dead+l.Delivered+l.Expired+l.Dropped, l.Put)
+		found = c.found
+		return ctx.Err()
+	})
+	if err == nil {
+		err = s.checkPages(ctx)
+	}
+	if err == nil && len(found) == 0 {
+		return nil
+	}
+	if err == nil {
+		err = ErrCorrupt
+	}
+	return fmt.Errorf("store: check %s, lane %q: %w", s.file.path, s.name, errors.Join(append([]error{err}, found...)...))
+}
+
+// checkPages has bbolt look at its pages. It reads the freelist, which belongs to whoever commits.
+func (s *Store) checkPages(ctx context.Context) error {
+	return s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
+		var c checker
+		for err := range t.root.Tx().Check() {
+			c.say("bbolt: %w", err)
+		}
+		if len(c.found) == 0 {
+			return refused{} // there is nothing to commit
+		}
+		return refused{errors.Join(append([]error{ErrCorrupt}, c.found...)...)}
+	}}, 0)
+}
+
+// checker is one run of Check.
+type checker struct {
+	ctx              context.Context
+	t                *txn
+	last             uint64          // highest Seq ever assigned
+	seen             map[uint64]bool // Seqs in timed and later
+	bytes, deadBytes uint64
+	found            []error
+}
+
+func (c *checker) say(format string, args ...any) {
+	if len(c.found) < 100 {
+		c.found = append(c.found, fmt.Errorf(format, args...))
+	}
+}
+
+func (c *checker) equal(what string, got, want uint64) {
+	if got != want {
+		c.say("%s: %d found, the ledger has %d", what, got, want)
+	}
+}
+
+func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, bytes *uint64) {
+	n := uint64(0)
+	heads := make(map[uint64]bool)
+	cur := b.Cursor()
+	for k, v := cur.First(); k != nil && c.ctx.Err() == nil; k, v = cur.Next() {
+		n++
+		*bytes += uint64(payloadLen(v))
+		if len(k) != keyLen {
+			c.say("%s: bucket key of %d bytes, %d expected", name, len(k), keyLen)
+			continue
+		}
+		seq := keySeq(k)
+		if seq == 0 || seq > c.last {
+			c.say("%s: record %d, the highest ever assigned is %d", name, seq, c.last)
+		}
+		it, err := decode(k, v)
+		if err != nil {
+			c.say("%s: record %d: %w", name, seq, err)
+		}
+		c.once(name, seq, keyLen)
+		if keyLen == 24 {
+			hash := keyHash(k)
+			if err == nil && hash != hashKey(it.Key) {
+				c.say("later: record %d lies under another key than its own", seq)
+			}
+			if hash != 0 && heads[hash] {
+				c.say("later: record %d is the second of its key", seq)
+			}
+			heads[hash] = true
+		}
+	}
+	c.equal("records in "+name, n, want)
+}
+
+// once notes a Seq and complains when it lies in another bucket too.
+func (c *checker) once(name string, seq uint64, keyLen int) {
+	twice := false
+	switch {
+	case keyLen > 8:
+		twice = c.seen[seq] || c.t.ready.Get(readyKey(seq)) != nil || c.t.dead.Get(readyKey(seq)) != nil
+		c.seen[seq] = true
+	case name == "ready":
+		twice = c.t.dead.Get(readyKey(seq)) != nil
+	}
+	if twice {
+		c.say("%s: record %d lies in another bucket too", name, seq)
+	}
+}

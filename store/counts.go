@@ -1,0 +1,113 @@
+package store
+
+import "time"
+
+// Counts is what a lane holds, and what it has held since it was made.
+type Counts struct {
+	Ready     int // could be sent now, or after those before it
+	Scheduled int // their time has not come
+	Retrying  int // failed, waiting for the next try
+	InLine    int // met behind an earlier item of their key, waiting for it
+	InFlight  int // handed out and not settled
+	Dead      int // given up
+
+	Bytes     int64 // of pending payloads
+	DeadBytes int64 // of dead ones
+
+	Oldest      time.Time // Created of the next item to be handed out, as last seen; zero: none is known
+	PausedUntil time.Time // end of the kept pause; zero: none was ever asked for
+
+	Put, Delivered, Expired, Dropped uint64 // the ledger: Put = Pending + Dead + Delivered + Expired + Dropped
+
+	pending int // by the ledger
+
+	Failed error // the last commit failed and the file has not healed; nil: all is well
+}
+
+// Pending is the number of items not yet delivered, dead, expired or dropped, by the ledger. Ready,
+// Scheduled, Retrying, InLine and InFlight add up to it, but for items dropped while they were in
+// flight or in line, which those two count until they are settled or met.
+func (c *Counts) Pending() int { return c.pending }
+
+// Counts returns a consistent snapshot, as of the last commit and the last claim. It never waits for
+// the disk.
+func (s *Store) Counts() Counts {
+	c := *s.counts.Load()
+	c.Failed = s.file.failure()
+	return c
+}
+
+// publish makes a snapshot of what s.mu guards; it is held. While the walk knows more than the ledger
+// the two do not add up, and the old snapshot stands until the commit between them is learnt of.
+func (s *Store) publish() {
+	if s.ahead {
+		return
+	}
+	l, w := &s.ledger, &s.walk
+	old := s.counts.Load()
+	c := &Counts{
+		Scheduled:   int(l.Timed),
+		Retrying:    max(0, int(l.Later)-w.flightsLater),
+		InLine:      w.waiting,
+		InFlight:    len(w.flights),
+		Dead:        int(l.Dead),
+		pending:     int(l.pending()),
+		Bytes:       int64(l.Bytes),
+		DeadBytes:   int64(l.DeadBytes),
+		Oldest:      s.oldest,
+		PausedUntil: s.pause,
+		Put:         l.Put, Delivered: l.Delivered, Expired: l.Expired, Dropped: l.Dropped,
+	}
+	c.Ready = max(0, c.pending-c.Scheduled-c.Retrying-c.InLine-c.InFlight)
+	s.counts.Store(c)
+	if l.pending() < uint64(old.Pending()) || l.Bytes+l.DeadBytes < uint64(old.Bytes+old.DeadBytes) {
+		s.makeRoom()
+	}
+}
+
+// makeRoom lets those who wait for room try again. s.mu is held.
+func (s *Store) makeRoom() {
+	close(s.room)
+	s.room = make(chan struct{})
+}
+
+// committed brings memory up to date after transaction id, of which t is this lane's part and done
+// the writes, of other lanes too. Those of other transactions may have been faster.
+func (s *Store) committed(id uint64, t *txn, done []*write) {
+	s.mu.Lock()
+	s.learn(id, t)
+	s.ahead = false
+	more := t.appended
+	for _, w := range done {
+		if w.lane != s {
+			continue
+		}
+		if w.after != nil {
+			w.after()
+		}
+		for i := range w.outcomes {
+			s.walk.settled(&w.outcomes[i])
+		}
+	}
+	more = more || s.walk.hasTurns()
+	s.publish()
+	notify := s.notify
+	s.mu.Unlock()
+	if more && notify != nil {
+		notify()
+	}
+}
+
+// learn takes over what transaction id knows, unless a newer one was here before. s.mu is held.
+func (s *Store) learn(id uint64, t *txn) {
+	if id < s.txid {
+		return
+	}
+	if s.ledger.pending() == 0 {
+		s.oldest = t.firstCreated
+	}
+	s.txid, s.ledger, s.longest = id, t.ledger, max(s.longest, t.longest)
+	if t.pause.After(s.pause) {
+		s.pause = t.pause
+	}
+}

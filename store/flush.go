@@ -1,0 +1,92 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Mark returns the highest Seq assigned so far, after it has made ready what was scheduled until now;
+// see [sender.Marker].
+func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error) {
+	for due := true; due && err == nil; {
+		if err = s.file.view(func(tx *bolt.Tx) error {
+			t, err := openTxn(tx, s.bucket)
+			if err != nil {
+				return err
+			}
+			seq = t.root.Sequence()
+			k, _ := t.timed.Cursor().First()
+			due = k != nil && keyDue(k) <= now.UnixNano()
+			return nil
+		}); err == nil && due {
+			err = s.promote(ctx, now)
+		}
+	}
+	return seq, wrap("mark", err)
+}
+
+// Unsent reports whether an item up to mark could be sent now or is in flight; see [sender.Marker].
+// An item whose time came since counts as one put at that moment.
+func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &s.walk
+	for seq := range w.flights {
+		if seq <= mark {
+			return true, nil
+		}
+	}
+	for _, turns := range [...][]turn{w.front, w.turns} {
+		for _, t := range turns {
+			if t.seq <= mark {
+				return true, nil
+			}
+		}
+	}
+	err = s.file.view(func(tx *bolt.Tx) error {
+		t, err := openTxn(tx, s.bucket)
+		if err != nil {
+			return err
+		}
+		cursor := w.cursor
+		if w.stale {
+			cursor = 0
+		}
+		if k, _ := t.ready.Cursor().Seek(readyKey(cursor + 1)); k != nil && keySeq(k) <= mark {
+			unsent = true // the walk has yet to tell whether it waits behind another
+		}
+		due, c := s.file.steady(now), t.later.Cursor()
+		for k, _ := c.First(); k != nil && !unsent && keyDue(k) <= due; k, _ = c.Next() {
+			unsent = keySeq(k) <= mark
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return true, fmt.Errorf("store: unsent: %w", err)
+	}
+	return unsent, nil
+}
+
+// Remains reports whether an item up to mark is pending, whatever it waits for. It reads the keys of
+// scheduled and failed items until it finds one.
+func (s *Store) Remains(mark uint64) (remains bool, err error) {
+	err = s.file.view(func(tx *bolt.Tx) error {
+		t, err := openTxn(tx, s.bucket)
+		if err != nil {
+			return err
+		}
+		for _, b := range [...]*bolt.Bucket{t.ready, t.timed, t.later} {
+			c := b.Cursor()
+			for k, _ := c.First(); k != nil && !remains; k, _ = c.Next() {
+				if remains = keySeq(k) <= mark; len(k) == 8 {
+					break // in order of Seq
+				}
+			}
+		}
+		return nil
+	})
+	return remains, err
+}

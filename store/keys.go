@@ -1,0 +1,37 @@
+package store
+
+import "encoding/binary"
+
+// hashKey names a key in 8 bytes: FNV-1a, and never 0, which stands for no key. Two keys with one
+// hash merely share an order.
+func hashKey[T string | []byte](key T) uint64 {
+	if len(key) == 0 {
+		return 0
+	}
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	return max(h, 1)
+}
+
+func readyKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func timedKey(due int64, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(due)), seq)
+}
+
+func laterKey(due int64, seq, hash uint64) []byte {
+	k := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(due))
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(k, seq), hash)
+}
+
+// Keys read back; the caller has checked the length.
+func keyDue(k []byte) int64   { return int64(binary.BigEndian.Uint64(k)) }
+func keyHash(k []byte) uint64 { return binary.BigEndian.Uint64(k[16:]) }
+func keySeq(k []byte) uint64 {
+	if len(k) > 8 {
+		k = k[8:] // behind the due time
+	}
+	return binary.BigEndian.Uint64(k)
+}

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// bucketNotes lies beside the buckets of items, made with the first note.
+var bucketNotes = []byte("notes")
+
+const (
+	maxNoteKey = 255     // bytes
+	maxNote    = 4 << 10 // bytes: each change rewrites it
+)
+
+// AppendNoted is Append that also keeps a note: a small record of the caller's, such as how far it has
+// read its input. Both are stored, or neither. value replaces what key had; empty, it removes the note.
+// There may be no items. A key of 1 to 255 bytes and a value of at most 4 KiB are taken, else the
+// error is ErrTooLarge.
+func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items ...sender.Item) error {
+	if len(key) == 0 || len(key) > maxNoteKey || len(value) > maxNote {
+		return fmt.Errorf("store: append: %w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", ErrTooLarge, len(key), len(value), maxNoteKey, maxNote)
+	}
+	value = bytes.Clone(value) // the commit may outlive the call
+	return s.appendWith(ctx, items, func(t *txn) error { return t.note(key, value) })
+}
+
+func (t *txn) note(key string, value []byte) error {
+	if len(value) == 0 {
+		if b := t.root.Bucket(bucketNotes); b != nil {
+			return b.Delete([]byte(key))
+		}
+		return nil
+	}
+	b, err := t.root.CreateBucketIfNotExists(bucketNotes)
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(key), value)
+}
+
+// Note returns what AppendNoted last kept under key; nil: nothing.
+func (s *Store) Note(key string) (value []byte, err error) {
+	if s.closed.Load() {
+		return nil, fmt.Errorf("store: note: %w", ErrClosed)
+	}
+	err = s.file.view(func(tx *bolt.Tx) error {
+		t, err := openTxn(tx, s.bucket)
+		if err != nil {
+			return err
+		}
+		if b := t.root.Bucket(bucketNotes); b != nil && key != "" {
+			value = bytes.Clone(b.Get([]byte(key)))
+		}
+		return nil
+	})
+	return value, wrap("note", err)
+}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/sender/sendertest"
+)
+
+// subject is a Store with the abilities that the suite asks for.
+type subject struct {
+	*Store
+	t        *testing.T
+	failures atomic.Int32
+	applied  atomic.Bool
+	err      error
+}
+
+func newSubject(t *testing.T, path string, o *Options) *subject {
+	t.Helper()
+	s, err := Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := &subject{Store: s, t: t}
+	s.file.fault = sub.fault
+	t.Cleanup(func() { sub.close() })
+	return sub
+}
+
+// close ends every test of the suite with Check, and leaves the path free.
+func (s *subject) close() {
+	s.t.Helper()
+	if s.closed.Load() {
+		return
+	}
+	s.failures.Store(0)
+	if err := s.Check(context.Background()); err != nil {
+		s.t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *subject) fault(committed bool) error {
+	if s.applied.Load() == committed && s.failures.Load() > 0 {
+		return s.err
+	}
+	return nil
+}
+
+func (s *subject) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
+	released := !slices.ContainsFunc(outcomes, func(o sender.Outcome) bool {
+		return o.Verdict != sender.Released || !o.Pause.IsZero()
+	})
+	if released && len(outcomes) > 0 && s.failures.Load() > 0 {
+		s.failures.Add(-1) // it needs no commit that could be made to fail; after an error they are still held
+		return s.err
+	}
+	err := s.Store.Settle(ctx, outcomes...)
+	if len(outcomes) > 0 && s.failures.Load() > 0 {
+		s.failures.Add(-1)
+	}
+	return err
+}
+
+func (s *subject) FailNext(n int, err error, applied bool) {
+	s.err = err
+	s.applied.Store(applied)
+	s.failures.Store(int32(n))
+}
+
+func (s *subject) Reopen(t *testing.T) sendertest.Queue {
+	t.Helper()
+	s.close()
+	return newSubject(t, s.Path(), &s.opts)
+}
+
+func (s *subject) Counts() sendertest.Counts {
+	c := s.Store.Counts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sendertest.Counts{
+		Ready: int(s.ledger.Ready), Timed: int(s.ledger.Timed), Later: int(s.ledger.Later), Dead: int(s.ledger.Dead),
+		InFlight: c.InFlight, Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped,
+	}
+}
+
+func (s *subject) Dead() (dead []sender.Item) {
+	for it, err := range s.Store.Dead() {
+		if err != nil {
+			s.t.Error(err)
+		}
+		dead = append(dead, it)
+	}
+	return dead
+}
+
+func (s *subject) Drop(seqs ...uint64) {
+	var items []sender.Item
+	for it, err := range s.Pending() {
+		if err == nil && slices.Contains(seqs, it.Seq) {
+			items = append(items, it)
+		}
+	}
+	for _, it := range s.Dead() {
+		if slices.Contains(seqs, it.Seq) {
+			items = append(items, it)
+		}
+	}
+	if err := s.Store.Drop(context.Background(), items...); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *subject) Revive(seqs ...uint64) {
+	var items []sender.Item
+	for _, it := range s.Dead() {
+		if slices.Contains(seqs, it.Seq) {
+			items = append(items, it)
+		}
+	}
+	if err := s.Store.Revive(context.Background(), items...); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func TestQueue(t *testing.T) {
+	sendertest.Test(t, func(t *testing.T) sendertest.Queue {
+		return newSubject(t, filepath.Join(t.TempDir(), "outbox"), nil)
+	})
+}

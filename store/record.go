@@ -1,0 +1,374 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// A record is the value of an item in its bucket, all numbers big endian:
+//
+//	 0      1       2        18         26         34          38          42
+//	+-------+-------+--------+----------+----------+-----------+-----------+
+//	| version| flags| ID 16  | created 8| expires 8| attempts 4| failures 4|
+//	+-------+-------+--------+----------+----------+-----------+-----------+
+//	 42         44        46          50        54           58
+//	+-----------+---------+-----------+---------+------------+
+//	| kind len 2| key len 2| header len 4| log len 4| payload len 4|
+//	+-----------+---------+-----------+---------+------------+
+//	 58
+//	+------+-----+--------+-----+---------+----------+
+//	| kind | key | header | log | payload | CRC-32C 4|
+//	+------+-----+--------+-----+---------+----------+
+//
+// created and expires are nanoseconds since 1970 by the wall clock, expires 0 meaning never. header
+// is a sequence of name and value, each led by its length in 4 bytes. log is the last failures,
+// oldest first: nanoseconds in 8 bytes, length in 2, reason. The low four bits of flags name the
+// codec of the payload, 0 being none; the others are reserved and must be 0, but for damaged.
+// The checksum covers the record and then its bucket key, so that a record is valid in its own
+// place alone.
+const (
+	recordVersion = 1
+
+	flagCodec   = 0x0f // how the payload is encoded; only 0 is known
+	flagDamaged = 0x10 // in dead: the payload is a record that did not decode, as it was found
+
+	offID       = 2
+	offCreated  = 18
+	offExpires  = 26
+	offAttempts = 34
+	offFailures = 38
+	offKindLen  = 42
+	offKeyLen   = 44
+	offHeadLen  = 46
+	offLogLen   = 50
+	offPayLen   = 54
+	offBody     = 58
+	crcLen      = 4
+
+	maxName   = 1 << 10  // bytes of a kind or a key
+	maxHeader = 64 << 10 // bytes of all names and values
+	maxReason = 1 << 10  // bytes of one reason in the log
+	maxLog    = 8        // failures kept
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// parts are the sections of a record, found by its lengths alone: no checksum has been compared.
+type parts struct {
+	kind, key, header, log, payload []byte
+}
+
+// split cuts a record into its parts, which alias it. It fails when the lengths do not add up.
+func split(v []byte) (p parts, err error) {
+	if len(v) < offBody+crcLen {
+		return p, fmt.Errorf("record of %d bytes is shorter than the smallest, %d", len(v), offBody+crcLen)
+	}
+	if v[0] != recordVersion {
+		return p, fmt.Errorf("record version %d, this build knows %d", v[0], recordVersion)
+	}
+	lens := [...]int{
+		int(binary.BigEndian.Uint16(v[offKindLen:])), int(binary.BigEndian.Uint16(v[offKeyLen:])),
+		int(binary.BigEndian.Uint32(v[offHeadLen:])), int(binary.BigEndian.Uint32(v[offLogLen:])),
+		int(binary.BigEndian.Uint32(v[offPayLen:])),
+	}
+	rest := v[offBody : len(v)-crcLen]
+	for i, part := range [...]*[]byte{&p.kind, &p.key, &p.header, &p.log, &p.payload} {
+		if lens[i] < 0 || lens[i] > len(rest) {
+			return p, fmt.Errorf("record of %d bytes has a part of %d where %d are left", len(v), lens[i], len(rest))
+		}
+		*part, rest = rest[:lens[i]:lens[i]], rest[lens[i]:]
+	}
+	if len(rest) != 0 {
+		return p, fmt.Errorf("record of %d bytes has %d too many", len(v), len(rest))
+	}
+	return p, nil
+}
+
+// payloadLen is the size by which a record counts in the ledger; 0 when its lengths do not add up.
+func payloadLen(v []byte) int {
+	p, err := split(v)
+	if err != nil {
+		return 0
+	}
+	return len(p.payload)
+}
+
+func recordID(v []byte) (id uuid.UUID) {
+	if len(v) >= offCreated {
+		copy(id[:], v[offID:])
+	}
+	return id
+}
+
+func recordCreated(v []byte) time.Time {
+	if len(v) < offExpires {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(v[offCreated:])))
+}
+
+// recordFailures counts the failures of a record that is intact.
+func recordFailures(v []byte) int { return int(binary.BigEndian.Uint32(v[offFailures:])) }
+
+// recordFailed is when the item last failed; zero: never, or the record does not tell.
+func recordFailed(v []byte) time.Time {
+	p, err := split(v)
+	if err != nil {
+		return time.Time{}
+	}
+	log, err := readLog(p.log)
+	if err != nil || len(log) == 0 {
+		return time.Time{}
+	}
+	return log[len(log)-1].At
+}
+
+// recordHash is the hash of a record's key; 0 when it has none, or its lengths do not add up.
+func recordHash(v []byte) uint64 {
+	p, err := split(v)
+	if err != nil {
+		return 0
+	}
+	return hashKey(p.key)
+}
+
+// encode builds the record of an item that never failed, with room for the checksum, which seal adds
+// once the bucket key is known.
+func encode(it *sender.Item) []byte {
+	head := 0
+	for name, value := range it.Header {
+		head += 8 + len(name) + len(value)
+	}
+	n := offBody + len(it.Kind) + len(it.Key) + head + len(it.Payload) + crcLen
+	v := make([]byte, offBody, n)
+	v[0] = recordVersion
+	copy(v[offID:], it.ID[:])
+	binary.BigEndian.PutUint64(v[offCreated:], uint64(it.Created.UnixNano()))
+	if !it.Expires.IsZero() {
+		binary.BigEndian.PutUint64(v[offExpires:], uint64(it.Expires.UnixNano()))
+	}
+	putCount(v[offAttempts:], it.Attempts)
+	putCount(v[offFailures:], it.Failures)
+	binary.BigEndian.PutUint16(v[offKindLen:], uint16(len(it.Kind)))
+	binary.BigEndian.PutUint16(v[offKeyLen:], uint16(len(it.Key)))
+	binary.BigEndian.PutUint32(v[offHeadLen:], uint32(head))
+	binary.BigEndian.PutUint32(v[offPayLen:], uint32(len(it.Payload)))
+	v = append(v, it.Kind...)
+	v = append(v, it.Key...)
+	for _, name := range slices.Sorted(maps.Keys(it.Header)) {
+		v = appendString(v, name)
+		v = appendString(v, it.Header[name])
+	}
+	v = append(v, it.Payload...)
+	return v[:n]
+}
+
+func putCount(b []byte, n int) { binary.BigEndian.PutUint32(b, uint32(min(max(n, 0), 1<<31-1))) }
+
+func appendString(v []byte, s string) []byte {
+	v = binary.BigEndian.AppendUint32(v, uint32(len(s)))
+	return append(v, s...)
+}
+
+// body is the checksum of a record without its bucket key; seal finishes it. The two are apart so
+// that the long part is computed by whoever puts, outside the commit.
+func body(v []byte) uint32 { return crc32.Checksum(v[:len(v)-crcLen], castagnoli) }
+
+func seal(v []byte, body uint32, key []byte) {
+	binary.BigEndian.PutUint32(v[len(v)-crcLen:], crc32.Update(body, castagnoli, key))
+}
+
+// intact reports whether the checksum of record v under bucket key k holds.
+func intact(k, v []byte) bool {
+	return len(v) >= offBody+crcLen && crc32.Update(body(v), castagnoli, k) == binary.BigEndian.Uint32(v[len(v)-crcLen:])
+}
+
+// reseal moves the checksum of a record, a copy of its own, from one bucket key to another. That of a
+// damaged record stays wrong.
+func reseal(rec, from, to []byte) {
+	if intact(from, rec) {
+		seal(rec, body(rec), to)
+	}
+}
+
+// amend returns a copy of record v with other counts and one more entry in its log; a zero at adds
+// none. Seal it before use.
+func amend(v []byte, attempts, failures int, at time.Time, reason string) ([]byte, error) {
+	p, err := split(v)
+	if err != nil {
+		return nil, err
+	}
+	log := p.log
+	if !at.IsZero() {
+		log = appendLog(log, at, reason)
+	}
+	n := make([]byte, 0, len(v)-len(p.log)+len(log))
+	n = append(n, v[:offBody]...)
+	putCount(n[offAttempts:], attempts)
+	putCount(n[offFailures:], failures)
+	binary.BigEndian.PutUint32(n[offLogLen:], uint32(len(log)))
+	for _, part := range [...][]byte{p.kind, p.key, p.header, log, p.payload} {
+		n = append(n, part...)
+	}
+	return append(n, make([]byte, crcLen)...), nil
+}
+
+// fresh returns a copy of record v as if it had never failed.
+func fresh(v []byte) ([]byte, error) {
+	p, err := split(v)
+	if err != nil {
+		return nil, err
+	}
+	n := slices.Concat(v[:offBody], p.kind, p.key, p.header, p.payload, make([]byte, crcLen))
+	clear(n[offAttempts:offKindLen])
+	binary.BigEndian.PutUint32(n[offLogLen:], 0)
+	return n, nil
+}
+
+// appendLog adds an entry to a log and forgets the oldest beyond maxLog.
+func appendLog(log []byte, at time.Time, reason string) []byte {
+	entries, err := readLog(log)
+	if err != nil {
+		entries = nil
+	}
+	entries = append(entries, sender.Failure{At: at, Reason: reason[:min(len(reason), maxReason)]})
+	entries = entries[max(0, len(entries)-maxLog):]
+	var out []byte
+	for _, e := range entries {
+		out = binary.BigEndian.AppendUint64(out, uint64(e.At.UnixNano()))
+		out = binary.BigEndian.AppendUint16(out, uint16(len(e.Reason)))
+		out = append(out, e.Reason...)
+	}
+	return out
+}
+
+func readLog(log []byte) (entries []sender.Failure, err error) {
+	for len(log) > 0 {
+		if len(log) < 10 {
+			return nil, fmt.Errorf("log entry of %d bytes, at least 10 expected", len(log))
+		}
+		at, n := int64(binary.BigEndian.Uint64(log)), int(binary.BigEndian.Uint16(log[8:]))
+		if log = log[10:]; n > len(log) {
+			return nil, fmt.Errorf("log entry of %d bytes where %d are left", n, len(log))
+		}
+		entries = append(entries, sender.Failure{At: time.Unix(0, at), Reason: string(log[:n])})
+		log = log[n:]
+	}
+	return entries, nil
+}
+
+func readHeader(h []byte) (map[string]string, error) {
+	if len(h) == 0 {
+		return nil, nil
+	}
+	next := func() (string, error) {
+		if len(h) < 4 {
+			return "", fmt.Errorf("header string of %d bytes, at least 4 expected", len(h))
+		}
+		n := binary.BigEndian.Uint32(h)
+		if h = h[4:]; uint64(n) > uint64(len(h)) {
+			return "", fmt.Errorf("header string of %d bytes where %d are left", n, len(h))
+		}
+		s := string(h[:n])
+		h = h[n:]
+		return s, nil
+	}
+	m := make(map[string]string)
+	for len(h) > 0 {
+		name, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if m[name], err = next(); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// decode turns the record v under bucket key k into an item without its Seq and Due. Nothing of the
+// item aliases v.
+func decode(k, v []byte) (it sender.Item, err error) {
+	p, err := split(v)
+	if err != nil {
+		return it, err
+	}
+	if !intact(k, v) {
+		return it, errors.New("the checksum does not hold")
+	}
+	if f := v[1] &^ flagDamaged; f&flagCodec != 0 {
+		return it, fmt.Errorf("payload codec %d, this build knows 0", f&flagCodec)
+	} else if f != 0 {
+		return it, fmt.Errorf("reserved flags %#02x are set", f)
+	}
+	copy(it.ID[:], v[offID:])
+	it.Created = time.Unix(0, int64(binary.BigEndian.Uint64(v[offCreated:])))
+	if ns := binary.BigEndian.Uint64(v[offExpires:]); ns != 0 {
+		it.Expires = time.Unix(0, int64(ns))
+	}
+	it.Attempts = int(binary.BigEndian.Uint32(v[offAttempts:]))
+	it.Failures = recordFailures(v)
+	it.Kind, it.Key = string(p.kind), string(p.key)
+	if it.Header, err = readHeader(p.header); err != nil {
+		return it, err
+	}
+	if it.History, err = readLog(p.log); err != nil {
+		return it, err
+	}
+	if n := len(it.History); n > 0 {
+		it.LastErr = it.History[n-1].Reason
+		if it.Failures > 0 {
+			it.Failed = it.History[n-1].At
+		}
+	}
+	it.Payload = slices.Clone(p.payload)
+	if it.Payload == nil {
+		it.Payload = []byte{}
+	}
+	return it, nil
+}
+
+// damaged wraps a record that did not decode into one that does, for the dead.
+func damaged(v []byte, at time.Time, why error) []byte {
+	it := sender.Item{ID: recordID(v), Created: at, Failures: 1, Payload: v}
+	n, err := amend(encode(&it), 0, 1, at, "store: damaged: "+why.Error())
+	if err != nil {
+		panic(err) // encode and split are each other's inverse
+	}
+	n[1] |= flagDamaged
+	return n
+}
+
+// validate refuses what a record cannot hold.
+func validate(it *sender.Item, maxPayload int) error {
+	head := 0
+	for name, value := range it.Header {
+		head += len(name) + len(value)
+	}
+	for _, f := range [...]struct {
+		name   string
+		n, max int
+	}{{"payload", len(it.Payload), maxPayload}, {"kind", len(it.Kind), maxName}, {"key", len(it.Key), maxName}, {"header", head, maxHeader}} {
+		if f.n > f.max {
+			return fmt.Errorf("%w: %s of %d bytes, at most %d", ErrTooLarge, f.name, f.n, f.max)
+		}
+	}
+	if ns := it.Created.UnixNano(); ns <= 0 || !time.Unix(0, ns).Equal(it.Created) {
+		return errors.New("store: Created is outside 1970 to 2262")
+	}
+	for _, t := range [...]time.Time{it.Due, it.Expires} {
+		if !t.IsZero() && (t.UnixNano() <= 0 || !time.Unix(0, t.UnixNano()).Equal(t)) {
+			return errors.New("store: Due or Expires is outside 1970 to 2262")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,324 @@
+package store
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// sealed is the record of an item as it lies under k.
+func sealed(it sender.Item, k []byte) []byte {
+	v := encode(&it)
+	seal(v, body(v), k)
+	return v
+}
+
+// same compares two items; times are compared as instants.
+func same(a, b sender.Item) bool {
+	times := func(it *sender.Item) (ts []time.Time) {
+		for _, t := range []*time.Time{&it.Created, &it.Due, &it.Expires, &it.Failed} {
+			ts, *t = append(ts, *t), time.Time{}
+		}
+		history := it.History
+		it.History = nil
+		for _, f := range history {
+			ts = append(ts, f.At)
+			it.LastErr += "\n" + f.Reason
+		}
+		return ts
+	}
+	ta, tb := times(&a), times(&b)
+	if len(ta) != len(tb) || !reflect.DeepEqual(a, b) {
+		return false
+	}
+	for i := range ta {
+		if !ta[i].Equal(tb[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func randomItem(rng *rand.Rand) sender.Item {
+	text := func(n int) string {
+		b := make([]byte, rng.IntN(n))
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		return string(b)
+	}
+	it := sender.Item{
+		Kind: text(40), Key: text(40), Payload: []byte(text(3000)),
+		Created: time.Unix(0, rng.Int64()),
+	}
+	for i := range it.ID {
+		it.ID[i] = byte(rng.Uint32())
+	}
+	if rng.IntN(2) == 0 {
+		it.Expires = time.Unix(0, rng.Int64())
+	}
+	for range rng.IntN(5) {
+		if it.Header == nil {
+			it.Header = make(map[string]string)
+		}
+		it.Header[text(20)] = text(200)
+	}
+	return it
+}
+
+func TestRecordKeepsEveryField(t *testing.T) {
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range 2000 {
+		it := randomItem(rng)
+		k := readyKey(rng.Uint64())
+		v := sealed(it, k)
+		for range rng.IntN(4) { // it fails
+			it.Attempts, it.Failures = int(rng.Int32()), 1+int(rng.Int32N(1<<30))
+			it.Failed, it.LastErr = time.Unix(0, rng.Int64()), fmt.Sprint("reason ", rng.Uint64())
+			it.History = append(it.History, sender.Failure{At: it.Failed, Reason: it.LastErr})
+			var err error
+			if v, err = amend(v, it.Attempts, it.Failures, it.Failed, it.LastErr); err != nil {
+				t.Fatal(err)
+			}
+			k = laterKey(rng.Int64(), rng.Uint64(), hashKey(it.Key))
+			seal(v, body(v), k)
+		}
+		got, err := decode(k, v)
+		if err != nil || !same(got, it) {
+			t.Fatalf("seed %d: decoded %+v, %v\nwant %+v", seed, got, err, it)
+		}
+	}
+}
+
+// The bytes of a record and of the ledger, written out by hand: they are format 1, for ever. The
+// checksums are compared with a CRC-32C computed from its definition.
+func TestRecordFormat(t *testing.T) {
+	it := sender.Item{
+		ID:      uuid.UUID{0x01, 0x8f, 2, 3, 4, 5, 0x76, 7, 0x88, 9, 10, 11, 12, 13, 14, 15},
+		Kind:    "ping",
+		Key:     "k1",
+		Header:  map[string]string{"b": "2", "a": "1"},
+		Payload: []byte("body"),
+		Created: time.Unix(1, 2), Expires: time.Unix(3, 0),
+	}
+	v := sealed(it, []byte{0, 0, 0, 0, 0, 0, 0, 9})
+	v, err := amend(v, 1, 2, time.Unix(4, 5), "503")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := []byte{0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8}
+	seal(v, body(v), k)
+	want := strings.Join([]string{
+		"01",                               // version
+		"00",                               // flags
+		"018f02030405760788090a0b0c0d0e0f", // ID
+		"000000003b9aca02",                 // created: 1,000,000,002 ns
+		"00000000b2d05e00",                 // expires: 3,000,000,000 ns
+		"00000001",                         // attempts
+		"00000002",                         // failures
+		"0004", "0002",                     // lengths of kind and key
+		"00000014", "0000000d", "00000004", // of header, log, payload
+		"70696e67",                                           // ping
+		"6b31",                                               // k1
+		"00000001 61 00000001 31", "00000001 62 00000001 32", // a: 1, b: 2
+		"00000000ee6b2805", "0003", "353033", // 4,000,000,005 ns, 503
+		"626f6479", // body
+	}, "")
+	raw, err := hex.DecodeString(strings.ReplaceAll(want, " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := len(v) - 4
+	if !bytes.Equal(v[:n], raw) {
+		t.Errorf("record\n%x, want\n%x", v[:n], raw)
+	}
+	if got, want := v[n:], slowCRC(append(raw, k...)); !bytes.Equal(got, want) {
+		t.Errorf("checksum %x, want %x", got, want)
+	}
+	l := ledger{Ready: 1, Timed: 2, Later: 3, Dead: 4, Bytes: 5, DeadBytes: 6, Put: 7, Delivered: 8, Expired: 9, Dropped: 10}
+	var counts []byte
+	for i := range byte(10) {
+		counts = append(counts, 0, 0, 0, 0, 0, 0, 0, i+1)
+	}
+	if got, want := l.encode(), append(counts, slowCRC(counts)...); !bytes.Equal(got, want) {
+		t.Errorf("ledger\n%x, want\n%x", got, want)
+	}
+}
+
+// slowCRC is CRC-32C bit by bit, from its definition.
+func slowCRC(b []byte) []byte {
+	crc := ^uint32(0)
+	for _, x := range b {
+		crc ^= uint32(x)
+		for range 8 {
+			carry := crc & 1
+			if crc >>= 1; carry == 1 {
+				crc ^= 0x82f63b78
+			}
+		}
+	}
+	crc = ^crc
+	return []byte{byte(crc >> 24), byte(crc >> 16), byte(crc >> 8), byte(crc)}
+}
+
+func TestRecordDetectsEveryFlippedBit(t *testing.T) {
+	it := event("ping", "k1")
+	it.Header = map[string]string{"a": "1"}
+	k := readyKey(9)
+	v, err := amend(sealed(it, k), 1, 1, born, "503")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal(v, body(v), k)
+	if _, err := decode(k, v); err != nil {
+		t.Fatal(err)
+	}
+	for bit := range 8 * len(v) {
+		v[bit/8] ^= 1 << (bit % 8)
+		if _, err := decode(k, v); err == nil {
+			t.Errorf("bit %d of byte %d flipped, and nobody noticed", bit%8, bit/8)
+		}
+		v[bit/8] ^= 1 << (bit % 8)
+	}
+	for bit := range 8 * len(k) {
+		k[bit/8] ^= 1 << (bit % 8)
+		if _, err := decode(k, v); err == nil {
+			t.Errorf("valid in another place: bit %d of byte %d of the bucket key", bit%8, bit/8)
+		}
+		k[bit/8] ^= 1 << (bit % 8)
+	}
+	for n := range v {
+		if _, err := decode(k, v[:n]); err == nil {
+			t.Errorf("cut to %d of %d bytes, and nobody noticed", n, len(v))
+		}
+	}
+}
+
+func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
+	k := readyKey(9)
+	for _, tt := range []struct {
+		off  int
+		to   byte
+		want string // in the error
+	}{
+		{0, 2, "version 2, this build knows 1"},
+		{0, 0, "version 0"},
+		{1, 0x01, "codec 1"},
+		{1, 0x0f, "codec 15"},
+		{1, 0x20, "0x20"},
+		{1, 0x80, "0x80"},
+	} {
+		v := sealed(event("ping", ""), k)
+		v[tt.off] = tt.to
+		seal(v, body(v), k) // a valid record of a later build
+		if _, err := decode(k, v); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("byte %d is %#x: error %v, want one with %q", tt.off, tt.to, err, tt.want)
+		}
+	}
+}
+
+func TestLogKeepsTheLastEight(t *testing.T) {
+	s := newStore(t, nil)
+	put(t, s, event("a", "k"))
+	for n := range 11 {
+		it := claims(t, s, 1)[0]
+		if len(it.History) != min(n, 8) || it.Failures != n {
+			t.Fatalf("after %d failures: %d, with a log of %d", n, it.Failures, len(it.History))
+		}
+		it.Attempts, it.Failures = it.Attempts+1, it.Failures+1
+		it.Failed, it.LastErr = born.Add(time.Duration(n)), fmt.Sprint("failure ", n)
+		settle(t, s, sender.Outcome{Item: it, Verdict: sender.Retry, Due: time.Now()})
+	}
+	it := claims(t, s, 1)[0]
+	for i, f := range it.History {
+		if want := fmt.Sprint("failure ", i+3); f.Reason != want || !f.At.Equal(born.Add(time.Duration(i+3))) {
+			t.Errorf("entry %d is %q at %v, want %q", i, f.Reason, f.At, want)
+		}
+	}
+	if it.LastErr != "failure 10" || !it.Failed.Equal(born.Add(10)) {
+		t.Errorf("last failure %q at %v", it.LastErr, it.Failed)
+	}
+}
+
+func TestLongReasonIsCut(t *testing.T) {
+	s := newStore(t, nil)
+	put(t, s, event("a", ""))
+	o := failed(claims(t, s, 1)[0], sender.Dead, time.Time{})
+	o.Item.LastErr = strings.Repeat("x", 1024) + "y"
+	settle(t, s, o)
+	dead := list(t, s.Dead())
+	if len(dead) != 1 || dead[0].LastErr != strings.Repeat("x", 1024) {
+		t.Errorf("reason of %d bytes, want the first 1024", len(dead[0].LastErr))
+	}
+}
+
+func TestHashKey(t *testing.T) {
+	// FNV-1a, from the reference vectors of its authors: it is on disk, in the keys of later.
+	for key, want := range map[string]uint64{"": 0, "a": 0xaf63dc4c8601ec8c, "foobar": 0x85944171f73967e8} {
+		if got := hashKey(key); got != want || hashKey([]byte(key)) != want {
+			t.Errorf("hash of %q is %x, want %x", key, got, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	k := readyKey(7)
+	it := event("ping", "key")
+	it.Header = map[string]string{"a": "1", "b": ""}
+	f.Add(sealed(it, k), true)
+	v, err := amend(sealed(it, k), 3, 4, born, "503")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(v, true)
+	f.Add(damaged(v, born, ErrCorrupt), true)
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, v []byte, mend bool) {
+		if mend && len(v) >= crcLen { // so that more than the checksum is tried
+			v = bytes.Clone(v)
+			seal(v, body(v), k)
+		}
+		payloadLen(v)
+		recordID(v)
+		recordCreated(v)
+		recordFailed(v)
+		recordHash(v)
+		it, err := decode(k, v)
+		if err != nil {
+			return
+		}
+		// Names are unique and sorted in what encode writes; that may differ here.
+		if it.Failures == 0 && it.Attempts == 0 && len(it.History) == 0 && canonical(it.Header, v) && v[1] == 0 {
+			if again := sealed(it, k); !bytes.Equal(again, v) {
+				t.Errorf("record\n%x became\n%x", v, again)
+			}
+		}
+		bad := damaged(v, born, ErrCorrupt)
+		seal(bad, body(bad), k)
+		if kept, err := decode(k, bad); err != nil || !bytes.Equal(kept.Payload, v) {
+			t.Errorf("buried as damaged: %v, payload\n%x, want\n%x", err, kept.Payload, v)
+		}
+	})
+}
+
+// canonical reports whether the header of record v is as encode writes it.
+func canonical(header map[string]string, v []byte) bool {
+	var want []byte
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		want = appendString(appendString(want, name), header[name])
+	}
+	p, err := split(v)
+	return err == nil && bytes.Equal(p.header, want)
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// reload reads from the file what memory holds of it. It is how a lane starts, and how it goes on
+// after a commit whose outcome is unknown; what is in flight stays so.
+func (s *Store) reload() error {
+	var (
+		t    *txn
+		id   uint64
+		told struct{ until, at int64 }
+		old  time.Time
+	)
+	err := s.file.view(func(tx *bolt.Tx) (err error) {
+		if t, err = openTxn(tx, s.bucket); err != nil {
+			return err
+		}
+		id = uint64(tx.ID())
+		told.until, told.at = t.paused()
+		if _, v := t.ready.Cursor().First(); v != nil {
+			old = recordCreated(v)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.ledger, s.txid, s.longest = t.ledger, id, t.longest
+	s.walk.stale, s.ahead = true, false
+	s.oldest = old
+	if s.pause.IsZero() && told.until > told.at {
+		// A pause never lasts longer than it was told, whatever the clock did meanwhile.
+		left := min(time.Duration(told.until-s.file.steady(s.file.now())), time.Duration(told.until-told.at))
+		if left > 0 {
+			s.pause = s.file.now().Add(left)
+		}
+	}
+	s.publish()
+	notify := s.notify
+	s.mu.Unlock()
+	if notify != nil {
+		notify()
+	}
+	return nil
+}
+
+// straighten pulls back retries that a clock which was wrong has put further ahead than any delay
+// ever granted. later is sorted by time, so that its last key tells.
+func (s *Store) straighten() error {
+	s.mu.Lock()
+	longest := s.longest
+	s.mu.Unlock()
+	latest := s.file.steady(s.file.now()) + int64(longest)
+	wrong := func(b *bolt.Bucket) []byte {
+		if k, _ := b.Cursor().Last(); len(k) == 24 && keyDue(k) > latest {
+			return k
+		}
+		return nil
+	}
+	for {
+		some := false
+		if err := s.file.view(func(tx *bolt.Tx) error {
+			t, err := openTxn(tx, s.bucket)
+			some = err == nil && wrong(t.later) != nil
+			return err
+		}); err != nil || !some {
+			return err
+		}
+		err := s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
+			for range maxGroup {
+				k := wrong(t.later)
+				if k == nil {
+					return nil
+				}
+				from, rec := bytes.Clone(k), bytes.Clone(t.later.Get(k))
+				to := laterKey(latest, keySeq(from), keyHash(from))
+				reseal(rec, from, to)
+				if err := errors.Join(t.later.Delete(from), t.later.Put(to, rec)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}, 0)
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// maxWaiting is how many items may wait in memory behind taken keys before the walk pauses; tests lower it.
+var maxWaiting = 1 << 20
+
+// walk is what memory knows of a lane beyond its buckets: who is in flight, which keys are taken, who
+// waits behind them. All of it follows from the file and from what is in flight.
+//
+// A key is taken while one of its items, its head, is in flight, has its turn, or lies in later. Claim
+// walks ready from a cursor; an item of a taken key joins those who wait, any other takes its key.
+type walk struct {
+	stale   bool               // to be rebuilt before the next claim
+	cursor  uint64             // highest Seq of ready already met
+	flights map[uint64]*flight // by Seq
+	taken   map[uint64]*line   // by hash of the key
+	turns   []turn             // items of ready, behind the cursor, whose turn it is
+	front   []turn             // the same, and before turns: released ones, the first last
+	next    source             // whose turn it is among the sources
+
+	waiting      int // in all lines
+	flightsLater int // of flights, those from later
+}
+
+type flight struct {
+	hash     uint64
+	due      int64 // its place in later; 0: in ready
+	settling bool  // its outcome waits for company
+}
+
+type line struct {
+	head    uint64
+	waiting []uint64 // in order of Seq
+}
+
+type turn struct{ seq, hash uint64 }
+
+// The sources of a claim take turns, so that none starves another.
+type source int
+
+const (
+	fromTurns source = iota
+	fromLater
+	fromReady
+	sources
+)
+
+// awaited reports whether somebody waits for the key of o, and notes that o is on its way.
+func (w *walk) awaited(o *settling) bool {
+	if f := w.flights[o.Item.Seq]; f != nil && f.due == o.due {
+		f.settling = true
+	}
+	l := w.taken[o.hash]
+	return o.hash != 0 && l != nil && len(l.waiting) > 0
+}
+
+func (w *walk) hasTurns() bool { return len(w.turns)+len(w.front) > 0 }
+
+// fly notes that an item is in flight, as the head of its key.
+func (w *walk) fly(seq, hash uint64, due int64) {
+	w.flights[seq] = &flight{hash: hash, due: due}
+	if due != 0 {
+		w.flightsLater++
+	}
+	if hash != 0 && w.taken[hash] == nil {
+		w.taken[hash] = &line{head: seq}
+	}
+}
+
+func (w *walk) land(seq uint64) {
+	if f := w.flights[seq]; f != nil {
+		if f.due != 0 {
+			w.flightsLater--
+		}
+		delete(w.flights, seq)
+	}
+}
+
+// pass gives the turn of a key, whose head is gone, to whoever waits first.
+func (w *walk) pass(hash uint64) {
+	l := w.taken[hash]
+	switch {
+	case hash == 0 || l == nil:
+	case len(l.waiting) == 0:
+		delete(w.taken, hash)
+	default:
+		l.head, l.waiting = l.waiting[0], l.waiting[1:]
+		w.waiting--
+		w.turns = append(w.turns, turn{l.head, hash})
+	}
+}
+
+// settled brings the walk up to date with an outcome that is durable.
+func (w *walk) settled(o *settling) {
+	seq := o.Item.Seq
+	if f := w.flights[seq]; f == nil || f.due != o.due {
+		return // a repetition; what was claimed since is another flight
+	}
+	w.land(seq)
+	switch l := w.taken[o.hash]; {
+	case o.Verdict == sender.Released && o.due == 0:
+		// After a rebuild the cursor meets it again by itself.
+		if seq <= w.cursor && (o.hash == 0 || l != nil && l.head == seq) {
+			w.front = append(w.front, turn{seq, o.hash})
+		} else if o.hash != 0 && l != nil && l.head == seq {
+			delete(w.taken, o.hash)
+		}
+	case (o.Verdict == sender.Released || o.Verdict == sender.Retry) && o.found:
+		// It lies in later and keeps its key.
+	case l != nil && l.head == seq:
+		w.pass(o.hash)
+	}
+}
+
+// rebuild works the walk out again from what is in flight and from the keys in later.
+func (w *walk) rebuild(later *bolt.Bucket) {
+	flights, next := w.flights, w.next
+	*w = walk{flights: make(map[uint64]*flight), taken: make(map[uint64]*line), next: next}
+	for seq, f := range flights {
+		w.fly(seq, f.hash, f.due)
+		w.flights[seq].settling = f.settling
+	}
+	c := later.Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if len(k) == 24 && keyHash(k) != 0 && w.taken[keyHash(k)] == nil {
+			w.taken[keyHash(k)] = &line{head: keySeq(k)}
+		}
+	}
+}
+
+func (w *walk) turn() (turn, bool) {
+	if n := len(w.front); n > 0 {
+		return w.front[n-1], true
+	}
+	if len(w.turns) > 0 {
+		return w.turns[0], true
+	}
+	return turn{}, false
+}
+
+func (w *walk) popTurn() {
+	if n := len(w.front); n > 0 {
+		w.front = w.front[:n-1]
+		return
+	}
+	w.turns = w.turns[1:]
+}
