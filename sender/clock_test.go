@@ -1,0 +1,102 @@
+package sender_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/sender/sendertest"
+)
+
+// The wall clock may be set by ten years: pauses, holds and backoffs last as long as they were told.
+func TestClockIsSet(t *testing.T) {
+	const decade = 10 * 365 * 24 * time.Hour
+	for _, step := range []time.Duration{decade, -decade} {
+		for _, c := range []struct{ answer, second string }{
+			{"429:1h ok", "1h0m0s"},
+			{"500 ok", "1h0m0s"},
+			{"later:1h ok", "1h0m0s"},
+			{"403 10m+403 ok", "10m1s"},
+		} {
+			t.Run(c.answer, func(t *testing.T) {
+				in(t, func(l *lane) {
+					var wall clock
+					l.options.Concurrency = 1
+					l.options.Timeout = time.Hour
+					l.options.Backoff = steady(time.Hour)
+					l.answer("a", c.answer)
+					l.put("a")
+					l.make()
+					l.s.SetClock(wall.now)
+					l.begin()
+					l.wait(20 * time.Minute)
+					wall.step(step)
+					l.wait(10 * time.Minute)
+					if l.put("b"); strings.HasPrefix(c.answer, "403") {
+						l.wait(2 * time.Hour)
+						l.ends("delivered 2")
+						return
+					}
+					l.wait(30*time.Minute - 1)
+					if n, _ := l.sent("a"); n != 1 {
+						l.Fatalf("the clock was set, and a was sent %d times within the hour:\n%s", n, strings.Join(l.requests(), "\n"))
+					}
+					l.wait(time.Minute)
+					if n, at := l.sent("a"); n != 2 || at.String() != c.second {
+						l.Fatalf("a was sent %d times, last at %v, want at %v", n, at, c.second)
+					}
+					l.ends("delivered 2")
+				})
+			})
+		}
+	}
+}
+
+// Blame survives a clock that is set back: the failure lies ahead of it, and others succeed.
+func TestBlameAfterClockIsSetBack(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Backoff = steady(time.Minute)
+		l.options.MaxAttempts = 3
+		l.answer("bad", "500")
+		l.append(sender.Item{ID: uuid.New(), Payload: []byte("bad"), Attempts: 1, Failures: 1, Failed: time.Now().AddDate(10, 0, 0)})
+		l.put("good")
+		l.run()
+		l.wait(30 * time.Second)
+		for range 10 {
+			l.put("good")
+			l.wait(time.Minute)
+		}
+		l.ends("delivered 11, dead bad")
+	})
+}
+
+// monotonic is a queue that tells next by the monotonic clock, as one may.
+type monotonic struct{ *sendertest.Memory }
+
+func (q monotonic) Claim(ctx context.Context, now time.Time, max, bytes int) ([]sender.Item, time.Time, error) {
+	items, next, err := q.Memory.Claim(ctx, now, max, bytes)
+	if !next.IsZero() {
+		next = now.Add(next.Sub(now.Round(0)))
+	}
+	return items, next, err
+}
+
+// An item scheduled by the wall clock goes within a minute of its time, when that clock is set.
+func TestScheduleAfterClockIsSet(t *testing.T) {
+	in(t, func(l *lane) {
+		var wall clock
+		l.queue = monotonic{&l.Memory}
+		l.append(sender.Item{ID: uuid.New(), Payload: []byte("a"), Due: time.Now().AddDate(5, 0, 0)})
+		l.make()
+		l.s.SetClock(wall.now)
+		l.begin()
+		l.wait(time.Hour)
+		l.wants("")
+		wall.step(6 * 365 * 24 * time.Hour)
+		l.wait(time.Minute)
+		l.ends("delivered 1")
+	})
+}

@@ -1,0 +1,176 @@
+package sender_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The limiter hears of a pause at once, and is slowed once in an episode.
+func TestLimiterIsTold(t *testing.T) {
+	in(t, func(l *lane) {
+		m := &metered{}
+		l.limiter = m
+		l.options.Concurrency = 5
+		l.answer("a", "1s+429:10s ok")
+		l.answer("b", "2s+429:20s ok") // began before the halving
+		l.answer("c", "3s+429:5s ok")
+		l.answer("d", "100ms+ok")
+		l.put("a b c d")
+		l.run()
+		l.wait(22*time.Second - 1)
+		if _, slowed, paused := m.count(); slowed != 1 || paused != 3 {
+			l.Fatalf("the limiter was slowed %d times and paused %d times, want 1 and 3", slowed, paused)
+		}
+		if n := len(l.requests()); n != 4 {
+			l.Fatalf("%d requests before the longest pause is over, want 4", n)
+		}
+		if st := l.s.Status(); !st.PausedUntil.Equal(l.start.Add(22 * time.Second)) {
+			l.Fatalf("Status is %+v", st)
+		}
+		l.wait(time.Minute)
+		if st := l.s.Status(); !st.PausedUntil.IsZero() {
+			l.Fatalf("Status is %+v after the pause", st)
+		}
+		l.answer("e", "429:1s ok")
+		l.put("e")
+		l.wait(time.Minute)
+		if _, slowed, _ := m.count(); slowed != 2 {
+			l.Fatalf("the limiter was slowed %d times, want once in each of two episodes", slowed)
+		}
+		l.ends("delivered 5")
+	})
+}
+
+// A pause is obeyed from the moment in which the first worker knows of it: those who have a token do
+// not use it.
+func TestPauseStopsTokens(t *testing.T) {
+	in(t, func(l *lane) {
+		m := &metered{interval: time.Second}
+		l.limiter = m
+		l.answer("a", "2500ms+429:1m ok")
+		l.answer("*", "1m+ok")
+		l.put("a b c d e f")
+		l.run()
+		l.wait(62500*time.Millisecond - 1)
+		l.wants(`0s a 2500ms+429:1m
+			1s b 1m+ok
+			2s c 1m+ok`)
+	})
+}
+
+// slowHandler is a log that takes its time with one message.
+type slowHandler struct {
+	slog.Handler
+	text string
+}
+
+func (h slowHandler) Handle(ctx context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, h.text) {
+		time.Sleep(10 * time.Second)
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// The workers know of a pause before the loop has dealt with it.
+func TestPauseIsKnownAtOnce(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Logger = slog.New(slowHandler{slog.NewTextHandler(&l.logs, nil), "asked for a pause"})
+		l.limiter = &metered{interval: time.Second}
+		l.answer("a", "500ms+429:1m ok")
+		l.put("a b c")
+		l.run()
+		l.wait(time.Minute)
+		l.wants("0s a 500ms+429:1m")
+		l.wait(time.Minute)
+		l.ends("delivered 3")
+	})
+}
+
+// When the lane is held, whoever waits for a token is called back: what follows is the probe.
+func TestHoldStopsTokens(t *testing.T) {
+	in(t, func(l *lane) {
+		m := &metered{interval: 2 * time.Second}
+		l.limiter = m
+		l.answer("a", "1500ms+403 1s+ok")
+		l.put("a b c")
+		l.run()
+		l.wait(time.Minute)
+		l.wants(`0s a 1500ms+403
+			2.5s a 1s+ok
+			4.5s b ok
+			6.5s c ok`)
+		if granted, _, _ := m.count(); granted != 4 {
+			l.Fatalf("%d tokens for 4 requests", granted)
+		}
+	})
+}
+
+func TestLongPauseIsCut(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 1
+		l.answer("a", "429:1000h ok")
+		l.put("a")
+		l.run()
+		l.wait(time.Hour)
+		if p := l.Paused(); !p.Equal(l.start.Add(24 * time.Hour)) {
+			l.Fatalf("paused until %v, want a day", p)
+		}
+		if l.logged("1000h") != 1 {
+			l.Fatalf("the cut is not logged with what was asked for:\n%s", l.logs.String())
+		}
+		l.wait(24 * time.Hour)
+		l.wants("0s a 429:1000h\n24h0m0s a ok")
+	})
+}
+
+// A restart during a pause: the new limiter learns of it.
+func TestRestartTellsLimiter(t *testing.T) {
+	in(t, func(l *lane) {
+		l.answer("a", "429:1h ok")
+		l.put("a b")
+		l.run()
+		l.wait(time.Minute)
+		m := &metered{}
+		l.limiter = m
+		l.crash()
+		l.wait(time.Minute)
+		if _, slowed, paused := m.count(); paused != 1 || slowed != 0 || !m.paused[0].Equal(l.start.Add(time.Hour)) {
+			l.Fatalf("the limiter was paused until %v, and slowed %d times", m.paused, slowed)
+		}
+		if st := l.s.Status(); !st.PausedUntil.Equal(l.start.Add(time.Hour)) {
+			l.Fatalf("Status is %+v", st)
+		}
+		l.wait(time.Hour)
+		l.ends("delivered 2")
+	})
+}
+
+// While the lane is paused or held, the queue is not asked.
+func TestNoPollingInSilence(t *testing.T) {
+	for answer, most := range map[string]int64{"429:24h": 5, "403": 24 * 60 * 2} {
+		in(t, func(l *lane) {
+			q := &watched{Memory: &l.Memory}
+			l.queue = q
+			m := &metered{}
+			l.limiter = m
+			l.answer("*", answer)
+			l.put(strings.Repeat("x ", 20))
+			l.run()
+			l.wait(time.Minute)
+			before := q.claims.Load()
+			for range 23 * 60 {
+				l.put("x") // wakes it
+				l.wait(time.Minute)
+			}
+			if n := q.claims.Load() - before; n > most {
+				l.Fatalf("%s: the queue was asked %d times in a day of silence", answer, n)
+			}
+			if granted, _, _ := m.count(); granted > len(l.requests())+10 { // of those in flight when the silence began
+				l.Fatalf("%s: %d tokens for %d requests", answer, granted, len(l.requests()))
+			}
+		})
+	}
+}

@@ -1,0 +1,176 @@
+package sender
+
+import (
+	"fmt"
+	"time"
+)
+
+// maxUnsettled bounds the outcomes that the queue has not recorded yet, and with them what a crash
+// sends twice: no new request starts while there are so many.
+const maxUnsettled = 1024
+
+const pressEvery = 5 * time.Millisecond
+
+// storageBackoff is how long the sender waits after the queue or the limiter failed.
+var storageBackoff = Exponential(time.Second, 30*time.Second)
+
+// outcomes are recorded by one call of Settle.
+type outcomes struct {
+	list  []Outcome
+	took  []time.Duration // of the request of each; only if somebody is told
+	retry bool            // the first call after one that failed
+	err   error           // what Settle returned
+}
+
+// note keeps an outcome until the end of the turn. took is 0 for what was not sent.
+func (l *loop) note(o Outcome, took time.Duration) {
+	l.noted.list = append(l.noted.list, o)
+	if l.options.OnOutcome != nil {
+		l.noted.took = append(l.noted.took, took)
+	}
+	l.unsettled++
+}
+
+// settle has the outcomes of this turn recorded beside the loop, so that a slow disk does not stop
+// it. After a failure all outcomes wait for one call together; until that succeeds nothing is sent.
+func (l *loop) settle(now time.Time) {
+	if len(l.noted.list) == 0 {
+		return
+	}
+	retry := l.storage.on()
+	if retry && (l.settling > 0 || now.Before(l.storage.again)) {
+		return
+	}
+	b := l.noted
+	b.retry = retry
+	l.noted = outcomes{}
+	l.settling++
+	l.pressAgain = time.Time{}
+	go l.record(&b)
+}
+
+// record calls Settle, tells OnOutcome, and reports back.
+func (l *loop) record(b *outcomes) {
+	defer func() { l.settled <- b }()
+	b.err = l.queue.Settle(l.lasting, b.list...)
+	if b.err != nil || l.options.OnOutcome == nil {
+		return
+	}
+	for i, o := range b.list {
+		l.tell(o, b.took[i])
+	}
+}
+
+// inHurry reports whether a Settle in progress may not wait for company: somebody waits for it.
+func (l *loop) inHurry() bool {
+	return l.settling > 0 && (len(l.flushes) > 0 || l.unsettled >= maxUnsettled || l.ctx.Err() != nil)
+}
+
+// press tells the queue not to wait for company. Whether the wait has begun cannot be told, so that it
+// is repeated until nothing is in a hurry any more.
+func (l *loop) press(now time.Time) {
+	if l.pressing || !l.inHurry() || now.Before(l.pressAgain) {
+		return
+	}
+	l.pressing = true
+	l.helpers.Go(func() {
+		l.queue.Settle(l.lasting) // an error would be that of the other call
+		l.pressed <- struct{}{}
+	})
+}
+
+// relax notes that the queue was told.
+func (l *loop) relax(now time.Time) {
+	l.pressing = false
+	l.pressAgain = now.Add(pressEvery)
+}
+
+// nextPress returns when the queue is to be told again; zero: not before something happens.
+func (l *loop) nextPress() time.Time {
+	if l.pressing || !l.inHurry() {
+		return time.Time{}
+	}
+	return l.pressAgain
+}
+
+// awaitSettled waits until no Settle is in progress.
+func (l *loop) awaitSettled() {
+	again := time.NewTicker(pressEvery)
+	defer again.Stop()
+	for l.settling > 0 {
+		l.press(l.now())
+		select {
+		case b := <-l.settled:
+			l.recorded(b, l.now())
+		case <-l.pressed:
+			l.relax(l.now())
+		case <-again.C:
+		}
+	}
+}
+
+// tell calls OnOutcome.
+func (l *loop) tell(o Outcome, took time.Duration) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.listenerBroken.Do(func() {
+				l.options.Logger.Error("sender: OnOutcome panicked; further panics are not logged", "panic", fmt.Sprintf("%T", v))
+			})
+		}
+	}()
+	l.options.OnOutcome(o, took)
+}
+
+// recorded takes the result of one Settle.
+func (l *loop) recorded(b *outcomes, now time.Time) {
+	l.settling--
+	if b.err != nil {
+		b.list, b.took = append(b.list, l.noted.list...), append(b.took, l.noted.took...)
+		l.noted = outcomes{list: b.list, took: b.took}
+		if l.storage.on() && !b.retry {
+			return // it began before the failure that is known
+		}
+		l.fails(&l.storage, now, fmt.Errorf("queue: settle %d outcomes: %w", len(b.list), b.err))
+		return
+	}
+	l.unsettled -= len(b.list)
+	if b.retry {
+		l.works(&l.storage, now)
+	}
+	l.news = true // keys are free, retries have their time
+	l.moved = true
+}
+
+// trouble is a neighbour that fails: the queue, the limiter. The zero trouble is none. Owned by the
+// loop.
+type trouble struct {
+	err   error     // the latest
+	since time.Time // when it began; zero: there is none
+	again time.Time // when it is tried again
+	count int       // failures in a row
+}
+
+func (t *trouble) on() bool { return !t.since.IsZero() }
+
+// fails notes a failure and silences the lane; the first of a row is logged.
+func (l *loop) fails(t *trouble, now time.Time, err error) {
+	if !t.on() {
+		t.since = now
+		l.options.Logger.Error("sender: nothing is sent until this is mended", "err", err)
+	}
+	t.count++
+	t.err = err
+	t.again = now.Add(storageBackoff(t.count))
+	l.changed = true
+	l.stopBaton()
+}
+
+// works notes that a neighbour works, and logs it if it did not before.
+func (l *loop) works(t *trouble, now time.Time) {
+	if !t.on() {
+		return
+	}
+	l.options.Logger.Info("sender: mended, sending goes on", "failures", t.count, "after", now.Sub(t.since), "last", t.err)
+	*t = trouble{}
+	l.changed = true
+}

@@ -1,0 +1,62 @@
+package sender
+
+import "time"
+
+// laneBackoff is how long a lane waits before it probes, by the number of failures in a row. It is
+// not the user's curve: that one is about items.
+var laneBackoff = Exponential(time.Second, time.Minute)
+
+// silence is the state of a lane in which nothing starts but one request at a time, the probe, to
+// find out whether the destination works again. The destination ordered it (a pause), or it does not
+// work (a hold). The zero silence is an open lane. Owned by the loop.
+type silence struct {
+	since  time.Time // when it began; zero: the lane is open
+	until  time.Time // no probe before
+	paused time.Time // by order of the destination nothing starts before, whatever succeeds; zero: no order
+	held   bool      // the destination does not work, as far as the last answer tells
+	failed int       // requests that failed in a row: the one that began it, and the probes
+	cause  string    // of the last failure; "": a pause kept from before the start
+}
+
+func (s *silence) on() bool { return !s.since.IsZero() }
+
+// pause begins or extends a silence by order of the destination.
+func (s *silence) pause(now, until time.Time, cause string) {
+	if !s.on() {
+		s.since, s.failed = now, 1
+	}
+	s.held, s.cause = false, cause
+	s.paused = latest(s.paused, until)
+	s.until = latest(s.until, s.paused)
+}
+
+// hold begins a silence because the destination does not work. A silence that is there already ends
+// with a probe anyway, so that nothing is added.
+func (s *silence) hold(now time.Time, cause string) {
+	if s.on() {
+		return
+	}
+	*s = silence{since: now, until: now.Add(laneBackoff(1)), held: true, failed: 1, cause: cause}
+}
+
+// probeFailed prolongs the silence after a probe that failed without an order to wait.
+func (s *silence) probeFailed(now time.Time, cause string) {
+	s.failed++
+	s.held, s.cause = true, cause
+	s.until = latest(now.Add(laneBackoff(s.failed)), s.paused)
+}
+
+// probeThrottled prolongs the silence after a probe that was told to wait, or to back off.
+func (s *silence) probeThrottled(now, until time.Time, cause string) {
+	s.failed++
+	s.pause(now, until, cause)
+}
+
+// succeeded ends the silence, if the request that succeeded began after it and no order stands
+// against that. A request from before proves nothing: where one item is refused for good and others
+// are not, the lane would spin.
+func (s *silence) succeeded(began, now time.Time) {
+	if s.on() && began.After(s.since) && !s.paused.After(now) {
+		*s = silence{}
+	}
+}

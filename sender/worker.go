@@ -1,0 +1,266 @@
+package sender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// tokenKept is how long a token may lie unused: an older one would let more requests start in some
+// window than the limiter allows.
+const tokenKept = 10 * time.Millisecond
+
+// A request is the work of one goroutine: with the baton it obtains items and the right to send
+// them, hands itself to the loop together with the baton, sends, and hands itself over again with
+// the answer. Between the two it is written by the worker alone, except where it says "loop".
+type request struct {
+	// Set by the loop before the worker starts.
+	baton  context.Context // ends when the lane falls silent: then nobody waits for a token
+	piece  bool            // items are given: a part of a batch that was split
+	probe  bool
+	peek   bool      // it is not known whether anything is due; ask before taking a token
+	token  time.Time // when a token was granted that is not used yet; zero: there is none
+	failed int       // requests that failed in a row, for the lane's backoff
+
+	// Handed over with the baton, and only read from then on.
+	items      []Item // to be sent; none: there will be no answer
+	withdrawn  bool   // items go back unsent; there will be no answer
+	expired    []Item
+	asked      time.Time // when the queue was last asked, and what it said; zero: it was not
+	next       time.Time
+	queueErr   error // why there is no request
+	limiterErr error
+	paced      bool // the limiter granted a token
+	deadline   time.Time
+
+	// Handed over with the answer.
+	unsent  bool // the lane was paused meanwhile; nothing below is set
+	began   time.Time
+	ended   time.Time
+	errs    []error         // one for each item
+	delays  []time.Duration // the backoff of each item; nil: none failed
+	pause   time.Time       // the end of the pause that an answer ordered; zero: none did
+	asksFor time.Duration   // what it asked for, if that was too long and has been cut; else 0
+	stopped bool            // Run's context had ended
+
+	// Of the loop.
+	slot      int  // in loop.flight
+	abandoned bool // did not return in time
+
+	single [1]error // behind errs, when one item is sent
+}
+
+// work does one request. It has the baton when it begins.
+func (l *loop) work(r *request) {
+	l.obtain(r)
+	r.withdrawn = len(r.items) > 0 && (r.limiterErr != nil || r.baton.Err() != nil)
+	sending := len(r.items) > 0 && !r.withdrawn
+	r.deadline = l.now().Add(l.options.Timeout + abandonAfter)
+	l.claims <- r
+	if sending {
+		l.deliver(r)
+	}
+}
+
+// obtain gets a token and then items to spend it on, so that batches fill while tokens are scarce.
+func (l *loop) obtain(r *request) {
+	if r.peek && !r.piece {
+		if l.claim(r, 0); r.queueErr != nil || !r.more() {
+			return
+		}
+	}
+	if l.limiter != nil && (r.token.IsZero() || l.now().Sub(r.token) > tokenKept) {
+		r.token = time.Time{}
+		if err := l.limiter.Wait(r.baton); err != nil {
+			r.limiterErr = fmt.Errorf("limiter: %w", err)
+			return
+		}
+		r.token, r.paced = l.now(), true
+	}
+	for !r.piece {
+		r.items = l.claim(r, l.maxItems)
+		if r.queueErr != nil || len(r.items) > 0 || !r.more() || r.baton.Err() != nil {
+			break // else the queue stopped early, and wants to be asked again
+		}
+	}
+	r.items, r.expired = unexpired(r.items, l.now())
+	if len(r.items) > 0 {
+		r.token = time.Time{}
+	}
+}
+
+// claim asks the queue for up to max items, and notes what it says about more.
+func (l *loop) claim(r *request, max int) []Item {
+	now := l.now()
+	items, next, err := l.queue.Claim(r.baton, now, max, l.maxBytes)
+	if err != nil {
+		r.queueErr = fmt.Errorf("queue: %w", err)
+		return nil
+	}
+	r.asked, r.next = now, next
+	return items
+}
+
+// more reports whether the queue said that more is due at once.
+func (r *request) more() bool { return !r.next.IsZero() && !r.next.After(r.asked) }
+
+// unexpired parts items by whether they may still be sent.
+func unexpired(items []Item, now time.Time) (good, expired []Item) {
+	if !slices.ContainsFunc(items, func(it Item) bool { return it.expired(now) }) {
+		return items, nil
+	}
+	for _, it := range items {
+		if it.expired(now) {
+			expired = append(expired, it)
+		} else {
+			good = append(good, it)
+		}
+	}
+	return good, expired
+}
+
+func (it *Item) expired(now time.Time) bool { return !it.Expires.IsZero() && !now.Before(it.Expires) }
+
+// deliver sends the request and reports the answer, whatever the transport does: it may panic, and it
+// may end the goroutine.
+func (l *loop) deliver(r *request) {
+	defer func() { l.answers <- r }()
+	r.began = l.now()
+	if l.gate.shut(r.began) || l.ctx.Err() != nil {
+		r.unsent = true
+		return
+	}
+	returned := false
+	defer func() {
+		if v := recover(); !returned {
+			r.failAll(crash(v))
+		}
+		r.ended = l.now()
+		l.digest(r)
+	}()
+	ctx, cancel := context.WithTimeout(l.ctx, l.options.Timeout)
+	defer cancel()
+	l.send(ctx, r)
+	returned = true
+}
+
+// crash is the error of a call that did not return. v is what it panicked with; nil: it ended its
+// goroutine.
+func crash(v any) error {
+	if v == nil {
+		return errors.New("sender: the transport ended its goroutine")
+	}
+	return fmt.Errorf("sender: the transport panicked: %T", v) // the value itself may hold a payload
+}
+
+// failAll gives every item the same answer.
+func (r *request) failAll(err error) {
+	r.errs = make([]error, len(r.items))
+	for i := range r.errs {
+		r.errs[i] = err
+	}
+}
+
+// digest draws from an answer what must be known at once, above all a pause: the other workers learn
+// of it here, before the loop does. It calls the user's Backoff, so that the loop need not.
+func (l *loop) digest(r *request) {
+	r.stopped = l.ctx.Err() != nil
+	if len(r.errs) != len(r.items) {
+		r.failAll(fmt.Errorf("sender: the transport returned %d verdicts for %d items", len(r.errs), len(r.items)))
+	}
+	var longest time.Duration
+	var order error // the throttled error with the longest wait
+	splits := false
+	for i, err := range r.errs {
+		if err == nil {
+			continue
+		}
+		err = sound(err)
+		r.errs[i] = err
+		m, wait := read(err)
+		splits = splits || m == split
+		if m != throttled || r.stopped && errors.Is(err, context.Canceled) {
+			continue
+		}
+		if wait <= 0 {
+			wait = laneBackoff(r.failed + 1)
+		}
+		if order == nil || wait > longest {
+			longest, order = wait, err
+		}
+	}
+	if order != nil {
+		if splits {
+			r.failAll(order) // refused as a whole; the pause comes first, and then the size is asked again
+		}
+		l.obey(r, longest)
+	}
+	for i, err := range r.errs {
+		if err == nil {
+			continue
+		}
+		if r.delays == nil {
+			r.delays = make([]time.Duration, len(r.items))
+		}
+		r.delays[i] = l.backoff(r.items[i].Failures + 1)
+	}
+}
+
+// obey lets no request start before a wait that the destination ordered is over.
+func (l *loop) obey(r *request, wait time.Duration) {
+	if wait > longestPause {
+		r.asksFor, wait = wait, longestPause
+	}
+	r.pause = r.ended.Add(wait)
+	newEpisode := l.gate.pause(r.pause, r.began, r.ended)
+	if l.limiter != nil {
+		l.limiter.Pause(r.pause)
+		if newEpisode {
+			l.limiter.Slow()
+		}
+	}
+}
+
+// backoff is the user's curve, or the default if that one panics.
+func (l *loop) backoff(failures int) (d time.Duration) {
+	defer func() {
+		if v := recover(); v != nil {
+			d = defaultBackoff(failures)
+			l.curveBroken.Do(func() {
+				l.options.Logger.Error("sender: Backoff panicked, the default is used instead", "panic", fmt.Sprintf("%T", v))
+			})
+		}
+	}()
+	return l.options.Backoff(failures)
+}
+
+// gate is how a worker that is told to pause tells the others at once. Its mutex is a leaf.
+type gate struct {
+	mu     sync.Mutex
+	until  time.Time // no request starts before
+	slowed time.Time // when the rate was last lowered; zero: never
+}
+
+// shut reports whether no request may start now.
+func (g *gate) shut(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.until)
+}
+
+// pause shuts the gate until then, or longer if it was shut longer. It reports whether a request that
+// began at the given time is the first of its episode to be throttled: one that began before the rate
+// was last lowered says nothing about the lower rate.
+func (g *gate) pause(until, began, now time.Time) (newEpisode bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until = latest(g.until, until)
+	if !g.slowed.IsZero() && !began.After(g.slowed) {
+		return false
+	}
+	g.slowed = now
+	return true
+}
