@@ -1,0 +1,222 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store"
+)
+
+// printing stands for a vendor: it accepts everything and prints it.
+var printing = sender.TransportFunc(func(_ context.Context, it sender.Item) error {
+	fmt.Printf("%s %s %s\n", it.Kind, it.Key, it.Payload)
+	return nil
+})
+
+func tempFile() (path string, remove func()) {
+	dir, err := os.MkdirTemp("", "outbox")
+	if err != nil {
+		log.Fatal(err)
+	}
+	return filepath.Join(dir, "events.db"), func() { os.RemoveAll(dir) }
+}
+
+func Example() {
+	path, remove := tempFile()
+	defer remove()
+
+	b, err := outbox.Open(path, printing, &outbox.Options{
+		Limiter: limiter.Within(100, time.Second),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+
+	ctx := context.Background()
+	for _, kind := range []string{"identify", "track"} {
+		if _, err := b.Put(ctx, outbox.Event{Kind: kind, Key: "customer-1", Payload: []byte(`{}`)}); err != nil {
+			log.Fatal(err) // not stored, or not known to be: see the error
+		}
+	}
+	if err := b.Flush(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("pending:", b.Stats().Pending)
+	// Output:
+	// identify customer-1 {}
+	// track customer-1 {}
+	// pending: 0
+}
+
+// An event can be put in the very transaction that writes the application's own data: both happen, or
+// neither does.
+func ExampleOutbox_PutTx() {
+	path, remove := tempFile()
+	defer remove()
+
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	lane, err := store.In(db, "outbox", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer lane.Close()
+	b, err := outbox.New(lane, printing, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+
+	err = db.Update(func(tx *bbolt.Tx) error {
+		orders, err := tx.CreateBucketIfNotExists([]byte("orders"))
+		if err != nil {
+			return err
+		}
+		if err := orders.Put([]byte("17"), []byte(`{"total":12}`)); err != nil {
+			return err
+		}
+		_, err = b.PutTx(tx, outbox.Event{Kind: "track", Key: "customer-1", Payload: []byte(`{"order":17}`)})
+		return err
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := b.Flush(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// track customer-1 {"order":17}
+}
+
+// On SIGTERM a service refuses new events, has ten seconds to deliver what it has, and leaves the rest
+// on disk for its next start.
+func ExampleOutbox_Shutdown() {
+	path, remove := tempFile()
+	defer remove()
+	b, err := outbox.Open(path, printing, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := b.Put(context.Background(), outbox.Event{Kind: "track", Payload: []byte(`{}`)}); err != nil {
+		log.Fatal(err)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if self, err := os.FindProcess(os.Getpid()); err != nil || self.Signal(syscall.SIGTERM) != nil { // somebody deploys
+		log.Fatal("cannot signal: ", err)
+	}
+	<-ctx.Done()
+
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := b.Shutdown(grace); errors.Is(err, outbox.ErrPending) {
+		log.Print(err) // how many remain, and why
+	} else if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// track  {}
+}
+
+// What the destination refused for good is found among the dead, and can be sent again once the cause
+// is mended.
+func ExampleOutbox_Revive() {
+	path, remove := tempFile()
+	defer remove()
+	mended := false
+	b, err := outbox.Open(path, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
+		if !mended {
+			return sender.Permanent(errors.New("400: unknown attribute"))
+		}
+		fmt.Println("delivered", string(it.Payload))
+		return nil
+	}), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	if _, err := b.Put(ctx, outbox.Event{Kind: "track", Payload: []byte(`{"n":1}`)}); err != nil {
+		log.Fatal(err)
+	}
+	if err := b.Flush(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	mended = true
+	for it, err := range b.Dead() {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("dead:", it.LastErr)
+		if err := b.Revive(ctx, it); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := b.Flush(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// dead: 400: unknown attribute
+	// delivered {"n":1}
+}
+
+// Two lanes of one file send to the same account, so they share its limit: a pause or a slower rate
+// that one of them is told holds for both.
+func Example_sharedLimiter() {
+	path, remove := tempFile()
+	defer remove()
+	file, err := store.Open(path, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	imports, err := file.Lane("imports", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	account := &outbox.Options{Limiter: limiter.Within(100, time.Second)}
+	live, err := outbox.New(file, printing, account)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer live.Close()
+	bulk, err := outbox.New(imports, printing, account)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer bulk.Close()
+
+	ctx := context.Background()
+	for _, b := range []*outbox.Outbox{bulk, live} {
+		if _, err := b.Put(ctx, outbox.Event{Kind: "identify", Payload: []byte(`{}`)}); err != nil {
+			log.Fatal(err)
+		}
+		if err := b.Flush(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println("at most", live.Stats().Rate, "a second, in all")
+	// Output:
+	// identify  {}
+	// identify  {}
+	// at most 90 a second, in all
+}

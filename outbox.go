@@ -1,0 +1,244 @@
+// Package outbox delivers events at least once, across restarts.
+//
+// An application puts events; Put returns when the event is on disk, in one bbolt file. A background
+// sender drains the file into a [sender.Transport] under a rate limit, with the retry state of each
+// event kept on disk, Retry-After obeyed exactly and across restarts, and the events of one key kept
+// in order. It runs inside the program: there is no server.
+//
+// Once Put has returned nil, the event is delivered at least once, or found among the dead with its
+// reason, or counted as expired because its owner gave it an end; and the destination is never sent
+// more than it allows.
+//
+//	b, err := outbox.Open("events.db", transport, &outbox.Options{
+//		Limiter: limiter.Within(100, time.Second),
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	defer b.Close()
+//	id, err := b.Put(ctx, outbox.Event{Kind: "identify", Key: customer, Payload: body})
+//
+// # Caveats
+//
+// At least once means that a crash can send an event again, under the same ID; let the receiver
+// tell by it. There is no order between different keys, and none among events without a key. One
+// process at a time has the file. An event's Expires is noticed when its turn comes. Put costs two
+// syncs of the disk, which concurrent callers share: many goroutines, or [Outbox.PutAll], are fast
+// where a lone caller is not.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store"
+)
+
+// An Event is what the application asks to have delivered.
+type Event struct {
+	// ID names the event to the receiver, on every attempt. Zero: Put assigns a UUIDv7. Two events
+	// with the same ID are two events, and both are delivered.
+	ID uuid.UUID
+	// Kind says what happened; transports route on it. At most 1 KiB.
+	Kind string
+	// Key orders: events of one key are delivered one at a time, in the order of their Put. Empty:
+	// no order. At most 1 KiB.
+	Key string
+	// Payload is opaque, delivered byte for byte, and not retained after Put has returned. At most
+	// store.Options.MaxPayload; may be empty.
+	Payload []byte
+	// Header is small and for the transport: a content type, a trace context. At most 64 KiB in all.
+	Header map[string]string
+	// NotBefore is the moment, by the wall clock, before which the event is not sent; its place in
+	// the order of its key is then that moment, not its Put. Zero: as soon as possible. 1970 to 2262.
+	NotBefore time.Time
+	// Expires is the moment after which the event is no longer sent, but counted as expired. Zero:
+	// never. After NotBefore, and 1970 to 2262.
+	Expires time.Time
+}
+
+// Options are the settings of an [Outbox]. nil and the zero value are fine.
+type Options struct {
+	Store   store.Options  // of the file; only Open looks at it
+	Sender  sender.Options // concurrency, timeouts, retries, logging
+	Limiter sender.Limiter // nil: no limit until the destination asks for one
+}
+
+// A Store is what [New] needs. [store.Store] has it.
+type Store interface {
+	sender.Queue
+	sender.Marker
+	sender.Exclusive
+	Append(ctx context.Context, items ...sender.Item) error
+	AppendTx(tx *bbolt.Tx, items ...sender.Item) error
+	Refuse(err error)
+	Notify(fn func())
+	Pending() iter.Seq2[sender.Item, error]
+	Dead() iter.Seq2[sender.Item, error]
+	Find(ctx context.Context, id uuid.UUID) (sender.Item, error)
+	Revive(ctx context.Context, items ...sender.Item) error
+	Drop(ctx context.Context, items ...sender.Item) error
+	Remains(mark uint64) (bool, error)
+	Counts() store.Counts
+	Check(ctx context.Context) error
+	Close() error
+}
+
+// Errors that callers branch on. Those of package store arrive wrapped as well: store.ErrFull,
+// ErrTooLarge and ErrStorage from Put, ErrLocked, ErrFormat and ErrCorrupt from Open.
+var (
+	// ErrClosed, from Put, PutAll, PutTx and Flush: the outbox is shutting down or closed. Nothing was
+	// stored. What reads or changes a closed file returns store.ErrClosed.
+	ErrClosed = errors.New("outbox: closed")
+	// ErrInvalid: a field of the event is not acceptable; the error names it, its length and the limit.
+	ErrInvalid = errors.New("outbox: invalid event")
+	// ErrPending: Flush left events behind; the error says how many and why.
+	ErrPending = errors.New("outbox: events remain")
+)
+
+const (
+	maxName   = 1 << 10
+	maxHeader = 64 << 10
+	maxPutAll = 64 << 20
+)
+
+// item checks an event and makes of it what the queue stores.
+func (e *Event) item(now time.Time) (sender.Item, error) {
+	header := 0
+	for name, value := range e.Header {
+		header += len(name) + len(value)
+	}
+	for _, f := range [...]struct {
+		name   string
+		n, max int
+	}{{"Kind", len(e.Kind), maxName}, {"Key", len(e.Key), maxName}, {"Header", header, maxHeader}} {
+		if f.n > f.max {
+			return sender.Item{}, fmt.Errorf("%w: %s has %d bytes, at most %d", ErrInvalid, f.name, f.n, f.max)
+		}
+	}
+	for _, f := range [...]struct {
+		name string
+		t    time.Time
+	}{{"NotBefore", e.NotBefore}, {"Expires", e.Expires}} {
+		if !f.t.IsZero() && (f.t.Unix() <= 0 || !time.Unix(0, f.t.UnixNano()).Equal(f.t)) {
+			return sender.Item{}, fmt.Errorf("%w: %s is %v, after 1970-01-01 and up to 2262-04-11 expected", ErrInvalid, f.name, f.t)
+		}
+	}
+	if !e.Expires.IsZero() && !e.Expires.After(e.NotBefore) {
+		return sender.Item{}, fmt.Errorf("%w: Expires, %v, is not after NotBefore, %v", ErrInvalid, e.Expires, e.NotBefore)
+	}
+	id := e.ID
+	if id == uuid.Nil {
+		var err error
+		if id, err = uuid.NewV7(); err != nil {
+			return sender.Item{}, fmt.Errorf("outbox: making an ID: %w", err)
+		}
+	}
+	return sender.Item{
+		ID: id, Kind: e.Kind, Key: e.Key, Header: e.Header, Payload: e.Payload,
+		Created: now, Due: e.NotBefore, Expires: e.Expires,
+	}, nil
+}
+
+// Put stores an event durably and returns its ID. When it returns nil the event is on disk.
+//
+// ErrInvalid, ErrClosed, store.ErrTooLarge and store.ErrFull mean that nothing was stored, as does an
+// end of ctx before the commit began. store.ErrStorage, or an end of ctx during the commit, leaves the
+// outcome unknown: the event may have been stored, so a repetition should carry the same ID. The ID
+// is returned with every error that follows its making.
+func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
+	it, err := e.item(time.Now())
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if err := b.enter(); err != nil {
+		return it.ID, err
+	}
+	defer b.leave()
+	return it.ID, wrap("put", b.store.Append(ctx, it))
+}
+
+// PutAll stores events, all or none, with one commit, and returns their IDs in order. Their payloads,
+// kinds, keys and headers come to at most 64 MiB. Otherwise it is as Put.
+func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
+	items := make([]sender.Item, len(es))
+	ids := make([]uuid.UUID, len(es))
+	now, size := time.Now(), 0
+	for i := range es {
+		var err error
+		if items[i], err = es[i].item(now); err != nil {
+			return nil, fmt.Errorf("outbox: put: event %d of %d: %w", i+1, len(es), err)
+		}
+		ids[i] = items[i].ID
+		size += len(es[i].Payload) + len(es[i].Kind) + len(es[i].Key)
+		for name, value := range es[i].Header {
+			size += len(name) + len(value)
+		}
+	}
+	if size > maxPutAll {
+		return nil, fmt.Errorf("outbox: put: %w: %d events of %d bytes, at most %d in one call", store.ErrTooLarge, len(es), size, maxPutAll)
+	}
+	if err := b.enter(); err != nil {
+		return ids, err
+	}
+	defer b.leave()
+	return ids, wrap("put", b.store.Append(ctx, items...))
+}
+
+// PutTx stores an event as part of the application's own bbolt transaction: it is put when that
+// commits, and the sender is woken then. For an outbox made by [New] over a lane that store.In opened
+// in the database of tx. It never blocks: a full outbox is store.ErrFull at once. A transaction that
+// is read-only, has ended, or is of another database is an error.
+func (b *Outbox) PutTx(tx *bbolt.Tx, e Event) (uuid.UUID, error) {
+	it, err := e.item(time.Now())
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if err := b.enter(); err != nil {
+		return it.ID, err
+	}
+	defer b.leave()
+	return it.ID, wrap("put", b.store.AppendTx(tx, it))
+}
+
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("outbox: %s: %w", op, err)
+}
+
+// Pending lists the events not yet delivered; see store.Store.Pending. The loop may take its time:
+// no transaction is open while its body runs.
+func (b *Outbox) Pending() iter.Seq2[sender.Item, error] { return b.store.Pending() }
+
+// Dead lists the events given up, with the reason in LastErr and the time in Failed.
+func (b *Outbox) Dead() iter.Seq2[sender.Item, error] { return b.store.Dead() }
+
+// Find returns the first event with that ID, pending or dead, or store.ErrNotFound. It scans all
+// events: seconds where there are millions.
+func (b *Outbox) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
+	return b.store.Find(ctx, id)
+}
+
+// Revive has dead events sent again: they take a new place at the end, with the same ID and no
+// attempts. Those no longer dead are passed over. store.ErrFull when the outbox is at MaxPending.
+func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) error {
+	return wrap("revive", b.store.Revive(ctx, items...))
+}
+
+// Drop gives events up, pending or dead: they are counted as dropped and never sent again; one that
+// is in flight may yet arrive. Those that are gone are passed over.
+func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) error {
+	return wrap("drop", b.store.Drop(ctx, items...))
+}
+
+// Check reads the whole outbox and proves that every event is accounted for; see store.Store.Check.
+func (b *Outbox) Check(ctx context.Context) error { return b.store.Check(ctx) }
