@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// deliver puts the input into the outbox, delivers all that lies there, and prints the verdict.
+func deliver(ctx context.Context, s *screen, set settings, stdin io.Reader) error {
+	in, err := openInput(set.in, stdin)
+	if err != nil {
+		return fmt.Errorf("quickstart: input: %w", err)
+	}
+	defer in.Close()
+
+	var own *receiver
+	if set.url == "" {
+		own = newReceiver()
+		at, stop, err := own.serve("127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer stop()
+		set.url = at
+	}
+	path := set.db
+	if path == "" {
+		if path, err = temporaryFile(); err != nil {
+			return err
+		}
+	}
+	t := newTransport(set.url, set.concurrency)
+	f, err := openFile(path, t, &outbox.Options{
+		Sender:  sender.Options{Concurrency: set.concurrency},
+		Limiter: pace(set),
+	})
+	if err != nil {
+		return err
+	}
+	s.printf("delivering to %s by way of %s", set.url, path)
+	before := f.outbox.Stats()
+	s.fail(f.run(ctx, s, in))
+	after := f.outbox.Stats()
+
+	if after.Pending > 0 {
+		s.fail(fmt.Errorf("quickstart: %d events remain", after.Pending))
+	}
+	if after.Dead > 0 {
+		s.fail(fmt.Errorf("quickstart: %d events are dead", after.Dead))
+	}
+	if set.db == "" && s.status() == success {
+		s.fail(os.Remove(path))
+	} else {
+		s.printf("the outbox is kept in %s", path)
+	}
+
+	// A receiver of our own saw this run alone: what was delivered before, it cannot know.
+	if own != nil {
+		conclude(s, own.verdict(), after, after.Put-before.Delivered)
+		return nil
+	}
+	v, ok, err := t.verdict()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		s.printf("put=%d delivered=%d", after.Put, after.Delivered)
+		return nil
+	}
+	conclude(s, v, after, after.Put)
+	return nil
+}
+
+// run feeds and drains the file, with its progress on the screen, and closes it.
+func (f *file) run(ctx context.Context, s *screen, in io.Reader) error {
+	stop := s.follow(f.outbox)
+	defer stop()
+	skipped := 0
+	err := f.feed(ctx, in, func(m malformed) {
+		skipped++
+		s.warn(fmt.Errorf("quickstart: line %d is skipped: %w", m.line, m.err))
+	})
+	if skipped > 0 {
+		s.warn(fmt.Errorf("quickstart: %d malformed lines were skipped", skipped))
+	}
+	if err == nil {
+		err = f.drain(ctx)
+	}
+	return errors.Join(err, f.warnOfDead(s), f.close())
+}
+
+// deadShown is how many of the dead are named, at most.
+const deadShown = 10
+
+// warnOfDead names events that will not be sent again, and why.
+func (f *file) warnOfDead(s *screen) error {
+	shown := 0
+	for it, err := range f.outbox.Dead() {
+		if err != nil || shown == deadShown {
+			return err
+		}
+		shown++
+		s.warn(fmt.Errorf("quickstart: event %s, kind %q, is dead: %s", it.ID, it.Kind, it.LastErr))
+	}
+	return nil
+}
+
+// conclude judges what the receiver saw and prints the last line. expected is how many distinct
+// events it should have seen by now if none is left.
+func conclude(s *screen, v verdict, after outbox.Stats, expected uint64) {
+	s.fail(v.manners())
+	if after.Pending == 0 && after.Dead == 0 {
+		s.fail(v.complete(expected))
+	}
+	s.printf("put=%d %s", after.Put, v)
+}
+
+// pace is the limit that the receiver states, or what the flags say instead. Each request in flight is
+// taken off it: Within allows for 100 ms of jitter, and a machine that is busy, or a process that was
+// stopped for a moment, delays what it has in flight for longer than that.
+func pace(set settings) *limiter.Limiter {
+	if set.rate == 0 {
+		return limiter.Within(max(1, limitRequests-set.concurrency), limitWindow)
+	}
+	return &limiter.Limiter{PerSecond: set.rate, Burst: set.burst}
+}
+
+// temporaryFile makes an empty file and returns its path.
+func temporaryFile() (string, error) {
+	f, err := os.CreateTemp("", "quickstart-*.db")
+	if err != nil {
+		return "", fmt.Errorf("quickstart: %w", err)
+	}
+	return f.Name(), f.Close()
+}
