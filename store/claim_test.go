@@ -186,13 +186,13 @@ func TestOldest(t *testing.T) {
 	}
 	put(t, s, its...)
 	oldest("three", its[0].Created)
-	first := claims(t, s, 1)
+	claims(t, s, 1)
 	oldest("the first in flight", its[1].Created)
 	path := s.Path()
 	checkedClose(t, s)
 	s = openStore(t, path, nil)
 	oldest("opened again", its[0].Created)
-	first = claims(t, s, 10)
+	first := claims(t, s, 10)
 	settle(t, s, delivered(first...)...)
 	oldest("all delivered", time.Time{})
 }
