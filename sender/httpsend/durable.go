@@ -1,0 +1,169 @@
+package httpsend
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// ErrTooLarge: the body of a request has more bytes than Durable.MaxBody. Nothing was stored.
+var ErrTooLarge = errors.New("httpsend: the body is too large")
+
+// AnswerID is the header in which the answer of a [Durable] tells the ID of the stored event.
+const AnswerID = "Outbox-Id"
+
+const defaultMaxBody = 4 << 20
+
+// Durable is an http.RoundTripper that makes an SDK durable: what the SDK sends is stored, and
+// answered with success; a [Transport] sends it later.
+//
+//	sdk.HTTPClient = &http.Client{Transport: &httpsend.Durable{
+//		Put: func(req *http.Request, header map[string]string, body []byte) (uuid.UUID, error) {
+//			return b.Put(req.Context(), outbox.Event{Kind: "http", Key: req.URL.Path, Header: header, Payload: body})
+//		},
+//	}}
+//
+// Credentials are not stored: the headers Authorization, Cookie and Proxy-Authorization, the URL's
+// userinfo, and what Secret names. Transport.Authorize puts them back. All else is stored as it is,
+// also what an SDK hides in a path or a body.
+//
+// The SDK learns only that the request was stored. What the destination says later is the outbox's
+// to know: a refused request is found among the dead.
+//
+// A Durable must not be changed after its first use and is safe for concurrent use if its functions are.
+type Durable struct {
+	// Put stores a request; its error is what the SDK gets to see, wrapped. req is without body and
+	// credentials, and is there to derive kind and key from; its context is the SDK's. header and body
+	// are what the event must carry, unchanged. Required.
+	Put func(req *http.Request, header map[string]string, body []byte) (uuid.UUID, error)
+	// Match says which requests to store, by host, method or path; all others are sent at once by
+	// Next. nil: every one but GET, HEAD, OPTIONS, TRACE and CONNECT, which ask for an answer.
+	Match func(*http.Request) bool
+	// Next sends what is not stored; nil: http.DefaultTransport.
+	Next http.RoundTripper
+	// MaxBody is the largest body that is stored, in bytes; above is ErrTooLarge. 0 or less means 4 MiB.
+	MaxBody int
+	// Secret names further headers and query parameters that must not reach the disk; upper and lower
+	// case are the same.
+	Secret []string
+	// Status is what a stored request is answered with; 0 means 202. Some SDKs take only 200.
+	Status int
+	// Body is the body of that answer, as JSON; "" means {}. With a Status of 204 there is none.
+	Body string
+}
+
+// RoundTrip stores a request, or passes it on. The request is stored durably when it returns an
+// answer, as far as Put promises that.
+func (d *Durable) RoundTrip(req *http.Request) (*http.Response, error) {
+	match := d.Match
+	if match == nil {
+		match = changes
+	}
+	if !match(req) {
+		return or(d.Next).RoundTrip(req)
+	}
+	id, err := d.store(req)
+	if err != nil {
+		return nil, fmt.Errorf("httpsend: store %s: %w", name(req), err)
+	}
+	return d.answer(req, id), nil
+}
+
+func (d *Durable) store(req *http.Request) (uuid.UUID, error) {
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	if d.Put == nil || req.URL == nil {
+		return uuid.Nil, errors.New("Durable.Put or the URL is nil")
+	}
+	bare := strip(req, d.Secret)
+	header, err := encode(bare)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	body, err := d.read(req)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	return d.Put(bare, header, body)
+}
+
+// read returns the body whole, or an error.
+func (d *Durable) read(req *http.Request) ([]byte, error) {
+	if req.Body == nil {
+		return nil, nil
+	}
+	limit := int64(min(d.MaxBody, math.MaxInt32))
+	if limit <= 0 {
+		limit = defaultMaxBody
+	}
+	if req.ContentLength > limit {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, req.ContentLength, limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(req.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the body, after %d bytes: %w", len(body), err)
+	case int64(len(body)) > limit:
+		return nil, fmt.Errorf("%w: at most %d bytes", ErrTooLarge, limit)
+	case req.ContentLength > 0 && int64(len(body)) != req.ContentLength:
+		return nil, fmt.Errorf("the body has %d bytes, announced were %d", len(body), req.ContentLength)
+	}
+	return body, nil
+}
+
+func (d *Durable) answer(req *http.Request, id uuid.UUID) *http.Response {
+	code, body := d.Status, d.Body
+	if code == 0 {
+		code = http.StatusAccepted
+	}
+	if body == "" {
+		body = "{}\n"
+	}
+	h := http.Header{AnswerID: {id.String()}}
+	if code == http.StatusNoContent {
+		body = ""
+	} else {
+		h.Set("Content-Type", "application/json")
+	}
+	return &http.Response{
+		Status:     strconv.Itoa(code) + " " + http.StatusText(code),
+		StatusCode: code,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        h,
+		Body:          io.NopCloser(strings.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Request:       req,
+	}
+}
+
+// CloseIdleConnections closes those of Next.
+func (d *Durable) CloseIdleConnections() { closeIdle(d.Next) }
+
+// changes reports whether a request is made for its effect and not for its answer.
+func changes(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+		return false
+	}
+	return true
+}
+
+func or(next http.RoundTripper) http.RoundTripper {
+	if next == nil {
+		return http.DefaultTransport
+	}
+	return next
+}
+
+func closeIdle(next http.RoundTripper) {
+	if c, ok := or(next).(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
