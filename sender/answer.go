@@ -22,7 +22,7 @@ func (l *loop) answered(r *request) {
 		l.probe = nil
 	}
 	if r.unsent {
-		l.giveBack(r)
+		l.unsent(r)
 		return
 	}
 	if r.split() {
@@ -47,6 +47,7 @@ func (l *loop) answered(r *request) {
 		pause:       r.pause,
 		probe:       probe,
 		stopped:     r.stopped,
+		atMostOnce:  l.options.AtMostOnce,
 	}
 	took := r.ended.Sub(r.began)
 	strongest, cause := calm, error(nil)
@@ -66,14 +67,25 @@ func (l *loop) answered(r *request) {
 			}
 			l.refused[it.Seq] = r.ended
 		}
-		if e == failedFirst && !works && !l.silence.on() {
-			l.firstFailed++
-		}
 		if e > strongest {
 			strongest, cause = e, err
 		}
 	}
+	if strongest == failedFirst && !works && !l.silence.on() {
+		l.firstFailed++ // a batch counts once: one request said it
+	}
 	l.judge(strongest, cause, r, probe)
+}
+
+// unsent takes back a request that was not made, and notes what was in its way.
+func (l *loop) unsent(r *request) {
+	if r.recordErr != nil {
+		r.piece = false // the queue is to take back what it may have recorded
+	}
+	l.giveBack(r)
+	if r.recordErr != nil && l.ctx.Err() == nil && !l.storage.on() {
+		l.fails(&l.storage, l.now(), r.recordErr)
+	}
 }
 
 // split reports whether the answer refuses a batch as a whole: it goes again in parts. That none of

@@ -35,6 +35,12 @@ func TestDecide(t *testing.T) {
 	unlimited.maxAttempts = -1
 	again := lane
 	again.refused = ago(time.Hour)
+	once := lane
+	once.atMostOnce = true
+	onceProbe := probe
+	onceProbe.atMostOnce = true
+	onceStopped := stopped
+	onceStopped.atMostOnce = true
 	untouched := lane
 	untouched.refused = ago(time.Minute)
 
@@ -105,6 +111,21 @@ func TestDecide(t *testing.T) {
 
 		{"a call cancelled by the end of Run is untouched", stopped, guilty, fmt.Errorf("x: %w", context.Canceled), result{Released, 0, false, false, false, calm}},
 		{"whatever its mark", stopped, last, Permanent(context.Canceled), result{Released, 0, false, false, false, calm}},
+		{"at most once, nil is delivered", once, never, nil, result{Delivered, 0, false, false, false, calm}},
+		{"at most once, an error without a mark is the last", once, never, plainErr, result{Dead, 0, true, true, false, failedFirst}},
+		{"the same if it failed before, whoever is to blame", once, innocent, plainErr, result{Dead, 0, true, true, false, failed}},
+		{"the same for a timeout", once, never, context.DeadlineExceeded, result{Dead, 0, true, true, false, failedFirst}},
+		{"the same as a probe", onceProbe, never, plainErr, result{Dead, 0, true, true, false, failedFirst}},
+		{"the same for a call cancelled by the end of Run, which says nothing about the lane", onceStopped, never, context.Canceled, result{Dead, 0, true, true, false, calm}},
+		{"unless its mark says that nothing was accepted", onceStopped, never, Unavailable(context.Canceled), result{Released, 0, false, false, false, calm}},
+		{"at most once, Permanent is dead", once, never, Permanent(plainErr), result{Dead, 0, true, true, false, calm}},
+		{"at most once, Split of one is Permanent", once, never, Split(plainErr), result{Dead, 0, true, true, false, calm}},
+		{"at most once, Later waits as told", once, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, calm}},
+		{"at most once, Throttled is untouched", once, never, Throttled(plainErr, time.Hour), result{Released, 0, false, false, true, slowDown}},
+		{"at most once, Throttled as a probe waits", onceProbe, never, Throttled(plainErr, time.Hour), result{Retry, time.Hour + 10*time.Second, false, true, true, slowDown}},
+		{"at most once, Unavailable is untouched", once, never, Unavailable(plainErr), result{Released, 0, false, false, false, unreachable}},
+		{"at most once, Unavailable by own fault waits", once, guilty, Unavailable(plainErr), result{Retry, 10 * time.Second, true, true, false, failed}},
+
 		{"also Throttled", stopped, last, Throttled(context.Canceled, time.Hour), result{Released, 0, false, false, false, calm}},
 	}
 	for _, row := range rows {
@@ -124,6 +145,10 @@ func TestDecide(t *testing.T) {
 		}
 		if o.Item.Seq != row.it.Seq || !o.Item.Due.Equal(row.it.Due) || o.Err != row.err {
 			t.Errorf("%s: its place or its error has changed: %+v", row.says, o)
+		}
+		unknown := row.k.atMostOnce && row.err != nil && !errors.As(row.err, new(*marked))
+		if strings.HasPrefix(o.Item.LastErr, "sent, answer unknown: ") != unknown {
+			t.Errorf("%s: LastErr is %q", row.says, o.Item.LastErr)
 		}
 		if noted := o.Verdict == Retry || o.Verdict == Dead; noted != (o.Item.LastErr != "") {
 			t.Errorf("%s: LastErr is %q, the verdict %v", row.says, o.Item.LastErr, o.Verdict)

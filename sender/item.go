@@ -5,7 +5,8 @@
 // items; the sender keeps nothing that a restart would miss.
 //
 // The guarantee is at least once: an item leaves the queue only after the outcome of its request
-// has been recorded, so a crash between the two sends it again, under the same ID.
+// has been recorded, so a crash between the two sends it again, under the same ID. Where a second
+// delivery harms, Options.AtMostOnce makes it at most once.
 //
 //	s, err := sender.New(queue, sender.TransportFunc(post), nil, nil)
 //	if err != nil {
@@ -113,6 +114,10 @@ const (
 	Dead
 	// Expired: its Expires had passed before it could be sent. The item is gone, and counted.
 	Expired
+	// Sending: it is about to be sent, for Options.AtMostOnce. It is recorded among the dead, with
+	// LastErr for a reason and Failed for a time, but still held: a later outcome of the same claim
+	// takes that back. A crash leaves it there.
+	Sending
 )
 
 // String returns the verdict's name in lower case.
@@ -128,6 +133,8 @@ func (v Verdict) String() string {
 		return "dead"
 	case Expired:
 		return "expired"
+	case Sending:
+		return "sending"
 	}
 	return "unknown"
 }
@@ -170,6 +177,12 @@ type Queue interface {
 	// Released items are merely free to be claimed again; of the others, one that is found where it
 	// was claimed is changed, and one that is not (it was dropped, or this call repeats another) is
 	// passed over. After an error the items are still held, and the call is to be repeated.
+	//
+	// Sending never waits for company, and leaves the item held and its key taken. The next outcome
+	// finds it among the dead and takes it from there as if it lay where it was claimed, without the
+	// reason: Released puts it back, durably. That holds for items recorded as Sending and still
+	// held; all others stay dead. After an error of Sending, Released takes it back if it was
+	// recorded.
 	Settle(ctx context.Context, outcomes ...Outcome) error
 
 	// Paused returns the end of the kept pause, as a reading that compares with time.Now; zero or

@@ -63,7 +63,7 @@ type loop struct {
 	logged      time.Time            // when the hold was last logged
 	probe       *request             // in flight; nil: none
 	lastSuccess time.Time            // zero: none yet
-	firstFailed int                  // items that failed for the first time, since the last success
+	firstFailed int                  // requests with items that failed for the first time, since the last success
 	refused     map[uint64]time.Time // by Seq: when an item was last released because the lane was at fault
 	storage     trouble              // Settle
 	source      trouble              // Claim

@@ -67,7 +67,11 @@ type known struct {
 	pause       time.Time     // the end of the pause that a throttled answer orders
 	probe       bool          // the request was to find out whether a silence is over
 	stopped     bool          // Run's context had ended when the answer came
+	atMostOnce  bool          // an answer that does not say that nothing was accepted is the last
 }
+
+// answerUnknown is why an item that must not be sent twice is among the dead.
+const answerUnknown = "sent, answer unknown"
 
 // An effect is what an answer says about the lane; the strongest of a batch counts.
 type effect int
@@ -85,13 +89,17 @@ const (
 //
 // A failure is charged to the item the first time, and later only if another request has succeeded
 // since the item's previous failure: then the destination works, and the item is to blame. So an
-// outage of any length buries nothing.
+// outage of any length buries nothing. Sent at most once, an item is dead as soon as nobody knows
+// whether it was accepted, whoever is to blame.
 func decide(k known, it Item, err error) (Outcome, effect) {
 	if err == nil {
 		return Outcome{Item: it, Verdict: Delivered}, calm
 	}
 	o := Outcome{Item: it, Verdict: Released, Err: err}
-	if k.stopped && errors.Is(err, context.Canceled) {
+	m, wait := read(err)
+	unknown := k.atMostOnce && m == plain
+	cancelled := k.stopped && errors.Is(err, context.Canceled)
+	if cancelled && !unknown {
 		return o, calm
 	}
 	first := it.Failed.IsZero()
@@ -99,7 +107,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 	// A failure that lies ahead of the clock was noted before the clock was set back.
 	blamed := !last.IsZero() && !k.lastSuccess.IsZero() && (k.lastSuccess.After(last) || last.After(k.now))
 
-	switch m, wait := read(err); m {
+	switch m {
 	case permanent, split:
 		o.fail(k, true)
 		o.Verdict, o.Due = Dead, time.Time{}
@@ -133,8 +141,15 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		return o, unreachable
 
 	default:
-		o.fail(k, first || blamed)
-		if first {
+		o.fail(k, first || blamed || unknown)
+		if unknown {
+			o.Verdict, o.Due = Dead, time.Time{}
+			o.Item.LastErr = cut(answerUnknown + ": " + err.Error())
+		}
+		switch {
+		case cancelled:
+			return o, calm
+		case first:
 			return o, failedFirst
 		}
 		return o, failed
@@ -158,9 +173,11 @@ func (o *Outcome) fail(k known, charged bool) {
 	}
 }
 
-// text is what an item keeps of an error: at most 1 KiB, cut between two characters.
-func text(err error) string {
-	s := err.Error()
+// text is what an item keeps of an error.
+func text(err error) string { return cut(err.Error()) }
+
+// cut shortens a reason to 1 KiB, between two characters.
+func cut(s string) string {
 	if len(s) <= errorText {
 		return s
 	}

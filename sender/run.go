@@ -27,8 +27,19 @@ type Options struct {
 	// once. If it panics the default is used, and the panic logged once. nil means
 	// Exponential(time.Second, time.Minute).
 	Backoff func(attempt int) time.Duration
-	// OnOutcome is told every outcome after the queue has recorded it, released, expired and dead
-	// ones included, with the duration of its request: 0 if it was not sent. It is called from
+	// AtMostOnce is for destinations where a second delivery harms, as that of an email does. Before
+	// each request a commit of its own records its items as dead, "sent, answer unknown", and the
+	// answer takes that back. Success, and the marks ([Permanent], [Later], [Throttled],
+	// [Unavailable], [Split]: nothing was accepted) mean what they always mean; any other error, a
+	// timeout and the end of Run leave the items among the dead, as a crash does, for a person to
+	// decide. So a transport must mark an error only if nothing can have been accepted.
+	//
+	// The price: each request waits for its commit, which requests in flight share, and for a second
+	// token if that took more than 10ms. The commit may take as long as Timeout, and counts for
+	// Status.Abandoned.
+	AtMostOnce bool
+	// OnOutcome is told every outcome but [Sending] after the queue has recorded it, released, expired
+	// and dead ones included, with the duration of its request: 0 if it was not sent. It is called from
 	// several goroutines at once and holds up the recording of others, so it must not block. It may
 	// put new items; it must not call Flush nor wait for Run. Its panics are recovered, and the
 	// first is logged. nil: nobody is told.

@@ -37,14 +37,15 @@ type request struct {
 	deadline   time.Time
 
 	// Handed over with the answer.
-	unsent  bool // the lane was paused meanwhile; nothing below is set
-	began   time.Time
-	ended   time.Time
-	errs    []error         // one for each item
-	delays  []time.Duration // the backoff of each item; nil: none failed
-	pause   time.Time       // the end of the pause that an answer ordered; zero: none did
-	asksFor time.Duration   // what it asked for, if that was too long and has been cut; else 0
-	stopped bool            // Run's context had ended
+	recordErr error // AtMostOnce: why the items could not be recorded
+	unsent    bool  // the lane was paused meanwhile, or it could not be recorded; nothing below is set
+	began     time.Time
+	ended     time.Time
+	errs      []error         // one for each item
+	delays    []time.Duration // the backoff of each item; nil: none failed
+	pause     time.Time       // the end of the pause that an answer ordered; zero: none did
+	asksFor   time.Duration   // what it asked for, if that was too long and has been cut; else 0
+	stopped   bool            // Run's context had ended
 
 	// Of the loop.
 	slot      int  // in loop.flight
@@ -59,6 +60,9 @@ func (l *loop) work(r *request) {
 	r.withdrawn = len(r.items) > 0 && (r.limiterErr != nil || r.baton.Err() != nil)
 	sending := len(r.items) > 0 && !r.withdrawn
 	r.deadline = l.now().Add(l.options.Timeout + abandonAfter)
+	if l.options.AtMostOnce {
+		r.deadline = r.deadline.Add(l.options.Timeout) // of the record
+	}
 	l.claims <- r
 	if sending {
 		l.deliver(r)
@@ -128,9 +132,8 @@ func (it *Item) expired(now time.Time) bool { return !it.Expires.IsZero() && !no
 // may end the goroutine.
 func (l *loop) deliver(r *request) {
 	defer func() { l.answers <- r }()
-	r.began = l.now()
-	if l.gate.shut(r.began) || l.ctx.Err() != nil {
-		r.unsent = true
+	r.unsent = !l.mayBegin(r) || l.options.AtMostOnce && !l.announce(r)
+	if r.unsent {
 		return
 	}
 	returned := false
@@ -145,6 +148,37 @@ func (l *loop) deliver(r *request) {
 	defer cancel()
 	l.send(ctx, r)
 	returned = true
+}
+
+// mayBegin reports whether the request may start now, which is then its beginning.
+func (l *loop) mayBegin(r *request) bool {
+	r.began = l.now()
+	return !l.gate.shut(r.began) && l.ctx.Err() == nil
+}
+
+// announce records that the items are about to be sent, before an answer can be lost, and reports
+// whether the request may still start. The commit takes a while, in which the lane may fall silent,
+// and requests that waited for one commit would all start at once: that is more than their tokens
+// allow, so that after a slow one each waits for another.
+func (l *loop) announce(r *request) bool {
+	asked := l.now()
+	list := make([]Outcome, len(r.items))
+	for i, it := range r.items {
+		it.Failed, it.LastErr = asked, answerUnknown
+		list[i] = Outcome{Item: it, Verdict: Sending}
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, l.options.Timeout)
+	defer cancel()
+	if err := l.queue.Settle(ctx, list...); err != nil {
+		r.recordErr = fmt.Errorf("queue: record %d items before they are sent: %w", len(list), err)
+		return false
+	}
+	if l.limiter != nil && l.now().Sub(asked) > tokenKept {
+		if l.limiter.Wait(r.baton) != nil {
+			return false // the next request hears of it from the limiter, and says so
+		}
+	}
+	return l.mayBegin(r)
 }
 
 // crash is the error of a call that did not return. v is what it panicked with; nil: it ended its

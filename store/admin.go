@@ -17,15 +17,18 @@ import (
 const pageItems = 128 // items read in one transaction by what lists them
 
 // Pending lists the pending items: those in ready, then those that failed, then those whose time has
-// not come. It reads page by page and holds no transaction while the caller works, so that an item
+// not come, then those in flight that are on disk as dead, to be sent at most once. It reads page by page and holds no transaction while the caller works, so that an item
 // which moves meanwhile may be listed twice or not at all. A record that does not decode is an error;
 // the listing goes on behind it.
 func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) {
 		for _, b := range [...][]byte{bucketReady, bucketLater, bucketTimed} {
-			if !s.list(b, yield) {
+			if !s.list(b, false, yield) {
 				return
 			}
+		}
+		if s.sentCount() > 0 {
+			s.list(bucketDead, true, yield)
 		}
 	}
 }
@@ -33,38 +36,44 @@ func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 // Dead lists the dead items in the order of Seq, as Pending does. LastErr is the reason, Failed the
 // time of death. One that was buried because its record was damaged has that record for a payload.
 func (s *Store) Dead() iter.Seq2[sender.Item, error] {
-	return func(yield func(sender.Item, error) bool) { s.list(bucketDead, yield) }
+	return func(yield func(sender.Item, error) bool) { s.list(bucketDead, false, yield) }
 }
 
-func (s *Store) list(bucket []byte, yield func(sender.Item, error) bool) bool {
-	type entry struct {
+// list yields the items of a bucket, those that lie in dead while their request is under way or the
+// others. It reports whether the caller wants more.
+func (s *Store) list(bucket []byte, underWay bool, yield func(sender.Item, error) bool) bool {
+	type listed struct {
 		it  sender.Item
 		err error
 	}
 	var after []byte
-	for page := make([]entry, 0, pageItems); ; page = page[:0] {
+	for page, more := make([]listed, 0, pageItems), true; more; page = page[:0] {
 		if s.closed.Load() {
 			return yield(sender.Item{}, fmt.Errorf("store: list: %w", ErrClosed))
 		}
-		if err := s.file.view(func(tx *bolt.Tx) error {
+		s.mu.Lock() // before the transaction, as in Claim, so that what is in flight and on disk agree
+		err := s.file.view(func(tx *bolt.Tx) error {
 			t, err := openTxn(tx, s.bucket)
 			if err != nil {
 				return err
 			}
 			size := 0
 			c := t.root.Bucket(bucket).Cursor()
-			for k, v := seekAfter(c, after); k != nil && len(page) < pageItems && size < 4<<20; k, v = c.Next() {
-				it, err := s.item(k, v)
-				page = append(page, entry{it, err})
+			k, v := seekAfter(c, after)
+			for ; k != nil && len(page) < pageItems && size < 4<<20; k, v = c.Next() {
 				size += len(v)
-				after = bytes.Clone(k)
+				after = append(after[:0], k...)
+				if s.walk.underWay(k, v) == underWay {
+					it, err := s.item(k, v)
+					page = append(page, listed{it, err})
+				}
 			}
+			more = k != nil
 			return nil
-		}); err != nil {
+		})
+		s.mu.Unlock()
+		if err != nil {
 			return yield(sender.Item{}, fmt.Errorf("store: list: %w", err))
-		}
-		if len(page) == 0 {
-			return true
 		}
 		for _, e := range page {
 			if !yield(e.it, e.err) {
@@ -72,6 +81,7 @@ func (s *Store) list(bucket []byte, yield func(sender.Item, error) bool) bool {
 			}
 		}
 	}
+	return true
 }
 
 func seekAfter(c *bolt.Cursor, after []byte) (k, v []byte) {
@@ -137,17 +147,18 @@ func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 }
 
 // Revive gives dead items a new place at the end of ready: the same ID, attempts at zero, their
-// failures forgotten. Those that are no longer dead are passed over. A lane at MaxPending is ErrFull,
+// failures forgotten. Those that are no longer dead, or are in flight, are passed over. A lane at MaxPending is ErrFull,
 // and a record that was damaged cannot be revived: an error, and nothing changes.
 func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 	return wrap("revive", s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
 		var seqs []uint64
 		for i := range items {
-			v := t.dead.Get(readyKey(items[i].Seq))
-			if v == nil || slices.Contains(seqs, items[i].Seq) {
+			k := readyKey(items[i].Seq)
+			v := t.dead.Get(k)
+			if v == nil || s.underWay(k, v) || slices.Contains(seqs, items[i].Seq) {
 				continue
 			}
-			if _, err := decode(readyKey(items[i].Seq), v); err != nil || v[1]&flagDamaged != 0 {
+			if _, err := decode(k, v); err != nil || v[1]&flagDamaged != 0 {
 				return refused{fmt.Errorf("%w: item %v was buried because its record did not decode: nothing was changed", ErrCorrupt, items[i].ID)}
 			}
 			seqs = append(seqs, items[i].Seq)
@@ -185,8 +196,8 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 // Drop gives items up, pending or dead: they are counted as dropped and not sent again. One that is
 // in flight may yet arrive. Those that are gone already are passed over.
 func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
-	var freed []uint64 // keys whose head lay in later, with that head
-	var heads []uint64
+	var freed []uint64       // keys whose head lay in later, with that head
+	var heads, gone []uint64 // and the Seqs of all that lay in dead
 	return wrap("drop", s.file.do(ctx, &write{
 		lane: s,
 		apply: func(t *txn) error {
@@ -195,7 +206,10 @@ func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
 				if b == nil {
 					continue
 				}
-				if b == t.later {
+				switch b {
+				case t.dead:
+					gone = append(gone, keySeq(k))
+				case t.later:
 					freed, heads = append(freed, keyHash(k)), append(heads, keySeq(k))
 				}
 				if err := t.drop(b, k); err != nil {
@@ -205,6 +219,11 @@ func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
 			return nil
 		},
 		after: func() {
+			for _, seq := range gone {
+				if f := s.walk.flights[seq]; f != nil {
+					s.walk.moved(f, false)
+				}
+			}
 			for i, hash := range freed {
 				if s.walk.flights[heads[i]] == nil {
 					s.walk.pass(hash)
@@ -282,7 +301,7 @@ func (s *Store) reap(t *txn) error {
 	var old [][]byte
 	c := t.dead.Cursor()
 	for k, v := c.First(); k != nil && len(old) < maxGroup; k, v = c.Next() {
-		if at := recordFailed(v); !at.IsZero() && now.Sub(at) > keep {
+		if at := recordFailed(v); !at.IsZero() && now.Sub(at) > keep && !s.underWay(k, v) {
 			old = append(old, bytes.Clone(k))
 		}
 	}

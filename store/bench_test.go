@@ -177,6 +177,53 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/item")
 }
 
+// BenchmarkSend is what sending at most once costs: a sender drains 2,000 items into a destination that
+// takes no time, or 5 ms.
+func BenchmarkSend(b *testing.B) {
+	for _, latency := range []time.Duration{0, 5 * time.Millisecond} {
+		for _, concurrency := range []int{10, 100} {
+			for _, once := range []bool{false, true} {
+				name := fmt.Sprintf("latency=%v/concurrency=%d/%s", latency, concurrency, map[bool]string{false: "at-least-once", true: "at-most-once"}[once])
+				b.Run(name, func(b *testing.B) { benchSend(b, latency, &sender.Options{Concurrency: concurrency, AtMostOnce: once}) })
+			}
+		}
+	}
+}
+
+func benchSend(b *testing.B, latency time.Duration, o *sender.Options) {
+	const n = 2000
+	for b.Loop() {
+		b.StopTimer()
+		s := newBench(b, nil)
+		fill(b, s, n)
+		d, err := sender.New(s, sender.TransportFunc(func(context.Context, sender.Item) error {
+			time.Sleep(latency)
+			return nil
+		}), nil, o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		b.StartTimer()
+		go func() { ended <- d.Run(ctx) }()
+		if err := d.Flush(ctx); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		cancel()
+		if err := <-ended; err != nil {
+			b.Fatal(err)
+		}
+		if c := s.Counts(); c.Delivered != n {
+			b.Fatalf("%+v", c)
+		}
+		s.Close()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "items/s")
+}
+
 // BenchmarkOpen opens a file with a million pending items, after a clean Close.
 func BenchmarkOpen(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "outbox")

@@ -103,6 +103,9 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		if err != nil {
 			c.say("%s: record %d: %w", name, seq, err)
 		}
+		if name != "dead" && isSending(v) {
+			c.say("%s: record %d is marked as sent, which only a dead one may be", name, seq)
+		}
 		c.once(name, seq, keyLen)
 		if keyLen == 24 {
 			hash := keyHash(k)

@@ -21,6 +21,7 @@ const (
 var children = map[string]func(path string) error{
 	"hold":  hold,
 	"crash": crashing,
+	"once":  sendingOnce,
 	"sync":  syncing,
 }
 

@@ -241,7 +241,7 @@ func (c *claim) take(src source) {
 	}
 	c.steps++
 	c.w.next++
-	c.w.fly(it.Seq, hash, due)
+	c.w.fly(it.Seq, &flight{hash: hash, due: due})
 	c.dry[fromTurns] = false
 	if err != nil {
 		c.bad = append(c.bad, place{bytes.Clone(k), hash})
@@ -317,14 +317,14 @@ func (s *Store) bury(bad []place) error {
 		lane: s,
 		apply: func(t *txn) error {
 			for _, p := range bad {
-				b, count := t.ready, &t.ledger.Ready
+				from := entry{t.ready, p.key, &t.ledger.Ready, &t.ledger.Bytes}
 				if len(p.key) > 8 {
-					b, count = t.later, &t.ledger.Later
+					from = t.inLater(p.key)
 				}
-				if b.Get(p.key) == nil {
+				if from.bucket.Get(p.key) == nil {
 					continue // dropped by its owner
 				}
-				if err := t.bury(b, count, p.key, s.file.now()); err != nil {
+				if err := t.bury(from, s.file.now()); err != nil {
 					return err
 				}
 			}

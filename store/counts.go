@@ -9,10 +9,10 @@ type Counts struct {
 	Retrying  int // failed, waiting for the next try
 	InLine    int // met behind an earlier item of their key, waiting for it
 	InFlight  int // handed out and not settled
-	Dead      int // given up
+	Dead      int // given up, but for those in flight that are on disk as dead: sent at most once
 
 	Bytes     int64 // of pending payloads
-	DeadBytes int64 // of dead ones
+	DeadBytes int64 // of those on disk as dead, in flight or not
 
 	Oldest      time.Time // Created of the next item to be handed out, as last seen; zero: none is known
 	PausedUntil time.Time // end of the kept pause; zero: none was ever asked for
@@ -24,8 +24,8 @@ type Counts struct {
 	Failed error // the last commit failed and the file has not healed; nil: all is well
 }
 
-// Pending is the number of items not yet delivered, dead, expired or dropped, by the ledger. Ready,
-// Scheduled, Retrying, InLine and InFlight add up to it, but for items dropped while they were in
+// Pending is the number of items not yet delivered, dead, expired or dropped, by the ledger, which after
+// a crash counts as dead those that were in flight to be sent at most once. Ready, Scheduled, Retrying, InLine and InFlight add up to it, but for items dropped while they were in
 // flight or in line, which those two count until they are settled or met.
 func (c *Counts) Pending() int { return c.pending }
 
@@ -50,8 +50,8 @@ func (s *Store) publish() {
 		Retrying:    max(0, int(l.Later)-w.flightsLater),
 		InLine:      w.waiting,
 		InFlight:    len(w.flights),
-		Dead:        int(l.Dead),
-		pending:     int(l.pending()),
+		Dead:        max(0, int(l.Dead)-w.sent),
+		pending:     int(l.pending()) + w.sent,
 		Bytes:       int64(l.Bytes),
 		DeadBytes:   int64(l.DeadBytes),
 		Oldest:      s.oldest,
@@ -60,7 +60,7 @@ func (s *Store) publish() {
 	}
 	c.Ready = max(0, c.pending-c.Scheduled-c.Retrying-c.InLine-c.InFlight)
 	s.counts.Store(c)
-	if l.pending() < uint64(old.Pending()) || l.Bytes+l.DeadBytes < uint64(old.Bytes+old.DeadBytes) {
+	if c.pending < old.pending || l.Bytes+l.DeadBytes < uint64(old.Bytes+old.DeadBytes) {
 		s.makeRoom()
 	}
 }

@@ -73,6 +73,14 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 // Remains reports whether an item up to mark is pending, whatever it waits for. It reads the keys of
 // scheduled and failed items until it finds one.
 func (s *Store) Remains(mark uint64) (remains bool, err error) {
+	s.mu.Lock()
+	for seq, f := range s.walk.flights {
+		remains = remains || f.sent && seq <= mark
+	}
+	s.mu.Unlock()
+	if remains {
+		return true, nil
+	}
 	err = s.file.view(func(tx *bolt.Tx) error {
 		t, err := openTxn(tx, s.bucket)
 		if err != nil {

@@ -55,9 +55,12 @@ func (s *subject) fault(committed bool) error {
 }
 
 func (s *subject) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
+	s.mu.Lock()
 	released := !slices.ContainsFunc(outcomes, func(o sender.Outcome) bool {
-		return o.Verdict != sender.Released || !o.Pause.IsZero()
+		f := s.walk.flights[o.Item.Seq]
+		return o.Verdict != sender.Released || !o.Pause.IsZero() || f != nil && f.announced
 	})
+	s.mu.Unlock()
 	if released && len(outcomes) > 0 && s.failures.Load() > 0 {
 		s.failures.Add(-1) // it needs no commit that could be made to fail; after an error they are still held
 		return s.err
@@ -101,8 +104,8 @@ func (s *subject) Dead() (dead []sender.Item) {
 	return dead
 }
 
-func (s *subject) Drop(seqs ...uint64) {
-	var items []sender.Item
+// items finds items, pending or dead.
+func (s *subject) items(seqs []uint64) (items []sender.Item) {
 	for it, err := range s.Pending() {
 		if err == nil && slices.Contains(seqs, it.Seq) {
 			items = append(items, it)
@@ -113,19 +116,17 @@ func (s *subject) Drop(seqs ...uint64) {
 			items = append(items, it)
 		}
 	}
-	if err := s.Store.Drop(context.Background(), items...); err != nil {
+	return items
+}
+
+func (s *subject) Drop(seqs ...uint64) {
+	if err := s.Store.Drop(context.Background(), s.items(seqs)...); err != nil {
 		s.t.Error(err)
 	}
 }
 
 func (s *subject) Revive(seqs ...uint64) {
-	var items []sender.Item
-	for _, it := range s.Dead() {
-		if slices.Contains(seqs, it.Seq) {
-			items = append(items, it)
-		}
-	}
-	if err := s.Store.Revive(context.Background(), items...); err != nil {
+	if err := s.Store.Revive(context.Background(), s.items(seqs)...); err != nil {
 		s.t.Error(err)
 	}
 }

@@ -32,7 +32,8 @@ import (
 // created and expires are nanoseconds since 1970 by the wall clock, expires 0 meaning never. header
 // is a sequence of name and value, each led by its length in 4 bytes. log is the last failures,
 // oldest first: nanoseconds in 8 bytes, length in 2, reason. The low four bits of flags name the
-// codec of the payload, 0 being none; the others are reserved and must be 0, but for damaged.
+// codec of the payload, 0 being none; two say why a record is in dead, and the others are reserved and
+// must be 0.
 // The checksum covers the record and then its bucket key, so that a record is valid in its own
 // place alone.
 const (
@@ -40,6 +41,7 @@ const (
 
 	flagCodec   = 0x0f // how the payload is encoded; only 0 is known
 	flagDamaged = 0x10 // in dead: the payload is a record that did not decode, as it was found
+	flagSending = 0x20 // in dead: sent at most once, answer unknown; the last entry of the log tells, and may be the ninth
 
 	offID       = 2
 	offCreated  = 18
@@ -211,15 +213,17 @@ func amend(v []byte, attempts, failures int, at time.Time, reason string) ([]byt
 	if !at.IsZero() {
 		log = appendLog(log, at, reason)
 	}
-	n := make([]byte, 0, len(v)-len(p.log)+len(log))
-	n = append(n, v[:offBody]...)
+	n := withLog(v, p, log)
 	putCount(n[offAttempts:], attempts)
 	putCount(n[offFailures:], failures)
+	return n, nil
+}
+
+// withLog returns a copy of record v, of which p are the parts, with another log and no checksum.
+func withLog(v []byte, p parts, log []byte) []byte {
+	n := slices.Concat(v[:offBody], p.kind, p.key, p.header, log, p.payload, make([]byte, crcLen))
 	binary.BigEndian.PutUint32(n[offLogLen:], uint32(len(log)))
-	for _, part := range [...][]byte{p.kind, p.key, p.header, log, p.payload} {
-		n = append(n, part...)
-	}
-	return append(n, make([]byte, crcLen)...), nil
+	return n
 }
 
 // fresh returns a copy of record v as if it had never failed.
@@ -228,9 +232,9 @@ func fresh(v []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := slices.Concat(v[:offBody], p.kind, p.key, p.header, p.payload, make([]byte, crcLen))
+	n := withLog(v, p, nil)
 	clear(n[offAttempts:offKindLen])
-	binary.BigEndian.PutUint32(n[offLogLen:], 0)
+	n[1] &^= flagSending
 	return n, nil
 }
 
@@ -240,15 +244,18 @@ func appendLog(log []byte, at time.Time, reason string) []byte {
 	if err != nil {
 		entries = nil
 	}
-	entries = append(entries, sender.Failure{At: at, Reason: reason[:min(len(reason), maxReason)]})
-	entries = entries[max(0, len(entries)-maxLog):]
-	var out []byte
+	entries = append(entries, sender.Failure{At: at, Reason: reason})
+	return writeLog(entries[max(0, len(entries)-maxLog):])
+}
+
+func writeLog(entries []sender.Failure) (log []byte) {
 	for _, e := range entries {
-		out = binary.BigEndian.AppendUint64(out, uint64(e.At.UnixNano()))
-		out = binary.BigEndian.AppendUint16(out, uint16(len(e.Reason)))
-		out = append(out, e.Reason...)
+		reason := e.Reason[:min(len(e.Reason), maxReason)]
+		log = binary.BigEndian.AppendUint64(log, uint64(e.At.UnixNano()))
+		log = binary.BigEndian.AppendUint16(log, uint16(len(reason)))
+		log = append(log, reason...)
 	}
-	return out
+	return log
 }
 
 func readLog(log []byte) (entries []sender.Failure, err error) {
@@ -305,7 +312,7 @@ func decode(k, v []byte) (it sender.Item, err error) {
 	if !intact(k, v) {
 		return it, errors.New("the checksum does not hold")
 	}
-	if f := v[1] &^ flagDamaged; f&flagCodec != 0 {
+	if f := v[1] &^ (flagDamaged | flagSending); f&flagCodec != 0 {
 		return it, fmt.Errorf("payload codec %d, this build knows 0", f&flagCodec)
 	} else if f != 0 {
 		return it, fmt.Errorf("reserved flags %#02x are set", f)
@@ -326,9 +333,10 @@ func decode(k, v []byte) (it sender.Item, err error) {
 	}
 	if n := len(it.History); n > 0 {
 		it.LastErr = it.History[n-1].Reason
-		if it.Failures > 0 {
+		if it.Failures > 0 || isSending(v) {
 			it.Failed = it.History[n-1].At
 		}
+		it.History = it.History[max(0, n-maxLog):]
 	}
 	it.Payload = slices.Clone(p.payload)
 	if it.Payload == nil {

@@ -217,7 +217,7 @@ func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
 		{0, 0, "version 0"},
 		{1, 0x01, "codec 1"},
 		{1, 0x0f, "codec 15"},
-		{1, 0x20, "0x20"},
+		{1, 0x40, "0x40"},
 		{1, 0x80, "0x80"},
 	} {
 		v := sealed(event("ping", ""), k)

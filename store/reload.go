@@ -18,6 +18,7 @@ func (s *Store) reload() error {
 		told struct{ until, at int64 }
 		old  time.Time
 	)
+	s.mu.Lock()
 	err := s.file.view(func(tx *bolt.Tx) (err error) {
 		if t, err = openTxn(tx, s.bucket); err != nil {
 			return err
@@ -27,12 +28,15 @@ func (s *Store) reload() error {
 		if _, v := t.ready.Cursor().First(); v != nil {
 			old = recordCreated(v)
 		}
+		for seq, f := range s.walk.flights {
+			s.walk.moved(f, isSending(t.dead.Get(readyKey(seq))))
+		}
 		return nil
 	})
 	if err != nil {
+		s.mu.Unlock()
 		return err
 	}
-	s.mu.Lock()
 	s.ledger, s.txid, s.longest = t.ledger, id, t.longest
 	s.walk.stale, s.ahead = true, false
 	s.oldest = old

@@ -13,7 +13,7 @@
 //	ready   seq                          what may be sent at any time, in the order of Append
 //	timed   NotBefore, seq               its time has not come
 //	later   due, seq, hash of the Key    failed, waiting for its next try
-//	dead    seq                          given up, with the reason
+//	dead    seq                          given up, with the reason; or being sent at most once
 //
 // What is in flight, and who waits behind whom, is memory: it follows from the file, and a restart
 // works it out again. Items that were in flight when the process died are sent again, under the same ID.

@@ -24,13 +24,17 @@ type walk struct {
 	next    source             // whose turn it is among the sources
 
 	waiting      int // in all lines
-	flightsLater int // of flights, those from later
+	flightsLater int // of flights, those that lie in later
+	sent         int // of flights, those that lie in dead
 }
 
 type flight struct {
 	hash     uint64
 	due      int64 // its place in later; 0: in ready
 	settling bool  // its outcome waits for company
+
+	announced bool // Sending was asked for: it may lie in dead, and to release it takes a commit
+	sent      bool // it lies in dead, as Sending
 }
 
 type line struct {
@@ -50,10 +54,31 @@ const (
 	sources
 )
 
+// flight returns the flight that an outcome is about; nil: there is none, and o is a repetition.
+func (w *walk) flight(o *settling) *flight {
+	if f := w.flights[o.Item.Seq]; f != nil && f.due == o.due {
+		return f
+	}
+	return nil
+}
+
+// announce notes that o may put its item into dead as Sending.
+func (w *walk) announce(o *settling) {
+	if f := w.flight(o); f != nil && o.Verdict == sender.Sending {
+		f.announced = true
+	}
+}
+
+// announced reports whether the item of o may lie in dead as Sending.
+func (w *walk) announced(o *settling) bool {
+	f := w.flight(o)
+	return f != nil && f.announced
+}
+
 // awaited reports whether somebody waits for the key of o, and notes that o is on its way.
 func (w *walk) awaited(o *settling) bool {
-	if f := w.flights[o.Item.Seq]; f != nil && f.due == o.due {
-		f.settling = true
+	if f := w.flight(o); f != nil {
+		f.settling = o.Verdict != sender.Sending
 	}
 	l := w.taken[o.hash]
 	return o.hash != 0 && l != nil && len(l.waiting) > 0
@@ -62,23 +87,36 @@ func (w *walk) awaited(o *settling) bool {
 func (w *walk) hasTurns() bool { return len(w.turns)+len(w.front) > 0 }
 
 // fly notes that an item is in flight, as the head of its key.
-func (w *walk) fly(seq, hash uint64, due int64) {
-	w.flights[seq] = &flight{hash: hash, due: due}
-	if due != 0 {
-		w.flightsLater++
-	}
-	if hash != 0 && w.taken[hash] == nil {
-		w.taken[hash] = &line{head: seq}
+func (w *walk) fly(seq uint64, f *flight) {
+	w.flights[seq] = f
+	w.count(f, 1)
+	if f.hash != 0 && w.taken[f.hash] == nil {
+		w.taken[f.hash] = &line{head: seq}
 	}
 }
 
 func (w *walk) land(seq uint64) {
 	if f := w.flights[seq]; f != nil {
-		if f.due != 0 {
-			w.flightsLater--
-		}
+		w.count(f, -1)
 		delete(w.flights, seq)
 	}
+}
+
+// count adds n to what is known of the places of flights.
+func (w *walk) count(f *flight, n int) {
+	switch {
+	case f.sent:
+		w.sent += n
+	case f.due != 0:
+		w.flightsLater += n
+	}
+}
+
+// moved notes whether a flight lies in dead now.
+func (w *walk) moved(f *flight, sent bool) {
+	w.count(f, -1)
+	f.sent = sent
+	w.count(f, 1)
 }
 
 // pass gives the turn of a key, whose head is gone, to whoever waits first.
@@ -98,8 +136,13 @@ func (w *walk) pass(hash uint64) {
 // settled brings the walk up to date with an outcome that is durable.
 func (w *walk) settled(o *settling) {
 	seq := o.Item.Seq
-	if f := w.flights[seq]; f == nil || f.due != o.due {
+	f := w.flight(o)
+	if f == nil {
 		return // a repetition; what was claimed since is another flight
+	}
+	if o.Verdict == sender.Sending {
+		w.moved(f, o.found)
+		return
 	}
 	w.land(seq)
 	switch l := w.taken[o.hash]; {
@@ -122,8 +165,7 @@ func (w *walk) rebuild(later *bolt.Bucket) {
 	flights, next := w.flights, w.next
 	*w = walk{flights: make(map[uint64]*flight), taken: make(map[uint64]*line), next: next}
 	for seq, f := range flights {
-		w.fly(seq, f.hash, f.due)
-		w.flights[seq].settling = f.settling
+		w.fly(seq, f)
 	}
 	c := later.Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {

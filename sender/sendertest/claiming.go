@@ -19,7 +19,7 @@ type clause struct {
 	test func(s *subject)
 }
 
-var clauses = slices.Concat(claiming, settling, keeping)
+var clauses = slices.Concat(claiming, settling, sending, keeping)
 
 // claiming is what Append and Claim owe.
 var claiming = []clause{

@@ -24,13 +24,16 @@ type Memory struct {
 	mu sync.Mutex // a leaf; guards everything below
 
 	// What a real queue keeps on disk. An item lies in exactly one place.
-	seq    uint64    // the last one assigned
-	ready  place     // may be sent at any time; Due is zero
-	timed  place     // scheduled, and the time has not come; Due is that time
-	later  place     // failed, waiting for the next try; Due is that moment
-	dead   place     // kept with the reason; Due is zero
-	paused time.Time // end of the kept pause; zero: there was none
-	totals Counts    // Put, Delivered, Expired, Dropped; the rest is unused
+	seq   uint64 // the last one assigned
+	ready place  // may be sent at any time; Due is zero
+	timed place  // scheduled, and the time has not come; Due is that time
+	later place  // failed, waiting for the next try; Due is that moment
+	dead  place  // kept with the reason; Due is zero
+	// sending has those of dead that were recorded as Sending, by Seq, as they were before that. Only
+	// one that is held is taken back.
+	sending map[uint64]sender.Item
+	paused  time.Time // end of the kept pause; zero: there was none
+	totals  Counts    // Put, Delivered, Expired, Dropped; the rest is unused
 
 	// What a real queue knows in memory only. Restart forgets it.
 	held map[uint64]sender.Item // in flight, by Seq, as they were handed out
@@ -46,7 +49,7 @@ type Memory struct {
 //
 //	Put = Ready + Timed + Later + Dead + Delivered + Expired + Dropped
 type Counts struct {
-	Ready    int // may be sent at any time; those in flight are included here and in Later
+	Ready    int // may be sent at any time; those in flight are included here, in Later, and in Dead if recorded as Sending
 	Timed    int // scheduled, and the time has not come
 	Later    int // failed, waiting for the next try
 	Dead     int
@@ -249,7 +252,7 @@ func (m *Memory) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	m.record(outcomes)
 	for _, o := range outcomes {
 		// An outcome that repeats an older one must not free what has been claimed anew.
-		if h, ok := m.held[o.Item.Seq]; ok && h.Due.Equal(o.Item.Due) {
+		if o.Verdict != sender.Sending && m.holds(o.Item) {
 			delete(m.held, o.Item.Seq)
 		}
 	}
@@ -263,20 +266,27 @@ func (m *Memory) record(outcomes []sender.Outcome) {
 		if o.Pause.After(m.paused) {
 			m.paused = o.Pause
 		}
-		if o.Verdict == sender.Released {
-			continue
+		if o.Verdict == sender.Sending && !m.holds(o.Item) {
+			continue // a repetition
 		}
-		from := &m.ready
-		if !o.Item.Due.IsZero() {
-			from = &m.later
-		}
-		it := from.take(o.Item.Due, o.Item.Seq)
+		it := m.take(o)
 		if it == nil {
 			continue
 		}
+		was := *it
 		it.Attempts, it.Failures = o.Item.Attempts, o.Item.Failures
 		it.Failed, it.LastErr = o.Item.Failed, o.Item.LastErr
 		switch o.Verdict {
+		case sender.Released:
+			*it = was
+			m.origin(was.Due).put(it)
+		case sender.Sending:
+			if m.sending == nil {
+				m.sending = make(map[uint64]sender.Item)
+			}
+			m.sending[it.Seq] = was
+			it.Due = time.Time{}
+			m.dead.put(it)
 		case sender.Delivered:
 			m.totals.Delivered++
 		case sender.Expired:
@@ -294,86 +304,38 @@ func (m *Memory) record(outcomes []sender.Outcome) {
 	}
 }
 
+// origin is where an item with that Due is claimed from. It requires that mu is held.
+func (m *Memory) origin(due time.Time) *place {
+	if due.IsZero() {
+		return &m.ready
+	}
+	return &m.later
+}
+
+// take removes the item of an outcome from where it was claimed, or from the dead if it is recorded as
+// Sending by the same claim; it is as it was claimed. nil: it lies in neither. It requires that mu is
+// held.
+func (m *Memory) take(o sender.Outcome) *sender.Item {
+	if it := m.origin(o.Item.Due).take(o.Item.Due, o.Item.Seq); it != nil {
+		return it
+	}
+	was, ok := m.sending[o.Item.Seq]
+	if !ok || !m.holds(o.Item) || m.dead.take(time.Time{}, o.Item.Seq) == nil {
+		return nil
+	}
+	delete(m.sending, o.Item.Seq)
+	return &was
+}
+
+// holds reports whether an item is in flight from where it was claimed. It requires that mu is held.
+func (m *Memory) holds(it sender.Item) bool {
+	h, ok := m.held[it.Seq]
+	return ok && h.Due.Equal(it.Due)
+}
+
 // Paused implements [sender.Queue].
 func (m *Memory) Paused() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.paused
-}
-
-// Pending returns the items that are not yet delivered, dead, expired or dropped, by Seq. Those in
-// flight are among them.
-func (m *Memory) Pending() []sender.Item {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return list(m.ready, m.timed, m.later)
-}
-
-// Dead returns the dead items, by Seq.
-func (m *Memory) Dead() []sender.Item {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return list(m.dead)
-}
-
-func list(places ...place) []sender.Item {
-	var items []sender.Item
-	for _, it := range slices.Concat(places...) {
-		items = append(items, *it)
-	}
-	slices.SortFunc(items, func(a, b sender.Item) int { return cmp.Compare(a.Seq, b.Seq) })
-	return items
-}
-
-// Counts returns the ledger.
-func (m *Memory) Counts() Counts {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c := m.totals
-	c.Ready, c.Timed, c.Later, c.Dead = len(m.ready), len(m.timed), len(m.later), len(m.dead)
-	c.InFlight = len(m.held)
-	return c
-}
-
-// Drop removes items, pending or dead, by their Seq. A Seq that is not there is passed over. An item
-// in flight keeps its key until it is settled; its outcome then finds nothing.
-func (m *Memory) Drop(seqs ...uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, seq := range seqs {
-		for _, p := range []*place{&m.ready, &m.timed, &m.later, &m.dead} {
-			if p.takeSeq(seq) != nil {
-				m.totals.Dropped++
-			}
-		}
-	}
-}
-
-// Revive gives dead items, by their Seq, a new place at the end of the queue: the same ID, a new
-// Seq, Attempts and Failures at zero. A Seq that is not among the dead is passed over.
-func (m *Memory) Revive(seqs ...uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, seq := range seqs {
-		if it := m.dead.takeSeq(seq); it != nil {
-			it.Attempts, it.Failures = 0, 0
-			m.enqueue(it)
-		}
-	}
-}
-
-// Restart does what a crash does to a real queue: it forgets what is in flight, and keeps the rest.
-func (m *Memory) Restart() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.held, m.met, m.turn = nil, 0, 0
-}
-
-// FailNext makes the next n calls of Settle that have outcomes return an error that wraps err. With
-// applied they have been recorded all the same, as when the answer of a disk is lost; otherwise
-// nothing has happened. It replaces what an earlier call asked for; n at zero ends it.
-func (m *Memory) FailNext(n int, err error, applied bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.failNext, m.failErr, m.failAfter = n, err, applied
 }

@@ -73,6 +73,7 @@ type traced struct {
 	fate        fate
 	scheduled   bool // its place is not that of its put
 	held        bool
+	sending     bool // recorded as Sending: a crash finds it dead
 	revived     bool // and not claimed since
 }
 
@@ -117,6 +118,8 @@ func (w *walk) step() {
 		w.put()
 	case n < 58:
 		w.take(1 + w.rng.IntN(3))
+	case n < 64:
+		w.announce()
 	case n < 80:
 		w.answer()
 	case n < 90:
@@ -291,6 +294,7 @@ func (w *walk) apply(outcomes []sender.Outcome) {
 		if !x.pending() { // dropped
 			continue
 		}
+		x.sending = false
 		switch o.Verdict {
 		case sender.Delivered:
 			x.fate = gone
@@ -343,7 +347,10 @@ func (w *walk) crash() {
 	w.reopen()
 	w.unsure, w.stored = nil, false
 	for _, x := range w.items {
-		x.held = false
+		if x.sending && x.pending() {
+			x.fate = dead
+		}
+		x.held, x.sending = false, false
 	}
 }
 
@@ -354,9 +361,10 @@ func (w *walk) check() {
 		return
 	}
 	want, got := w.counts, c.Counts()
-	want.Ready, got.Ready = len(w.with((*traced).pending)), got.Ready+got.Timed+got.Later
+	lies := func(x *traced) bool { return x.fate == dead || x.pending() && x.sending }
+	want.Ready, got.Ready = len(w.with(func(x *traced) bool { return x.pending() && !lies(x) })), got.Ready+got.Timed+got.Later
 	got.Timed, got.Later = 0, 0
-	want.Dead = len(w.with(func(x *traced) bool { return x.fate == dead }))
+	want.Dead = len(w.with(lies))
 	want.InFlight = len(w.with(func(x *traced) bool { return x.held }))
 	if got != want {
 		w.Fatalf("the ledger is %+v, want %+v (all pending ones counted as Ready)", got, want)

@@ -1,0 +1,91 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// settling is an outcome on its way into a commit.
+type settling struct {
+	sender.Outcome
+	due   int64 // the item's place in later; 0: in ready
+	hash  uint64
+	found bool // it lay there, or among the dead as Sending, or where the outcome puts it; set by apply
+}
+
+func (o *settling) key() []byte {
+	if o.due == 0 {
+		return readyKey(o.Item.Seq)
+	}
+	return laterKey(o.due, o.Item.Seq, o.hash)
+}
+
+// compare orders by place, so that what is deleted together lies together.
+func (o *settling) compare(p *settling) int {
+	return cmp.Or(cmp.Compare(o.due, p.due), cmp.Compare(o.Item.Seq, p.Item.Seq))
+}
+
+// Settle records outcomes; see [sender.Queue]. It lets them wait up to Gather for a commit that comes
+// anyway, unless one of them has somebody waiting for its key, is Sending, or brings a pause. When ctx
+// ends the outcome is unknown and the call may be repeated.
+func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
+	if len(outcomes) == 0 {
+		s.file.kick()
+		return nil
+	}
+	if s.closed.Load() {
+		return fmt.Errorf("store: settle: %w", ErrClosed)
+	}
+	w := &write{lane: s, outcomes: make([]settling, len(outcomes))}
+	for i, o := range outcomes {
+		st := settling{Outcome: o, hash: hashKey(o.Item.Key)}
+		if !o.Item.Due.IsZero() {
+			st.due = s.file.steady(o.Item.Due)
+		}
+		w.outcomes[i] = st
+	}
+	gather, durable := s.opts.Gather, false
+	s.mu.Lock()
+	for i := range w.outcomes {
+		o := &w.outcomes[i]
+		s.walk.announce(o)
+		durable = durable || o.Verdict != sender.Released || !o.Pause.IsZero() || s.walk.announced(o)
+		if s.walk.awaited(o) || !o.Pause.IsZero() || o.Verdict == sender.Sending {
+			gather = 0
+		}
+	}
+	s.mu.Unlock()
+	if !durable {
+		return wrap("settle", s.releaseAll(w.outcomes))
+	}
+	return wrap("settle", s.file.do(ctx, w, gather))
+}
+
+// releaseAll frees items without touching the file. Of one that lay in later it must know whether it
+// still does: if it was dropped, the next of its key has its turn.
+func (s *Store) releaseAll(os []settling) error {
+	if err := s.file.view(func(tx *bolt.Tx) error {
+		t, err := openTxn(tx, s.bucket)
+		if err != nil {
+			return err
+		}
+		for i := range os {
+			os[i].found = os[i].due == 0 || t.later.Get(os[i].key()) != nil
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for i := len(os) - 1; i >= 0; i-- { // each goes to the front: the first of them last
+		s.walk.settled(&os[i])
+	}
+	s.publish()
+	s.mu.Unlock()
+	return nil
+}
