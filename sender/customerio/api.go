@@ -1,0 +1,185 @@
+package customerio
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/sender/httpsend"
+)
+
+// An api is one of the two halves of the service: where it is and how it knows us.
+type api struct {
+	client *http.Client
+	base   string // URL without a slash at the end
+	header string // Authorization
+	hush   *strings.Replacer
+	check  string // what to look at when the credentials are refused
+}
+
+func trackAPI(o *Options, c *http.Client) *api {
+	return &api{
+		client: c, base: o.TrackURL, header: "Basic " + base64.StdEncoding.EncodeToString(o.pair()),
+		hush:  hush(o),
+		check: fmt.Sprintf("check SiteID and TrackKey, and that the account is in region %s", o.Region),
+	}
+}
+
+func appAPI(o *Options, c *http.Client) *api {
+	return &api{
+		client: c, base: o.AppURL, header: "Bearer " + string(o.AppKey),
+		hush:  hush(o),
+		check: fmt.Sprintf("check AppKey (that of the App API, not of the Track API), that it may do this, and that the account is in region %s", o.Region),
+	}
+}
+
+// pair is what basic authentication encodes.
+func (o *Options) pair() []byte { return []byte(o.SiteID + ":" + string(o.TrackKey)) }
+
+// hush strikes the secrets out of what a destination echoes.
+func hush(o *Options) *strings.Replacer {
+	var pairs []string
+	if o.TrackKey != "" {
+		pairs = append(pairs, string(o.TrackKey), "***", base64.StdEncoding.EncodeToString(o.pair()), "***", base64.URLEncoding.EncodeToString(o.pair()), "***")
+	}
+	if o.AppKey != "" {
+		pairs = append(pairs, string(o.AppKey), "***")
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// post sends JSON once. The error is that of httpsend.Do, with what it probably comes from.
+func (a *api) post(ctx context.Context, path string, body []byte) (*httpsend.Answer, error) {
+	return a.do(ctx, http.MethodPost, path, body)
+}
+
+func (a *api) do(ctx context.Context, method, path string, body []byte) (*httpsend.Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, sender.Unavailable(fmt.Errorf("customerio: %s of %d bytes: not a URL", method, len(a.base)+len(path)))
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Authorization", a.header)
+	req.Header.Set("User-Agent", "outbox-customerio")
+	answer, err := httpsend.Do(a.client, req)
+	if err != nil {
+		err = a.explain(answer, err)
+	}
+	return answer, err
+}
+
+// explain adds to an error what it probably comes from, or what the service said.
+func (a *api) explain(answer *httpsend.Answer, err error) error {
+	if answer == nil {
+		return err
+	}
+	switch s := answer.Status; {
+	case s == http.StatusUnauthorized || s == http.StatusForbidden:
+		return fmt.Errorf("customerio: credentials refused: %s: %w", a.check, err)
+	case s >= 300 && s < 400:
+		return fmt.Errorf("customerio: redirected%s, probably because the account is in the other region, or for a wrong URL: %w", a.target(answer), err)
+	}
+	if said := a.said(answer.Body); said != "" && answer.Status < 500 && answer.Status != http.StatusTooManyRequests {
+		return fmt.Errorf("customerio: refused: %s: %w", said, err)
+	}
+	return err
+}
+
+// target names the host of a redirect.
+func (a *api) target(answer *httpsend.Answer) string {
+	u, err := url.Parse(answer.Header.Get("Location"))
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return " to " + a.line(u.Host)
+}
+
+// A refusal is why something was not accepted, in any of the shapes that the service has for it.
+type refusal struct {
+	Index   *int   `json:"batch_index"`
+	Reason  string `json:"reason"`
+	Field   string `json:"field"`
+	Message string `json:"message"`
+	Detail  string `json:"detail"`
+}
+
+// refusals reads the errors of an answer; nil if it has none.
+func refusals(body []byte) []refusal {
+	var a struct {
+		Errors []refusal `json:"errors"`
+		Meta   struct {
+			Error  string   `json:"error"`
+			Errors []string `json:"errors"`
+		} `json:"meta"`
+	}
+	if json.Unmarshal(body, &a) != nil {
+		return nil
+	}
+	for _, message := range append(a.Meta.Errors, a.Meta.Error) {
+		if message != "" {
+			a.Errors = append(a.Errors, refusal{Message: message})
+		}
+	}
+	return a.Errors
+}
+
+// said is the first refusal of an answer in one line; "" if there is none.
+func (a *api) said(body []byte) string {
+	for _, r := range refusals(body) {
+		return a.text(r)
+	}
+	return ""
+}
+
+// text is a refusal in one line.
+func (a *api) text(r refusal) string {
+	var parts []string
+	if r.Reason != "" {
+		parts = append(parts, r.Reason)
+	}
+	if r.Field != "" {
+		parts = append(parts, "field "+r.Field)
+	}
+	for _, s := range []string{r.Message, r.Detail} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	if len(parts) == 0 {
+		return "no reason given"
+	}
+	return a.line(strings.Join(parts, ", "))
+}
+
+// line makes one printable line of at most 300 bytes, without secrets.
+func (a *api) line(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, a.hush.Replace(s))
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "…"
+	}
+	return s
+}
+
+// code returns the status of an error of httpsend; 0 if there was no answer.
+func code(err error) int {
+	var status *httpsend.StatusError
+	if errors.As(err, &status) {
+		return status.Code
+	}
+	return 0
+}

@@ -1,0 +1,253 @@
+// Package customerio delivers to Customer.io: identifies, events, messages and broadcasts that are
+// durable when the call returns.
+//
+// One file holds four lanes, each under the limit of its API: the Track API, in batches; messages;
+// broadcasts; and imports, which give way to live events. What is put for one person or object arrives
+// in that order, at least once; events carry an id by which the service removes repetitions, messages
+// are sent at most once.
+//
+//	o, err := customerio.FromEnv()
+//	if err != nil {
+//		return err
+//	}
+//	c, err := customerio.Open("customerio.db", &o)
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//	_, err = c.Identify(ctx, customerio.ID("17"), map[string]any{"plan": "basic"})
+//	_, err = c.Track(ctx, customerio.ID("17"), "bought", map[string]any{"price": 12})
+//
+// The defaults keep to 80 requests a second under a limit of 100, as the vendor's guides advise;
+// Options.TrackLimit raises it. A 429 pauses and slows a lane, and so does what no client sees: wrong
+// credentials, a wrong region and an outage hold it, and lose nothing.
+//
+// # Caveats
+//
+// Order is per identifier as it is given: operations by id and by email of the same person are two
+// orders, and a merge has that of its primary. A 200 of the service means that it has taken the
+// operation; what it does with it shows in its activity log. A message whose answer was lost lies among
+// the dead for a person to decide: see [Client.Lane].
+package customerio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/sender/httpsend"
+	"github.com/seed8107221f/outbox/store"
+)
+
+// A Lane is one of the queues in the file, with a limit of its own.
+type Lane string
+
+// The lanes. LaneTrack is the lane "outbox" of the file, the others go by their names.
+const (
+	LaneTrack         Lane = "track"
+	LaneTransactional Lane = "transactional"
+	LaneBroadcast     Lane = "broadcast"
+	LaneImport        Lane = "import"
+)
+
+// Lanes are all lanes, in the order in which they are logged.
+func Lanes() []Lane { return []Lane{LaneTrack, LaneTransactional, LaneBroadcast, LaneImport} }
+
+// A Client puts operations into a file and delivers them in the background. All methods are safe for
+// concurrent use.
+type Client struct {
+	o         Options // complete
+	file      *store.Store
+	lanes     map[Lane]*lane
+	http      *http.Client
+	track     *api
+	app       *api
+	trackPace *limiter.Limiter // of the whole Track API
+	queryPace *limiter.Limiter // of Do
+	job       chan struct{}    // holds one while an ImportJob is looked after
+	importing chan struct{}    // holds one while Import puts rows
+
+	stop    context.CancelFunc // ends the health line
+	health  sync.WaitGroup
+	closing sync.Once
+	quit    chan struct{} // closed when closing begins
+	done    chan struct{} // closed when everything has ended
+	err     error         // of closing; read after done is closed
+}
+
+type lane struct {
+	store *store.Store
+	*outbox.Outbox
+}
+
+// Open opens the file at path, creates it when there is none, and starts to deliver. An option that is
+// not acceptable is an error before the file is touched; so is a nil *Options, which has no
+// credentials. The errors of store.Open come wrapped.
+func Open(path string, o *Options) (*Client, error) {
+	d, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if d.TrackKey == "" && d.AppKey == "" {
+		return nil, fmt.Errorf("%w: SiteID and TrackKey, AppKey, or all of them are needed", ErrCredentials)
+	}
+	if err := d.Sender.Check(); err != nil {
+		return nil, fmt.Errorf("customerio: %w", err)
+	}
+	c := &Client{o: d, lanes: make(map[Lane]*lane), quit: make(chan struct{}), done: make(chan struct{}), job: make(chan struct{}, 1), importing: make(chan struct{}, 1)}
+	c.http = d.Client
+	if c.http == nil {
+		c.http = httpsend.NewClient()
+	}
+	c.track, c.app = trackAPI(&d, c.http), appAPI(&d, c.http)
+	c.trackPace, c.queryPace = paced(d.TrackLimit, d.Share), paced(d.QueryLimit, d.Share)
+
+	if c.file, err = store.Open(path, &d.Store); err != nil {
+		return nil, fmt.Errorf("customerio: %w", err)
+	}
+	if err := c.openLanes(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	var ctx context.Context
+	ctx, c.stop = context.WithCancel(context.Background())
+	if d.HealthEvery > 0 {
+		c.health.Go(func() { c.logHealth(ctx) })
+	}
+	return c, nil
+}
+
+// openLanes starts each lane; one without credentials only keeps what lies in it.
+func (c *Client) openLanes() error {
+	var track, app sender.Transport
+	if c.o.TrackKey != "" {
+		track = &trackTransport{api: c.track, items: c.o.BatchItems, bytes: c.o.BatchBytes}
+	}
+	if c.o.AppKey != "" {
+		app = &appTransport{c.app}
+	}
+	for _, l := range [...]struct {
+		name  Lane
+		t     sender.Transport
+		pace  sender.Limiter
+		sends bool
+	}{
+		{LaneTrack, track, c.trackPace, false},
+		{LaneTransactional, app, paced(c.o.TransactionalLimit, c.o.Share), true},
+		{LaneBroadcast, app, broadcasts(c.o.Share), true},
+		{LaneImport, track, behind(c.trackPace, c.o.ImportRate*c.o.Share), false},
+	} {
+		st, err := c.file, error(nil)
+		if l.name != LaneTrack {
+			if st, err = c.file.Lane(string(l.name), &c.o.Store); err != nil {
+				return fmt.Errorf("customerio: %w", err)
+			}
+		}
+		o := outbox.Options{Sender: c.o.Sender, Limiter: l.pace}
+		if o.Sender.Logger != nil {
+			o.Sender.Logger = o.Sender.Logger.With("lane", string(l.name))
+		}
+		if l.sends {
+			o.Sender.AtMostOnce = !c.o.AtLeastOnce
+		}
+		b, err := outbox.New(st, l.t, &o)
+		if err != nil {
+			return fmt.Errorf("customerio: %w", err)
+		}
+		c.lanes[l.name] = &lane{st, b}
+	}
+	return nil
+}
+
+// Lane returns the outbox of a lane: to list what is pending or dead, and to revive or drop it. nil if
+// there is no such lane. Put and Shutdown of it are not for the application.
+func (c *Client) Lane(name Lane) *outbox.Outbox {
+	if l := c.lanes[name]; l != nil {
+		return l.Outbox
+	}
+	return nil
+}
+
+// Stats returns a snapshot of each lane in constant time; also after Close.
+func (c *Client) Stats() map[Lane]outbox.Stats {
+	all := make(map[Lane]outbox.Stats, len(c.lanes))
+	for name, l := range c.lanes {
+		all[name] = l.Stats()
+	}
+	return all
+}
+
+// Flush waits until everything put before the call has been sent, in all lanes, or has been tried once
+// since; see outbox.Outbox.Flush. Its error names the lanes where something remains.
+func (c *Client) Flush(ctx context.Context) error {
+	return c.each(func(l *lane) error { return l.Flush(ctx) })
+}
+
+// each runs fn for all lanes at once.
+func (c *Client) each(fn func(*lane) error) error {
+	errs := make([]error, len(c.lanes))
+	var all sync.WaitGroup
+	i := 0
+	for name, l := range c.lanes {
+		at := i
+		i++
+		all.Go(func() {
+			if err := fn(l); err != nil {
+				errs[at] = fmt.Errorf("customerio: lane %s: %w", name, err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Shutdown refuses new operations, flushes under ctx, stops and closes the file. What ctx cuts off stays
+// in the file for the next start, and the error wraps outbox.ErrPending. It returns within ctx plus two
+// seconds. A second call waits for the first and returns what it returned.
+func (c *Client) Shutdown(ctx context.Context) error {
+	return c.end(ctx, func(l *lane) error { return l.Shutdown(ctx) })
+}
+
+// Close is Shutdown without the flush. It returns within eight seconds.
+func (c *Client) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return c.end(ctx, func(l *lane) error { return l.Close() })
+}
+
+func (c *Client) end(ctx context.Context, stop func(*lane) error) error {
+	c.closing.Do(func() {
+		close(c.quit)
+		go func() {
+			defer close(c.done)
+			err := c.each(stop)
+			if c.stop != nil {
+				c.stop()
+			}
+			c.health.Wait()
+			if e := c.file.Close(); e != nil {
+				err = errors.Join(err, fmt.Errorf("customerio: %w", e))
+			}
+			if c.o.Client == nil {
+				c.http.CloseIdleConnections()
+			}
+			c.err = err
+		}()
+	})
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-time.After(2 * time.Second):
+		return fmt.Errorf("customerio: closing is still under way, what is not delivered stays in the file: %w", context.Cause(ctx))
+	}
+}

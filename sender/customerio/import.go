@@ -1,0 +1,366 @@
+package customerio
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/maphash"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/seed8107221f/outbox"
+)
+
+// ImportOptions are the settings of an [Client.Import]. nil and the zero value are fine.
+type ImportOptions struct {
+	// Name tells imports apart: one of the same name goes on where the last one was interrupted. "":
+	// the first row is the name. At most 200 bytes.
+	Name string
+	// OnProgress is told how far it is, from the goroutine of Import; nil: nobody is.
+	OnProgress func(Progress)
+	// Every is how often OnProgress is called. 0 means 1s.
+	Every time.Duration
+	// OnInvalid is told each row that is not put, as a *RowError, from the goroutine of Import; nil:
+	// nobody is, beyond the error at the end.
+	OnInvalid func(error)
+	// NoWait has Import return when all rows are put, instead of when all are delivered or refused.
+	NoWait bool
+}
+
+// Progress is how far an import is, earlier runs included.
+type Progress struct {
+	Rows      int           // read
+	Put       int           // stored: they will be delivered, whatever happens
+	Invalid   int           // not stored
+	Delivered int           // accepted by the service
+	Refused   int           // by the service: they lie among the dead of LaneImport
+	Rate      float64       // delivered and refused per second, since this run began
+	Left      time.Duration // until all that is put has been delivered, at this rate; 0: not known yet
+	Complete  bool          // the input has been read to its end
+}
+
+// ErrInputChanged: the rows that an earlier run has put are not those that now come first. Nothing was
+// put. An input that is not a continuation needs a Name of its own.
+var ErrInputChanged = errors.New("customerio: the input of the import has changed")
+
+const (
+	chunkRows   = 1000
+	chunkBytes  = 8 << 20
+	dupWindow   = 100_000 // rows in which an id must not come twice
+	importNotes = "customerio/import/"
+	maxName     = 200
+)
+
+// Import puts people into LaneImport, in commits of up to 1,000, and returns when all are delivered or
+// refused. It reads rows as they come, of [ReadCSV] or of any other iterator, and keeps few of them in
+// memory. Its requests give way to live ones: 50 a second (Options.ImportRate), out of what the Track
+// API takes. Whether a row or a live event of the same person arrives first is not promised.
+//
+// How far it is lies in the file, in the same commits. After a crash, or an end of ctx, the same call
+// with the same input goes on behind the last row put, and puts none twice. The rows before must be the
+// same (else ErrInputChanged); more may have been added at the end.
+//
+// A row that is not acceptable is passed over: neither id nor email, what [Client.Put] would refuse, a
+// malformed line, an id that came before within the last 100,000 rows. At the end the error names the
+// first ten and wraps ErrInvalid. Other errors end the import where it is; what is put is delivered
+// all the same. One import of a client puts rows at a time, others wait.
+func (c *Client) Import(ctx context.Context, rows iter.Seq2[Row, error], o *ImportOptions) (Progress, error) {
+	im := &importer{c: c, lane: c.lanes[LaneImport], hash: sha256.New(), seen: newWindow(dupWindow)}
+	if o != nil {
+		im.o = *o
+	}
+	if im.o.Every <= 0 {
+		im.o.Every = time.Second
+	}
+	switch {
+	case c.o.TrackKey == "":
+		return Progress{}, fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)
+	case len(im.o.Name) > maxName:
+		return Progress{}, invalid("Name", "has %d bytes, at most %d", len(im.o.Name), maxName)
+	}
+	select {
+	case c.importing <- struct{}{}:
+		defer func() { <-c.importing }()
+	case <-ctx.Done():
+		return Progress{}, fmt.Errorf("customerio: import: another one is running: %w", context.Cause(ctx))
+	}
+	im.began, im.start = time.Now(), im.lane.Stats()
+	im.told = im.began
+	err := im.putAll(ctx, rows)
+	if err == nil && !im.o.NoWait {
+		err = im.wait(ctx)
+	}
+	im.tell(true)
+	if err == nil {
+		err = im.invalid()
+	}
+	return im.progress(), err
+}
+
+// importer is one call of Import.
+type importer struct {
+	c    *Client
+	lane *lane
+	o    ImportOptions // complete
+
+	rows     int         // read in this run, those of earlier runs included
+	hash     hash.Hash   // of them
+	kept     importState // what earlier runs have put
+	state    importState // what this run has put as well
+	complete bool
+	seen     *window
+	events   []outbox.Event
+	size     int // bytes of events
+	bad      []error
+
+	began time.Time
+	start outbox.Stats // of the lane, when this run began
+	told  time.Time    // when OnProgress was last called
+}
+
+// importState is what the file knows of an import.
+type importState struct {
+	Rows    int    `json:"rows"`
+	Put     int    `json:"put"`
+	Invalid int    `json:"invalid"`
+	Hash    string `json:"hash"`    // of the rows
+	Before  uint64 `json:"before"`  // put into the lane before this import
+	Refused uint64 `json:"refused"` // the same, and dead or dropped
+}
+
+func (im *importer) putAll(ctx context.Context, rows iter.Seq2[Row, error]) error {
+	for row, err := range rows {
+		if ctx.Err() != nil {
+			return fmt.Errorf("customerio: import: after %d rows: %w", im.rows, context.Cause(ctx))
+		}
+		var bad *RowError
+		if err != nil && !errors.As(err, &bad) {
+			return err
+		}
+		if err := im.take(row, bad); err != nil {
+			return err
+		}
+		if len(im.events) >= chunkRows || im.size >= chunkBytes {
+			if err := im.commit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if im.rows < im.kept.Rows {
+		return fmt.Errorf("%w: it has %d rows, %d were put before", ErrInputChanged, im.rows, im.kept.Rows)
+	}
+	im.complete = true
+	if im.rows == im.state.Rows {
+		return nil
+	}
+	return im.commit(ctx)
+}
+
+// take has a look at one row, and gathers it for the next commit unless an earlier run has put it.
+func (im *importer) take(row Row, bad *RowError) error {
+	im.rows++
+	if row.Line == 0 {
+		row.Line = im.rows
+	}
+	var op Operation
+	var err error
+	if bad != nil {
+		row.Line, err = bad.Line, bad.Err
+	} else {
+		op, err = row.operation()
+	}
+	im.note(row, bad)
+	if im.rows == 1 {
+		if err := im.resume(); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		if line := im.seen.before(op.key(), row.Line); line > 0 {
+			err = invalid("the row", "has the id or email of line %d", line)
+		}
+	}
+	if im.rows <= im.kept.Rows {
+		if im.rows == im.kept.Rows && im.sum() != im.kept.Hash {
+			return fmt.Errorf("%w: its first %d rows are not those that were put before", ErrInputChanged, im.rows)
+		}
+		return nil
+	}
+	var e outbox.Event
+	if err == nil {
+		e, err = op.event(time.Now(), im.c.o.OperationBytes)
+	}
+	if errors.Is(err, ErrInvalid) {
+		im.refuse(&RowError{row.Line, err})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	im.events = append(im.events, e)
+	im.size += len(e.Payload)
+	return nil
+}
+
+// note adds a row to the hash.
+func (im *importer) note(row Row, bad *RowError) {
+	attributes, _ := json.Marshal(row.Attributes) // one that fails is not put
+	text := ""
+	if bad != nil {
+		text = bad.Error()
+	}
+	for _, s := range []string{row.ID, row.Email, string(attributes), text} {
+		im.hash.Write(binary.AppendUvarint(nil, uint64(len(s))))
+		im.hash.Write([]byte(s))
+	}
+}
+
+func (im *importer) sum() string { return hex.EncodeToString(im.hash.Sum(nil)) }
+
+// resume finds out what an earlier run has put, after the first row.
+func (im *importer) resume() error {
+	if im.o.Name == "" {
+		im.o.Name = im.sum()
+	}
+	raw, err := im.lane.store.Note(importNotes + im.o.Name)
+	if err != nil {
+		return fmt.Errorf("customerio: import: %w", err)
+	}
+	if raw == nil {
+		s := im.lane.Stats()
+		im.state.Before, im.state.Refused = s.Put, uint64(s.Dead)+s.Dropped
+		return nil
+	}
+	if err := json.Unmarshal(raw, &im.kept); err != nil {
+		return fmt.Errorf("customerio: import: the note of %d bytes in the file is not readable: %w", len(raw), err)
+	}
+	im.state = im.kept
+	return nil
+}
+
+// commit puts what was gathered, and how far the input has been read, or neither.
+func (im *importer) commit(ctx context.Context) error {
+	next := im.state
+	next.Put += len(im.events)
+	next.Rows, next.Hash = im.rows, im.sum()
+	note, err := json.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("customerio: import: %w", err)
+	}
+	if _, err := im.lane.putNoted(ctx, time.Now(), importNotes+im.o.Name, note, im.events); err != nil {
+		return fmt.Errorf("customerio: import: %d rows after the first %d: %w", len(im.events), im.state.Rows, err)
+	}
+	im.state = next
+	clear(im.events)
+	im.events, im.size = im.events[:0], 0
+	im.tell(false)
+	return nil
+}
+
+// refuse notes a row that is not put.
+func (im *importer) refuse(err *RowError) {
+	im.state.Invalid++
+	if len(im.bad) < 10 {
+		im.bad = append(im.bad, err)
+	}
+	if im.o.OnInvalid != nil {
+		im.o.OnInvalid(err)
+	}
+}
+
+// invalid is the error of an import that is over.
+func (im *importer) invalid() error {
+	if im.state.Invalid == 0 {
+		return nil
+	}
+	texts := make([]string, len(im.bad))
+	for i, err := range im.bad {
+		texts[i] = strings.Replace(err.Error(), ErrInvalid.Error()+": ", "", 1)
+	}
+	if more := im.state.Invalid - len(im.bad); more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more, or told by an earlier run", more))
+	}
+	return fmt.Errorf("%w: import: %d of %d rows were not put: %s", ErrInvalid, im.state.Invalid, im.state.Rows, strings.Join(texts, "; "))
+}
+
+// wait returns when all rows are delivered or refused.
+func (im *importer) wait(ctx context.Context) error {
+	tick := time.NewTicker(min(im.o.Every, time.Second))
+	defer tick.Stop()
+	for {
+		p := im.progress()
+		if p.Delivered+p.Refused >= p.Put {
+			return nil
+		}
+		select {
+		case <-tick.C:
+			im.tell(false)
+		case <-im.c.quit:
+			return fmt.Errorf("customerio: import: %d of %d rows are yet to be delivered: %w", p.Put-p.Delivered-p.Refused, p.Put, outbox.ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("customerio: import: %d of %d rows are yet to be delivered: %w", p.Put-p.Delivered-p.Refused, p.Put, context.Cause(ctx))
+		}
+	}
+}
+
+// tell calls OnProgress when it is time.
+func (im *importer) tell(now bool) {
+	if im.o.OnProgress != nil && (now || time.Since(im.told) >= im.o.Every) {
+		im.told = time.Now()
+		im.o.OnProgress(im.progress())
+	}
+}
+
+func (im *importer) progress() Progress {
+	s := im.lane.Stats()
+	p := Progress{Rows: im.rows, Put: im.state.Put, Invalid: im.state.Invalid, Complete: im.complete}
+	// The lane is taken for a queue: what was in it before goes first.
+	done := min(p.Put, int(max(ended(s), im.state.Before)-im.state.Before))
+	p.Refused = min(done, int(max(uint64(s.Dead)+s.Dropped, im.state.Refused)-im.state.Refused))
+	p.Delivered = done - p.Refused
+	if took := time.Since(im.began).Seconds(); took > 0 {
+		p.Rate = float64(ended(s)-min(ended(s), ended(im.start))) / took
+	}
+	if im.complete && p.Rate > 0 {
+		p.Left = time.Duration(float64(p.Put-done) / p.Rate * float64(time.Second))
+	}
+	return p
+}
+
+// ended counts what has left a lane, or lies among its dead.
+func ended(s outbox.Stats) uint64 { return s.Delivered + s.Expired + s.Dropped + uint64(s.Dead) }
+
+// A window knows the last so many keys, and where they were.
+type window struct {
+	seed  maphash.Seed
+	lines map[uint64]int
+	ring  []uint64
+	next  int
+}
+
+func newWindow(size int) *window {
+	return &window{seed: maphash.MakeSeed(), lines: map[uint64]int{}, ring: make([]uint64, 0, size)}
+}
+
+// before returns the line of a key that is known, or 0 and notes it.
+func (w *window) before(key string, line int) int {
+	h := maphash.String(w.seed, key)
+	if l := w.lines[h]; l > 0 {
+		return l
+	}
+	if len(w.ring) < cap(w.ring) {
+		w.ring = append(w.ring, h)
+	} else {
+		delete(w.lines, w.ring[w.next])
+		w.ring[w.next] = h
+		w.next = (w.next + 1) % len(w.ring)
+	}
+	w.lines[h] = line
+	return 0
+}

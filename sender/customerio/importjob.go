@@ -1,0 +1,197 @@
+package customerio
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Job is an import that the service carries out itself, from a CSV that it fetches.
+type Job struct {
+	// Name is shown in the dashboard. Required.
+	Name string
+	// URL is where the service finds the CSV, by http or https. The caller hosts it; the service offers
+	// no upload. It should not be public for longer than the import takes.
+	URL string
+	// Type is what the rows are: "people", "event", "object" or "relationship". "" means people.
+	Type string
+	// Identifier is the column that names the person: "id" or "email". "" means id.
+	Identifier string
+	// Extra is what else the API documents, such as "object_type_id" or "data_to_process".
+	Extra map[string]any
+}
+
+// A JobResult is the end of an import.
+type JobResult struct {
+	ID    int64  `json:"id"`
+	State string `json:"state"` // "imported"; with an error: "failed" or "canceled"
+}
+
+const (
+	jobNote = "customerio/job"
+	jobPoll = 5 * time.Second
+)
+
+// jobState is what the file knows of the import that runs.
+type jobState struct {
+	ID  int64  `json:"id"`
+	Job string `json:"job"` // hash of the Job: its URL may hold a key
+}
+
+// ImportJob starts an import over the App API and returns when it has ended; it asks every five
+// seconds. A workspace has one import at a time: one that an earlier call started, in this process or
+// before a restart, is waited for, and if it was the same Job, that is the result. A crash in the
+// moment between the start and its note in the file has it started again.
+//
+// Asking is tried again until ctx ends; starting is not, unless the answer is 429. After an end of ctx
+// the import goes on, and the next call finds it.
+func (c *Client) ImportJob(ctx context.Context, j Job) (JobResult, error) {
+	body, err := j.body()
+	if err != nil {
+		return JobResult{}, err
+	}
+	if c.o.AppKey == "" {
+		return JobResult{}, fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
+	}
+	select {
+	case c.job <- struct{}{}:
+		defer func() { <-c.job }()
+	case <-ctx.Done():
+		return JobResult{}, fmt.Errorf("customerio: import job: another one is running: %w", context.Cause(ctx))
+	}
+	hash := sha256.Sum256(body)
+	mine := hex.EncodeToString(hash[:])
+	running, err := c.runningJob()
+	if err != nil {
+		return JobResult{}, err
+	}
+	if running.ID != 0 {
+		result, err := c.endOfJob(ctx, running.ID)
+		if running.Job == mine || result.State == "" {
+			return result, err
+		}
+	}
+	id, err := c.startJob(ctx, body)
+	if err != nil {
+		return JobResult{}, err
+	}
+	note, err := json.Marshal(jobState{ID: id, Job: mine})
+	if err == nil {
+		err = c.noteJob(ctx, note)
+	}
+	if err != nil {
+		return JobResult{ID: id}, fmt.Errorf("customerio: import job %d has started, and is not noted in the file: %w", id, err)
+	}
+	return c.endOfJob(ctx, id)
+}
+
+func (j *Job) body() ([]byte, error) {
+	u, err := url.Parse(j.URL)
+	switch {
+	case strings.TrimSpace(j.Name) == "":
+		return nil, invalid("Name", "is missing or blank")
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return nil, invalid("URL", "has %d bytes and is not an http or https URL", len(j.URL))
+	}
+	fields := map[string]any{"name": j.Name, "data_file_url": j.URL, "type": "people", "identifier": "id"}
+	if j.Type != "" {
+		fields["type"] = j.Type
+	}
+	if j.Identifier != "" {
+		fields["identifier"] = j.Identifier
+	}
+	for name, value := range j.Extra {
+		if fields[name] != nil {
+			return nil, invalid("Extra."+name, "is there already, as a field of its own")
+		}
+		fields[name] = value
+	}
+	return encode("Extra", map[string]any{"import": fields})
+}
+
+func (c *Client) runningJob() (s jobState, err error) {
+	raw, err := c.lanes[LaneTrack].store.Note(jobNote)
+	if err == nil && raw != nil {
+		err = json.Unmarshal(raw, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("customerio: import job: the note in the file: %w", err)
+	}
+	return s, nil
+}
+
+// noteJob keeps the note; nil removes it. It outlives ctx: the import does too.
+func (c *Client) noteJob(ctx context.Context, note []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return c.lanes[LaneTrack].store.AppendNoted(ctx, jobNote, note)
+}
+
+// startJob starts an import. It goes on after a 429 alone: after any other failure it may have started.
+func (c *Client) startJob(ctx context.Context, body []byte) (int64, error) {
+	for {
+		s, err := c.askJob(ctx, http.MethodPost, "/v1/imports", body)
+		if err == nil && s.ID == 0 {
+			err = errors.New("the answer names no id")
+		}
+		if err == nil {
+			return s.ID, nil
+		}
+		if code(err) != http.StatusTooManyRequests || ctx.Err() != nil {
+			return 0, fmt.Errorf("customerio: start of the import job: %w", err)
+		}
+	}
+}
+
+// endOfJob asks until the import has ended, and removes its note.
+func (c *Client) endOfJob(ctx context.Context, id int64) (JobResult, error) {
+	for {
+		s, err := c.askJob(ctx, http.MethodGet, "/v1/imports/"+strconv.FormatInt(id, 10), nil)
+		switch s.ID = id; {
+		case err == nil && (s.State == "imported" || s.State == "failed" || s.State == "canceled"):
+			if err = c.noteJob(ctx, nil); err == nil && s.State != "imported" {
+				err = fmt.Errorf("customerio: import job %d: %s", id, s.State)
+			}
+			return s, err
+		case code(err) == http.StatusNotFound:
+			s.State = "unknown"
+			return s, errors.Join(fmt.Errorf("customerio: import job %d: the service does not know it: %w", id, err), c.noteJob(ctx, nil))
+		case err != nil && ctx.Err() == nil && code(err) >= 400 && code(err) < 500 && code(err) != http.StatusTooManyRequests && code(err) != http.StatusRequestTimeout:
+			return JobResult{ID: id}, fmt.Errorf("customerio: import job %d: %w", id, err)
+		}
+		select {
+		case <-time.After(jobPoll):
+		case <-c.quit:
+			return JobResult{ID: id}, fmt.Errorf("customerio: import job %d has not ended: the client was closed", id)
+		case <-ctx.Done():
+			return JobResult{ID: id}, fmt.Errorf("customerio: import job %d has not ended: %w", id, context.Cause(ctx))
+		}
+	}
+}
+
+// askJob makes one call, at the pace of Do.
+func (c *Client) askJob(ctx context.Context, method, path string, body []byte) (JobResult, error) {
+	var answer struct {
+		Import JobResult `json:"import"`
+	}
+	if err := c.queryPace.Wait(ctx); err != nil {
+		return answer.Import, fmt.Errorf("customerio: %w", err)
+	}
+	a, err := c.app.do(ctx, method, path, body)
+	heed(c.queryPace, err)
+	if err != nil {
+		return answer.Import, err
+	}
+	if err := json.Unmarshal(a.Body, &answer); err != nil {
+		return answer.Import, fmt.Errorf("customerio: status %d with %d bytes that are not what was asked for", a.Status, len(a.Body))
+	}
+	return answer.Import, nil
+}

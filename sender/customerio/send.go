@@ -1,0 +1,215 @@
+package customerio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// What the App API documents.
+const (
+	maxMessage  = 2_048_000 // bytes of the request
+	maxAudience = 10_000    // ids of a broadcast
+)
+
+// A Message is a transactional message to one person.
+type Message struct {
+	// Template is the number of the transactional message, or its trigger name. An email may do
+	// without, if Extra has body, subject and from.
+	Template string
+	// Identifiers name the person: by ID, Email or CioID.
+	Identifiers Identifiers
+	// To is where an email goes, with several addresses divided by commas. Of other messages "".
+	To string
+	// Data fills the template.
+	Data map[string]any
+	// SendAt is when to send it, in Unix seconds, at most 90 days ahead; 0: at once.
+	SendAt int64
+	// Extra is what else the API documents for the channel, such as "attachments" or "language". A
+	// field that is above is refused here.
+	Extra map[string]any
+}
+
+// SendEmail sends an email. The message is durable when the call returns nil, and sent at most once,
+// unless Options.AtLeastOnce says otherwise: one whose answer was lost lies among the dead of
+// LaneTransactional. Messages to one person go in order. The errors are as of [Client.Put].
+func (c *Client) SendEmail(ctx context.Context, m Message) (uuid.UUID, error) {
+	return c.send(ctx, "email", m)
+}
+
+// SendPush sends a push message; otherwise as SendEmail.
+func (c *Client) SendPush(ctx context.Context, m Message) (uuid.UUID, error) {
+	return c.send(ctx, "push", m)
+}
+
+// SendSMS sends a text message; otherwise as SendEmail.
+func (c *Client) SendSMS(ctx context.Context, m Message) (uuid.UUID, error) {
+	return c.send(ctx, "sms", m)
+}
+
+// SendInApp sends a message into the app; otherwise as SendEmail.
+func (c *Client) SendInApp(ctx context.Context, m Message) (uuid.UUID, error) {
+	return c.send(ctx, "in_app", m)
+}
+
+// SendInboxMessage sends a message into the inbox of the app; otherwise as SendEmail.
+func (c *Client) SendInboxMessage(ctx context.Context, m Message) (uuid.UUID, error) {
+	return c.send(ctx, "inbox_message", m)
+}
+
+func (c *Client) send(ctx context.Context, channel string, m Message) (uuid.UUID, error) {
+	if err := m.check(channel); err != nil {
+		return uuid.Nil, err
+	}
+	body := map[string]any{"identifiers": m.Identifiers}
+	if m.Template != "" {
+		body["transactional_message_id"] = m.Template
+		if n, err := strconv.ParseUint(m.Template, 10, 63); err == nil {
+			body["transactional_message_id"] = n
+		}
+	}
+	if m.To != "" {
+		body["to"] = m.To
+	}
+	if m.Data != nil {
+		body["message_data"] = m.Data
+	}
+	if m.SendAt != 0 {
+		body["send_at"] = m.SendAt
+	}
+	return c.putApp(ctx, LaneTransactional, "send."+channel, m.Identifiers.key(), "/v1/send/"+channel, body, m.Extra)
+}
+
+func (m *Message) check(channel string) error {
+	if err := m.Identifiers.check("identifiers", []string{"id", "email", "cio_id"}); err != nil {
+		return err
+	}
+	for _, f := range [...]struct{ name, value string }{{"Template", m.Template}, {"To", m.To}} {
+		if strings.ContainsAny(f.value, "\r\n") || !utf8.ValidString(f.value) {
+			return invalid(f.name, "has %d bytes, with a line break or what is not UTF-8 among them", len(f.value))
+		}
+	}
+	switch {
+	case channel == "email" && strings.TrimSpace(m.To) == "":
+		return invalid("To", "is missing or blank")
+	case channel != "email" && m.To != "":
+		return invalid("To", "belongs to an email, not to %s", channel)
+	case strings.TrimSpace(m.Template) != "":
+	case channel != "email":
+		return invalid("Template", "is missing or blank")
+	default:
+		for _, field := range []string{"body", "subject", "from"} {
+			if s, _ := m.Extra[field].(string); strings.TrimSpace(s) == "" {
+				return invalid("Extra."+field, "is missing or blank, and there is no Template")
+			}
+		}
+	}
+	return checkTimestamp("SendAt", m.SendAt)
+}
+
+// A Broadcast is what an API-triggered broadcast is started with. At most one of IDs, Emails and
+// Recipients says to whom it goes; without any, to those whom the service has for it.
+type Broadcast struct {
+	IDs        []string       // at most 10,000
+	Emails     []string       // at most 10,000
+	Recipients map[string]any // a filter
+	// Data fills the template.
+	Data map[string]any
+	// Extra is what else the API documents, such as "per_user_data", "data_file_url" or
+	// "id_ignore_missing".
+	Extra map[string]any
+}
+
+// TriggerBroadcast starts the broadcast of that number. The service takes one in ten seconds; the
+// others wait their turn in the file. Otherwise as SendEmail, in LaneBroadcast.
+func (c *Client) TriggerBroadcast(ctx context.Context, broadcast int, b Broadcast) (uuid.UUID, error) {
+	if broadcast < 1 {
+		return uuid.Nil, invalid("broadcast", "is %d, at least 1 expected", broadcast)
+	}
+	if err := b.check(); err != nil {
+		return uuid.Nil, err
+	}
+	body := map[string]any{}
+	if b.IDs != nil {
+		body["ids"] = b.IDs
+	}
+	if b.Emails != nil {
+		body["emails"] = b.Emails
+	}
+	if b.Recipients != nil {
+		body["recipients"] = b.Recipients
+	}
+	if b.Data != nil {
+		body["data"] = b.Data
+	}
+	number := strconv.Itoa(broadcast)
+	return c.putApp(ctx, LaneBroadcast, "broadcast", "broadcast:"+number, "/v1/campaigns/"+number+"/triggers", body, b.Extra)
+}
+
+func (b *Broadcast) check() error {
+	audiences := 0
+	for _, has := range []bool{b.IDs != nil, b.Emails != nil, b.Recipients != nil, b.Extra["per_user_data"] != nil, b.Extra["data_file_url"] != nil} {
+		if has {
+			audiences++
+		}
+	}
+	switch {
+	case audiences > 1:
+		return invalid("the audience", "is given %d times, at most 1", audiences)
+	case len(b.IDs) > maxAudience:
+		return invalid("IDs", "are %d, at most %d", len(b.IDs), maxAudience)
+	case len(b.Emails) > maxAudience:
+		return invalid("Emails", "are %d, at most %d", len(b.Emails), maxAudience)
+	case b.Recipients != nil && len(b.Recipients) == 0:
+		return invalid("Recipients", "is an empty filter, which the service refuses")
+	}
+	return nil
+}
+
+// headerPath is the header of an item that names its path in the App API.
+const headerPath = "path"
+
+// putApp stores a call of the App API.
+func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, body, extra map[string]any) (uuid.UUID, error) {
+	if c.o.AppKey == "" {
+		return uuid.Nil, fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
+	}
+	for field, value := range extra {
+		if body[field] != nil {
+			return uuid.Nil, invalid("Extra."+field, "is there already, as a field of its own")
+		}
+		body[field] = value
+	}
+	payload, err := encode("the body", body)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if n := len(payload); n > maxMessage {
+		return uuid.Nil, invalid("the body", "has %d bytes as JSON, at most %d", n, maxMessage)
+	}
+	id, err := c.lanes[name].Put(ctx, outbox.Event{Kind: kind, Key: key, Header: map[string]string{headerPath: path}, Payload: payload})
+	if err != nil {
+		return id, fmt.Errorf("customerio: %w", err)
+	}
+	return id, nil
+}
+
+// appTransport sends stored calls of the App API.
+type appTransport struct{ *api }
+
+func (t *appTransport) Send(ctx context.Context, it sender.Item) error {
+	path := it.Header[headerPath]
+	if !strings.HasPrefix(path, "/v1/") {
+		return sender.Permanent(errors.New("customerio: the item names no path of the App API"))
+	}
+	_, err := t.post(ctx, path, it.Payload)
+	return err
+}

@@ -1,0 +1,125 @@
+package customerio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/sender/httpsend"
+)
+
+// What goes around the operations of a batch; between two of them is a comma.
+const (
+	batchOpen  = `{"batch":[`
+	batchClose = `]}`
+)
+
+// trackTransport sends operations of the Track API: one by itself, several as a batch.
+type trackTransport struct {
+	*api
+	items int // in a batch, at most
+	bytes int // of the request
+}
+
+// BatchLimit leaves room for the envelope and the commas.
+func (t *trackTransport) BatchLimit() (items, bytes int) {
+	return t.items, max(1, t.bytes-len(batchOpen)-len(batchClose)-(t.items-1))
+}
+
+// Send sends one operation.
+func (t *trackTransport) Send(ctx context.Context, it sender.Item) error {
+	answer, err := t.post(ctx, "/api/v2/entity", it.Payload)
+	if err != nil {
+		return t.verdict(err)
+	}
+	if err := t.foreign(answer); err != nil {
+		return err
+	}
+	if said := t.said(answer.Body); said != "" && answer.Status == http.StatusMultiStatus {
+		return sender.Permanent(fmt.Errorf("customerio: refused: %s", said))
+	}
+	return nil
+}
+
+// SendBatch sends all in one request. Those that the answer names are refused for good; with a refusal
+// of the whole, or an answer that does not tell whom it refuses, the batch goes again in parts, until
+// each operation has an answer of its own: nothing is taken for accepted that was not.
+func (t *trackTransport) SendBatch(ctx context.Context, items []sender.Item) []error {
+	errs := make([]error, len(items))
+	if len(items) == 1 {
+		errs[0] = t.Send(ctx, items[0])
+		return errs
+	}
+	answer, err := t.post(ctx, "/api/v2/batch", batch(items))
+	switch c := code(err); {
+	case c == http.StatusBadRequest || c == http.StatusRequestEntityTooLarge || c == http.StatusUnprocessableEntity:
+		err = sender.Split(err)
+	case err != nil:
+		err = t.verdict(err)
+	case answer.Status == http.StatusMultiStatus:
+		if err = t.refuse(errs, answer); err != nil {
+			err = sender.Split(err)
+		}
+	default:
+		err = t.foreign(answer)
+	}
+	if err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+func batch(items []sender.Item) []byte {
+	n := len(batchOpen) + len(batchClose) + len(items)
+	for i := range items {
+		n += len(items[i].Payload)
+	}
+	body := append(make([]byte, 0, n), batchOpen...)
+	for i := range items {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, items[i].Payload...)
+	}
+	return append(body, batchClose...)
+}
+
+// verdict makes of a wrong address what it is: these two paths are always there.
+func (t *trackTransport) verdict(err error) error {
+	if c := code(err); c == http.StatusNotFound || c == http.StatusMethodNotAllowed || c == http.StatusGone {
+		return sender.Unavailable(fmt.Errorf("customerio: no Track API at this address: check TrackURL: %w", err))
+	}
+	return err
+}
+
+// foreign reports a success that is not the service's: the page of a proxy, or of a guest network.
+func (t *trackTransport) foreign(answer *httpsend.Answer) error {
+	if answer.Cut || len(answer.Body) == 0 || json.Valid(answer.Body) {
+		return nil
+	}
+	return sender.Unavailable(fmt.Errorf("customerio: status %d with %d bytes that are not JSON: something between us and the service answers", answer.Status, len(answer.Body)))
+}
+
+// refuse fills in the errors of those whom a 207 refuses, or says why it cannot tell.
+func (t *trackTransport) refuse(errs []error, answer *httpsend.Answer) error {
+	refused := refusals(answer.Body)
+	if answer.Cut || len(refused) == 0 {
+		return fmt.Errorf("customerio: status 207 for %d operations, and its %d bytes do not say whom it refuses", len(errs), len(answer.Body))
+	}
+	for _, r := range refused {
+		switch {
+		case r.Index == nil:
+			return errors.New("customerio: status 207 refuses an operation without saying which: " + t.text(r))
+		case *r.Index < 0 || *r.Index >= len(errs):
+			return fmt.Errorf("customerio: status 207 refuses operation %d of %d: %s", *r.Index, len(errs), t.text(r))
+		default:
+			errs[*r.Index] = sender.Permanent(fmt.Errorf("customerio: refused: %s", t.text(r)))
+		}
+	}
+	return nil
+}
