@@ -14,6 +14,7 @@
 //	timed   NotBefore, seq               its time has not come
 //	later   due, seq, hash of the Key    failed, waiting for its next try
 //	dead    seq                          given up, with the reason; or being sent at most once
+//	notes   the caller's                 what AppendNoted kept; made with the first note
 //
 // What is in flight, and who waits behind whom, is memory: it follows from the file, and a restart
 // works it out again. Items that were in flight when the process died are sent again, under the same ID.
