@@ -66,7 +66,7 @@ func TestManyFailuresBesideASuccess(t *testing.T) {
 		l.batch = 7
 		l.answer("*", "500")
 		l.answer("good", "ok")
-		for _, first := range strings.Fields("A B C D good E F G H I J") {
+		for first := range strings.FieldsSeq("A B C D good E F G H I J") {
 			l.put("a b c d e f " + first) // the rest of a batch fails whatever the first does
 		}
 		l.run()
