@@ -50,6 +50,10 @@ type file struct {
 	fault func(committed bool) error // tests: fails a commit before, or after, it is on disk; else nil
 }
 
+// uncured names the cure that is off, for internal/powercut to prove that it is needed: creation,
+// dirsync, heal, metas, or sync for all commits. Set only by its linker (-X); "": all are on.
+var uncured string
+
 // steady places t on a clock that runs with the monotonic one and agreed with the wall when the file
 // was opened, so that a wall clock that steps moves no retry and no pause of a running process.
 func (f *file) steady(t time.Time) int64 { return f.epoch.UnixNano() + int64(t.Sub(f.epoch)) }
@@ -118,14 +122,12 @@ func settlePath(path string) (string, error) {
 // power cut in bbolt's very first writes leaves a file that never opens again.
 func create(path string, lane []byte, mode os.FileMode) error {
 	removeLeftovers(path)
+	if uncured == "creation" {
+		return makeFile(path, lane, mode)
+	}
 	tmp := path + leftover + rand.Text()
 	defer os.Remove(tmp)
-	db, err := bolt.Open(tmp, mode, &bolt.Options{Timeout: time.Second})
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bolt.Tx) error { return createLane(tx, lane) })
-	if err := errors.Join(err, db.Close(), syncFile(tmp)); err != nil {
+	if err := makeFile(tmp, lane, mode); err != nil {
 		return err
 	}
 	// A link, unlike a rename, never replaces what another process has made meanwhile.
@@ -139,6 +141,16 @@ func create(path string, lane []byte, mode os.FileMode) error {
 		}
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// makeFile makes a database with an empty lane, and syncs it but not its name.
+func makeFile(path string, lane []byte, mode os.FileMode) error {
+	db, err := bolt.Open(path, mode, &bolt.Options{Timeout: time.Second})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error { return createLane(tx, lane) })
+	return errors.Join(err, db.Close(), syncFile(path))
 }
 
 const leftover = ".creating-"
@@ -166,8 +178,8 @@ func syncFile(path string) error {
 
 // syncDir makes the names in a directory durable.
 func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there, and names need not be
+	if runtime.GOOS == "windows" || uncured == "dirsync" {
+		return nil // directories cannot be synced on Windows, and names need not be
 	}
 	d, err := os.Open(dir)
 	if err != nil {
@@ -185,6 +197,7 @@ func (f *file) openDB() error {
 			Timeout:         max(f.lock, 1), // zero would wait for ever
 			FreelistType:    bolt.FreelistMapType,
 			NoFreelistSync:  true, // else Open itself may commit, before the healing
+			NoSync:          uncured == "sync",
 			InitialMmapSize: mapSize,
 			NoStatistics:    true,
 			OpenFile: func(name string, flag int, mode os.FileMode) (file *os.File, err error) {
@@ -253,6 +266,9 @@ func (f *file) wasBolt() bool {
 // cache alone, after a kill or a failed sync, and what we write next would build on it; the pages it
 // points to were synced before it was written.
 func rewriteMetas(f *os.File, pageSize int) error {
+	if uncured == "metas" {
+		return nil
+	}
 	b := make([]byte, 2*pageSize)
 	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
 		return fmt.Errorf("reading the metas: %w", err)
@@ -270,6 +286,9 @@ func rewriteMetas(f *os.File, pageSize int) error {
 // that may not be on disk. Only the commit goroutine calls it. Another process can take the lock
 // meanwhile; then the file stays failed.
 func (f *file) heal() error {
+	if uncured == "heal" {
+		return nil
+	}
 	f.swap.Lock()
 	defer f.swap.Unlock()
 	if f.db != nil {

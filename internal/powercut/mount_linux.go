@@ -1,0 +1,166 @@
+package powercut
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// Mount makes the disk the content of the directory at dir, until unmount is called. It needs root and
+// /dev/fuse. Every write goes to the disk at once, and shared mappings for reading follow it.
+func Mount(d *Disk, dir string) (unmount func() error, err error) {
+	server, err := fuse.NewServer(&front{fuse.NewDefaultRawFileSystem(), d}, dir, &fuse.MountOptions{
+		FsName: "powercut", Name: "powercut", DirectMountStrict: true, DisableXAttrs: true, DisableReadDirPlus: true,
+		Logger: log.New(io.Discard, "", 0), // it would complain of answers to killed processes
+	})
+	if err != nil {
+		return nil, fmt.Errorf("powercut: mount %s: %w", dir, err)
+	}
+	go server.Serve() // ends with the mount; Wait below
+	if err := server.WaitMount(); err != nil {
+		return nil, errors.Join(fmt.Errorf("powercut: mount %s: %w", dir, err), syscall.Unmount(dir, syscall.MNT_DETACH))
+	}
+	return func() error {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			return fmt.Errorf("powercut: unmount %s: %w", dir, err)
+		}
+		server.Wait()
+		return nil
+	}, nil
+}
+
+// front translates what the kernel asks. It caches nothing: all timeouts are zero.
+type front struct {
+	fuse.RawFileSystem
+	disk *Disk
+}
+
+func status(err error) fuse.Status {
+	var no syscall.Errno
+	if err == nil {
+		return fuse.OK
+	} else if errors.As(err, &no) {
+		return fuse.Status(no)
+	}
+	return fuse.EIO
+}
+
+func (f *front) String() string { return "powercut" }
+
+func (f *front) attr(number uint64, out *fuse.Attr) fuse.Status {
+	if number == rootNumber {
+		*out = fuse.Attr{Ino: number, Mode: syscall.S_IFDIR | 0o700, Nlink: 2, Blksize: page}
+		return fuse.OK
+	}
+	size, err := f.disk.Size(number)
+	*out = fuse.Attr{Ino: number, Mode: syscall.S_IFREG | 0o600, Nlink: 1, Size: uint64(size), Blksize: page}
+	return status(err)
+}
+
+func (f *front) entry(number uint64, out *fuse.EntryOut) fuse.Status {
+	out.NodeId, out.Generation = number, 1
+	return f.attr(number, &out.Attr)
+}
+
+func (f *front) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	number, err := f.disk.Lookup(name)
+	if err != nil {
+		return status(err)
+	}
+	return f.entry(number, out)
+}
+
+func (f *front) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	return f.attr(in.NodeId, &out.Attr)
+}
+
+func (f *front) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if in.Valid&fuse.FATTR_SIZE != 0 {
+		if err := f.disk.Extend(in.NodeId, int64(in.Size)); err != nil {
+			return status(err)
+		}
+	}
+	return f.attr(in.NodeId, &out.Attr)
+}
+
+func (f *front) Create(_ <-chan struct{}, _ *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	number, err := f.disk.Create(name)
+	if err != nil {
+		return status(err)
+	}
+	return f.entry(number, &out.EntryOut)
+}
+
+func (f *front) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	if err := f.disk.Link(in.Oldnodeid, name); err != nil {
+		return status(err)
+	}
+	return f.entry(in.Oldnodeid, out)
+}
+
+func (f *front) Rename(_ <-chan struct{}, _ *fuse.RenameIn, from, to string) fuse.Status {
+	return status(f.disk.Rename(from, to))
+}
+
+func (f *front) Unlink(_ <-chan struct{}, _ *fuse.InHeader, name string) fuse.Status {
+	return status(f.disk.Rename(name, ""))
+}
+
+func (f *front) Open(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	_, err := f.disk.Size(in.NodeId)
+	return status(err)
+}
+
+func (f *front) Read(_ <-chan struct{}, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.Status) {
+	n, err := f.disk.Read(in.NodeId, int64(in.Offset), b)
+	if err != nil {
+		return nil, status(err)
+	}
+	return fuse.ReadResultData(b[:n]), fuse.OK
+}
+
+func (f *front) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	if err := f.disk.Write(in.NodeId, int64(in.Offset), data); err != nil {
+		return 0, status(err)
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+func (f *front) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return status(f.disk.Sync(in.NodeId))
+}
+
+func (f *front) FsyncDir(_ <-chan struct{}, _ *fuse.FsyncIn) fuse.Status {
+	return status(f.disk.SyncDir())
+}
+
+func (f *front) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	return fuse.OK
+}
+
+func (f *front) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	for i, name := range f.disk.Names() {
+		if uint64(i) < in.Offset {
+			continue
+		}
+		number, err := f.disk.Lookup(name)
+		if err != nil {
+			continue // removed meanwhile
+		}
+		if !out.AddDirEntry(fuse.DirEntry{Name: name, Ino: number, Mode: syscall.S_IFREG}) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+func (f *front) Flush(_ <-chan struct{}, _ *fuse.FlushIn) fuse.Status { return fuse.OK }
+
+func (f *front) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	*out = fuse.StatfsOut{Bsize: page, NameLen: 255}
+	return fuse.OK
+}
