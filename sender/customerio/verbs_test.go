@@ -178,8 +178,8 @@ func TestValidation(t *testing.T) {
 			{with(event("seen"), func(o *customerio.Operation) { o.Timestamp = 1700000000000 }), "timestamp must be Unix seconds below 100000000000, and looks like milliseconds"},
 			{with(event("seen"), func(o *customerio.Operation) { o.Timestamp = -1 }), "timestamp must be Unix seconds above"},
 			{with(identify(nil), func(o *customerio.Operation) { o.Timestamp = 1700000000000 }), "looks like milliseconds"},
-			{identify(map[string]any{"created_at": 1700000000000}), "attributes.created_at must be Unix seconds"},
-			{identify(map[string]any{"created_at": 1700000000, "other": 1700000000000}), ""},
+			{identify(map[string]any{"created_at": int64(1700000000000)}), "attributes.created_at must be Unix seconds"},
+			{identify(map[string]any{"created_at": 1700000000, "other": int64(1700000000000)}), ""},
 
 			{identify(map[string]any{long(150): 1}), ""},
 			{identify(map[string]any{long(151): 1}), "attributes have a name of 151 bytes, at most 150"},
