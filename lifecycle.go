@@ -251,12 +251,12 @@ type Stats struct {
 	// Pending counts the events not yet delivered, dead, expired or dropped. The next five add up to
 	// it, but for events dropped while in line or in flight, which stay there until they are met or settled.
 	Pending   int
-	Ready     int // could be sent now
-	Scheduled int // NotBefore has not come
-	Retrying  int // failed, waiting for the next try
-	InLine    int // met behind an earlier event of their key, waiting for it
-	InFlight  int // handed to the transport, or its answer not yet recorded
-	Dead      int
+	Ready     int   // could be sent now
+	Scheduled int   // NotBefore has not come
+	Retrying  int   // failed, waiting for the next try
+	InLine    int   // met behind an earlier event of their key, waiting for it
+	InFlight  int   // handed to the transport, or its answer not yet recorded
+	Dead      int   // given up; what is being sent at most once is in flight until its answer is known
 	Abandoned int   // calls into a transport that ignores its context
 	Bytes     int64 // of pending payloads
 
