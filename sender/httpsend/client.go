@@ -2,10 +2,14 @@ package httpsend
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -39,8 +43,18 @@ func NewClient() *http.Client {
 			MaxIdleConnsPerHost:    128,
 			IdleConnTimeout:        90 * time.Second,
 			DisableCompression:     true, // or a few bytes could unpack to gigabytes
+			OnProxyConnectResponse: judgeProxy,
 		},
 	}
+}
+
+// judgeProxy says in our words what a proxy that lets nothing through has answered: its own may be the
+// credentials that it was sent.
+func judgeProxy(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("the proxy answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 }
 
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -74,6 +88,7 @@ func Do(c *http.Client, req *http.Request) (*Answer, error) {
 
 	var l link
 	out := req.WithContext(l.watch(req.Context()))
+	defer l.end(nil)
 	out.Header = unrepeated(req.Header)
 	resp, err := once.Do(out)
 	if err != nil {
@@ -81,6 +96,10 @@ func Do(c *http.Client, req *http.Request) (*Answer, error) {
 	}
 	defer resp.Body.Close()
 	e := status(req, resp, time.Now())
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// What follows is no body but the connection, and no context ends a read of it.
+		return &Answer{Status: resp.StatusCode, Header: resp.Header, Cut: true}, judge(e)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Cut: err != nil}
 	if len(body) > maxAnswer {
@@ -105,15 +124,49 @@ func unrepeated(h http.Header) http.Header {
 // shared serves those who bring no client.
 var shared = NewClient()
 
-// A link tells whether a request got a connection. No error tells as much: TLS fails in a dozen types.
-type link struct{ wanted, got atomic.Bool }
+// A link tells how far a request got. No error tells as much: TLS fails in a dozen types.
+type link struct {
+	wanted, got atomic.Bool
+	http2       atomic.Bool             // the connection that it got last
+	written     atomic.Bool             // the header, by HTTP/2
+	repeated    atomic.Bool             // it would have been written again
+	end         context.CancelCauseFunc // of the context it runs under
+}
 
-// watch returns a context under which http.Transport reports to l.
+// errRepeated: HTTP/2 has ways to say that a request was not carried out (GOAWAY, REFUSED_STREAM,
+// PROTOCOL_ERROR), and net/http then sends it again, some without end and without a pause, which the
+// limiter would not know of.
+var errRepeated = errors.New("the destination wants the request again, on another connection or stream of HTTP/2")
+
+// watch returns a context under which http.Transport reports to l, and which ends before a request that was
+// written by HTTP/2 is written again.
 func (l *link) watch(ctx context.Context) context.Context {
+	ctx, l.end = context.WithCancelCause(ctx)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { l.wanted.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { l.got.Store(true) },
+		GetConn: func(string) {
+			l.wanted.Store(true)
+			l.once()
+		},
+		GotConn: func(info httptrace.GotConnInfo) {
+			l.got.Store(true)
+			secure, ok := info.Conn.(interface{ ConnectionState() tls.ConnectionState })
+			l.http2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+			l.once()
+		},
+		WroteHeaders: func() {
+			if l.http2.Load() { // before that it is only buffered
+				l.written.Store(true)
+			}
+		},
 	})
+}
+
+// once ends a request that is about to be sent a second time.
+func (l *link) once() {
+	if l.written.Load() {
+		l.repeated.Store(true)
+		l.end(errRepeated)
+	}
 }
 
 // missing reports that a connection was looked for in vain. It is false below a RoundTripper that

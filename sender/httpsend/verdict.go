@@ -100,6 +100,9 @@ func (e *noAnswer) Unwrap() error { return e.err }
 // destination is at fault: the name does not resolve, the connection was refused, TLS failed.
 // Otherwise the request may have been carried out, and is tried again.
 func unanswered(req *http.Request, err error, l *link) error {
+	if l.repeated.Load() {
+		err = errRepeated
+	}
 	failed := &noAnswer{name(req), err}
 	if l.missing() && req.Context().Err() == nil {
 		return sender.Unavailable(failed)
