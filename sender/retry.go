@@ -144,7 +144,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		o.fail(k, first || blamed || unknown)
 		if unknown {
 			o.Verdict, o.Due = Dead, time.Time{}
-			o.Item.LastErr = cut(answerUnknown + ": " + err.Error())
+			o.Item.LastErr = cut(answerUnknown + ": " + text(err))
 		}
 		switch {
 		case cancelled:
@@ -173,8 +173,15 @@ func (o *Outcome) fail(k known, charged bool) {
 	}
 }
 
-// text is what an item keeps of an error.
-func text(err error) string { return cut(err.Error()) }
+// text is what an item keeps of an error. One that has been read once may yet panic the next time.
+func text(err error) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = fmt.Sprintf("sender: an error of type %T that panics when it is read", err)
+		}
+	}()
+	return cut(err.Error())
+}
 
 // cut shortens a reason to 1 KiB, between two characters.
 func cut(s string) string {

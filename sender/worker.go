@@ -76,13 +76,8 @@ func (l *loop) obtain(r *request) {
 			return
 		}
 	}
-	if l.limiter != nil && (r.token.IsZero() || l.now().Sub(r.token) > tokenKept) {
-		r.token = time.Time{}
-		if err := l.limiter.Wait(r.baton); err != nil {
-			r.limiterErr = fmt.Errorf("limiter: %w", err)
-			return
-		}
-		r.token, r.paced = l.now(), true
+	if !l.pace(r) {
+		return
 	}
 	for !r.piece {
 		r.items = l.claim(r, l.maxItems)
@@ -90,10 +85,27 @@ func (l *loop) obtain(r *request) {
 			break // else the queue stopped early, and wants to be asked again
 		}
 	}
+	if len(r.items) > 0 && !l.pace(r) { // again, if the queue took its time
+		return
+	}
 	r.items, r.expired = unexpired(r.items, l.now())
 	if len(r.items) > 0 {
 		r.token = time.Time{}
 	}
+}
+
+// pace sees to it that the request has a token that is not too old, and reports whether it has.
+func (l *loop) pace(r *request) bool {
+	if l.limiter == nil || !r.token.IsZero() && l.now().Sub(r.token) <= tokenKept {
+		return true
+	}
+	r.token = time.Time{}
+	if err := l.limiter.Wait(r.baton); err != nil {
+		r.limiterErr = fmt.Errorf("limiter: %w", err)
+		return false
+	}
+	r.token, r.paced = l.now(), true
+	return true
 }
 
 // claim asks the queue for up to max items, and notes what it says about more.
@@ -178,7 +190,7 @@ func (l *loop) announce(r *request) bool {
 			return false // the next request hears of it from the limiter, and says so
 		}
 	}
-	return l.mayBegin(r)
+	return l.mayBegin(r) && !slices.ContainsFunc(r.items, func(it Item) bool { return it.expired(r.began) })
 }
 
 // crash is the error of a call that did not return. v is what it panicked with; nil: it ended its
