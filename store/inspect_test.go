@@ -1,0 +1,368 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// inspectFile is inspect of the file at path.
+func inspectFile(path string) (inspection, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return inspection{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return inspection{}, err
+	}
+	return inspect(f, info.Size())
+}
+
+// partly has inspect leave out what it leaves out of large files.
+func partly(t *testing.T) {
+	was := alwaysWhole
+	alwaysWhole = 0
+	t.Cleanup(func() { alwaysWhole = was })
+}
+
+// image is a file in memory whose pages can be found and damaged.
+type image []byte
+
+func (m image) page(id uint64) []byte { return m[id*4096 : (id+1)*4096] }
+
+func (m image) newest() uint64 {
+	a, _ := parseMeta(m[headerLen:])
+	b, _ := parseMeta(m[4096+headerLen:])
+	if b.txid > a.txid {
+		return 1
+	}
+	return 0
+}
+
+func (m image) meta() metaPage {
+	p, _ := parseMeta(m.page(m.newest())[headerLen:])
+	return p
+}
+
+// setMeta changes 8 bytes of the newest meta, and makes its checksum hold.
+func (m image) setMeta(off int, v uint64) {
+	b := m.page(m.newest())[headerLen:]
+	native.PutUint64(b[off:], v)
+	sum := fnv.New64a()
+	sum.Write(b[:metaLen-8])
+	native.PutUint64(b[metaLen-8:], sum.Sum64())
+}
+
+// find returns the first page in use with that kind and at least so many entries.
+func (m image) find(t *testing.T, kind uint16, count int) uint64 {
+	t.Helper()
+	free := make(map[uint64]bool)
+	if l := m.meta().freelist; l != noFreelist {
+		p := m.page(l)
+		for i := range int(parseHeader(p).count) {
+			free[native.Uint64(p[headerLen+8*i:])] = true
+		}
+	}
+	for id := uint64(firstPage); id < m.meta().pages; id++ {
+		h := parseHeader(m.page(id))
+		if !free[id] && h.id == id && h.kind == kind && int(h.count) >= count && id != m.meta().root {
+			return id
+		}
+	}
+	t.Fatalf("no page of kind %#x with %d entries", kind, count)
+	return 0
+}
+
+// specimenImage is a file with a lane of a thousand items, some large, closed cleanly or not.
+func specimenImage(t testing.TB, clean bool) image {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "outbox")
+	s, err := Open(path, &prompt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		items := events(100)
+		for j := range items {
+			items[j].Payload = bytes.Repeat([]byte{byte(j)}, 300)
+		}
+		items[i].Payload = make([]byte, 10000)
+		if err := s.Append(t.Context(), items...); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, s, delivered(claims(t, s, 10)...)...)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if clean {
+		if raw, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return raw
+}
+
+func TestInspectSound(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		m := specimenImage(t, clean)
+		got, err := inspect(bytes.NewReader(m), int64(len(m)))
+		if err != nil || got.fallback != nil || got.clean != clean || got.pageSize != os.Getpagesize() || got.pages != m.meta().pages || got.txid != m.meta().txid {
+			t.Errorf("clean %t: %+v, %v", clean, got, err)
+		}
+	}
+}
+
+// What bbolt makes of any use is sound, whole or in part, and its free pages are counted.
+func TestInspectAgreesWithBolt(t *testing.T) {
+	for _, pageSize := range []int{0, 1024, 16384} {
+		rng := rand.New(rand.NewPCG(uint64(pageSize), 1))
+		path := filepath.Join(t.TempDir(), "db")
+		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, PageSize: pageSize, NoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for step := range 60 {
+			db.NoFreelistSync = rng.IntN(2) == 0
+			if err := db.Update(func(tx *bolt.Tx) error {
+				for range rng.IntN(10) {
+					if err := scribble(tx, rng); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for _, most := range []int64{0, 1 << 40} {
+				was := alwaysWhole
+				alwaysWhole = most
+				got, err := inspectFile(path)
+				alwaysWhole = was
+				if err != nil || got.fallback != nil || got.clean == db.NoFreelistSync {
+					t.Fatalf("page size %d, step %d: %+v, %v", pageSize, step, got, err)
+				}
+				if want := uint64(db.Stats().FreePageN + db.Stats().PendingPageN); got.free != want {
+					t.Fatalf("page size %d, step %d: %d free, %d expected", pageSize, step, got.free, want)
+				}
+			}
+		}
+		db.Close()
+	}
+}
+
+// scribble puts into some bucket, or deletes from it.
+func scribble(tx *bolt.Tx, rng *rand.Rand) error {
+	b, err := tx.CreateBucketIfNotExists([]byte{byte('a' + rng.IntN(4))})
+	for range rng.IntN(3) {
+		if err == nil {
+			b, err = b.CreateBucketIfNotExists([]byte{0, byte(rng.IntN(5))})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if rng.IntN(4) == 0 {
+		c := b.Cursor()
+		for k, v := c.First(); k != nil && rng.IntN(200) > 0; k, v = c.Next() {
+			if v != nil {
+				if err := c.Delete(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	for range rng.IntN(150) {
+		size := rng.IntN(300)
+		if rng.IntN(50) == 0 {
+			size = rng.IntN(20000)
+		}
+		if err := b.Put(fmt.Appendf(nil, "%0*d", 1+rng.IntN(30), rng.IntN(10000)), make([]byte, size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestInspectDamage(t *testing.T) {
+	element := func(p []byte, i, field int) []byte { return p[headerLen+i*elementLen+4*field:] }
+	add := func(b []byte, n uint32) { native.PutUint32(b, native.Uint32(b)+n) }
+	for name, c := range map[string]struct {
+		clean  bool
+		damage func(t *testing.T, m image)
+		say    string
+	}{
+		"high-water mark":         {true, func(_ *testing.T, m image) { m.setMeta(40, 1<<30) }, "pages are in use"},
+		"root out of bounds":      {true, func(_ *testing.T, m image) { m.setMeta(16, m.meta().pages) }, "leads to page"},
+		"root is a meta":          {false, func(_ *testing.T, m image) { m.setMeta(16, 1) }, "leads to page 1"},
+		"root is free":            {true, func(t *testing.T, m image) { m.setMeta(16, native.Uint64(m.page(m.meta().freelist)[headerLen:])) }, "freelist has too"},
+		"freelist out of bounds":  {true, func(_ *testing.T, m image) { m.setMeta(32, 1<<20) }, "leads to page"},
+		"freelist kind":           {true, func(_ *testing.T, m image) { m.page(m.meta().freelist)[8] ^= 2 }, "where a freelist"},
+		"freelist number":         {true, func(_ *testing.T, m image) { m.page(m.meta().freelist)[0] ^= 1 }, "where a freelist"},
+		"freelist count":          {true, func(_ *testing.T, m image) { native.PutUint16(m.page(m.meta().freelist)[10:], 60000) }, "a freelist of 60000"},
+		"freelist counted within": {true, func(_ *testing.T, m image) { native.PutUint16(m.page(m.meta().freelist)[10:], 65535) }, "freelist"},
+		"freelist overflow":       {true, func(_ *testing.T, m image) { m.page(m.meta().freelist)[12] ^= 4 }, "pages more"},
+		"freelist order":          {true, func(_ *testing.T, m image) { add(m.page(m.meta().freelist)[headerLen:], 1<<10) }, "the freelist has page"},
+		"freelist has a page in use": {true, func(t *testing.T, m image) {
+			p := m.page(m.meta().freelist)
+			n := int(parseHeader(p).count)
+			branch := m.find(t, kindBranch, 2)
+			i := 0
+			for ; i < n && native.Uint64(p[headerLen+8*i:]) < branch; i++ {
+			}
+			native.PutUint64(p[headerLen+8*max(0, i-1):], branch)
+		}, "freelist"},
+		"branch number":   {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[0] ^= 1 }, "number"},
+		"branch kind":     {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[8] = kindFreelist }, "kind 0x10"},
+		"branch empty":    {true, func(t *testing.T, m image) { native.PutUint16(m.page(m.find(t, kindBranch, 2))[10:], 0) }, "no entries"},
+		"branch count":    {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[10] ^= 1 }, "entry 0"},
+		"branch overflow": {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[12] ^= 1 }, ""},
+		"branch key order": {true, func(t *testing.T, m image) {
+			p := m.page(m.find(t, kindBranch, 3))
+			e := parseElement(p[headerLen+elementLen:], 1, true)
+			p[e.key] = 0xff
+		}, "expected"},
+		"branch key offset": {true, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindBranch, 2)), 1, 0), 8) }, "entry 1"},
+		"branch key length": {true, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindBranch, 2)), 1, 1), 1<<20) }, "entry 1"},
+		"branch child":      {true, func(t *testing.T, m image) { native.PutUint64(element(m.page(m.find(t, kindBranch, 2)), 1, 2), 1<<40) }, "leads to page"},
+		"branch child twice": {true, func(t *testing.T, m image) {
+			p := m.page(m.find(t, kindBranch, 3))
+			copy(element(p, 2, 2)[:8], element(p, 1, 2))
+		}, "in use elsewhere"},
+		"branch leads to itself": {false, func(t *testing.T, m image) {
+			id := m.find(t, kindBranch, 2)
+			native.PutUint64(element(m.page(id), 1, 2), id)
+		}, "in use elsewhere"},
+		"lane's flag": {true, func(_ *testing.T, m image) { element(m.page(m.meta().root), 0, 0)[0] = 0 }, "flags"},
+		"lane's root": {true, func(_ *testing.T, m image) {
+			p := m.page(m.meta().root)
+			native.PutUint64(p[parseElement(p[headerLen:], 0, false).value:], 1<<33)
+		}, "leads to page"},
+		"inline bucket": {true, func(t *testing.T, m image) {
+			p := m.page(m.meta().root)
+			p = m.page(native.Uint64(p[parseElement(p[headerLen:], 0, false).value:]))
+			meta := parseElement(p[headerLen+2*elementLen:], 2, false) // behind dead and later
+			p[meta.value+bucketLen+headerLen+4] ^= 1
+		}, "bucket at byte"},
+		"leaf number":       {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[1] ^= 1 }, "number"},
+		"leaf kind":         {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[9] ^= 1 }, "kind"},
+		"leaf count":        {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[10]-- }, "entry 0"},
+		"leaf empty":        {false, func(t *testing.T, m image) { native.PutUint16(m.page(m.find(t, kindLeaf, 5))[10:], 0) }, "no entries"},
+		"leaf overflow":     {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[12] ^= 1 }, ""},
+		"leaf value length": {false, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindLeaf, 5)), 1, 3), 1) }, "entry 2"},
+		"leaf key offset":   {false, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindLeaf, 5)), 0, 1), 1) }, "entry 0"},
+		"leaf key length":   {false, func(t *testing.T, m image) { native.PutUint32(element(m.page(m.find(t, kindLeaf, 5)), 1, 2), 0) }, "entry 1"},
+		"leaf flags":        {false, func(t *testing.T, m image) { element(m.page(m.find(t, kindLeaf, 5)), 1, 0)[1] = 1 }, "flags"},
+		"leaf key order": {false, func(t *testing.T, m image) {
+			p := m.page(m.find(t, kindLeaf, 5))
+			p[parseElement(p[headerLen:], 0, false).key] = 0xff
+		}, "key"},
+		"zero leaf":  {false, func(t *testing.T, m image) { clear(m.page(m.find(t, kindLeaf, 5))) }, "number 0"},
+		"both metas": {true, func(_ *testing.T, m image) { m[headerLen+20] ^= 1; m[4096+headerLen+20] ^= 1 }, "checksum"},
+		"no metas":   {true, func(_ *testing.T, m image) { clear(m[:8192]) }, "no meta page is valid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			partly(t)
+			m := specimenImage(t, c.clean)
+			c.damage(t, m)
+			_, err := inspect(bytes.NewReader(m), int64(len(m)))
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.say) {
+				t.Errorf("%v, want ErrCorrupt with %q", err, c.say)
+			}
+		})
+	}
+}
+
+func TestInspectFallback(t *testing.T) {
+	for name, damage := range map[string]func(m image){
+		"newest damaged": func(m image) { m.page(m.newest())[headerLen+41] ^= 4 },
+		"other damaged":  func(m image) { m.page(1 - m.newest())[headerLen+41] ^= 4 },
+		"other zero":     func(m image) { clear(m.page(1 - m.newest())) },
+		"newest zero":    func(m image) { clear(m.page(m.newest())) },
+		"far apart":      func(m image) { m.setMeta(48, m.meta().txid+2) },
+	} {
+		m := specimenImage(t, false)
+		damage(m)
+		got, err := inspect(bytes.NewReader(m), int64(len(m)))
+		if err != nil || got.fallback == nil || got.pages == 0 {
+			t.Errorf("%s: %+v, %v, want a fallback", name, got, err)
+		}
+	}
+}
+
+func TestInspectForeign(t *testing.T) {
+	newer := specimenImage(t, true)
+	newest := newer.newest()
+	newer.setMeta(0, boltMagic|3<<32)
+	copy(newer.page(1-newest), newer.page(newest))
+	for name, m := range map[string][]byte{"text": bytes.Repeat([]byte("no database "), 4000), "zeros": make([]byte, 1<<20), "short": {1, 2, 3}, "newer": newer} {
+		if _, err := inspect(bytes.NewReader(m), int64(len(m))); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v, want ErrFormat", name, err)
+		}
+	}
+}
+
+func TestInspectTruncated(t *testing.T) {
+	m := specimenImage(t, false)
+	for size := len(m) - 4096; size > 0; size -= 20011 {
+		if int64(size) >= int64(m.meta().pages)*4096 {
+			continue // what is gone was not in use
+		}
+		if _, err := inspect(bytes.NewReader(m[:size]), int64(size)); err == nil {
+			t.Errorf("%d bytes of %d are sound", size, len(m))
+		}
+	}
+}
+
+type failingReader struct{}
+
+func (failingReader) ReadAt([]byte, int64) (int, error) { return 0, errors.New("bad sector") }
+
+func TestInspectUnreadable(t *testing.T) {
+	if _, err := inspect(failingReader{}, 1<<20); err == nil || !strings.Contains(err.Error(), "bad sector") {
+		t.Errorf("%v", err)
+	}
+}
+
+// FuzzInspect: nothing makes inspect panic, loop, or need much memory.
+func FuzzInspect(f *testing.F) {
+	alwaysWhole = 0
+	clean, killed := specimenImage(f, true), specimenImage(f, false)
+	f.Add([]byte("no database"), uint64(0), uint32(0), byte(0))
+	f.Add([]byte(nil), uint64(5), uint32(16), byte(0xff))
+	f.Fuzz(func(t *testing.T, patch []byte, page uint64, at uint32, which byte) {
+		_, _ = inspect(bytes.NewReader(patch), int64(len(patch)))
+		_, _ = inspect(bytes.NewReader(patch), 1<<40)
+		m := clean
+		if which&1 == 1 {
+			m = killed
+		}
+		m = bytes.Clone(m)
+		page %= m.meta().pages
+		copy(m.page(page)[at%4096:], patch)
+		if which&2 == 2 { // what no bit flip does: a checksum that holds
+			v := uint64(at)
+			for _, b := range patch {
+				v = v<<8 | uint64(b)
+			}
+			m.setMeta([...]int{16, 32, 40, 48}[which>>2&3], v)
+		}
+		_, _ = inspect(bytes.NewReader(m), int64(len(m)))
+	})
+}
