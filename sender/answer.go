@@ -84,7 +84,7 @@ func (l *loop) unsent(r *request) {
 	}
 	l.giveBack(r)
 	if r.recordErr != nil && l.ctx.Err() == nil && !l.storage.on() {
-		l.fails(&l.storage, l.now(), r.recordErr)
+		l.fails(&l.storage, r.recordErr)
 	}
 }
 

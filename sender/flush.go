@@ -60,16 +60,15 @@ func (s *Sender) Flush(ctx context.Context) error {
 		}
 		f.mark = mark
 	}
+	select {
+	case <-s.ended: // nobody reads the inbox any more
+		return fmt.Errorf("sender: flush: %w", errEnded)
+	default:
+		s.inbox.leave(f)
+	}
 	var err error
 	select {
-	case s.joining <- f:
-		select {
-		case err = <-f.done:
-		case <-s.ended:
-			err = errEnded
-		case <-ctx.Done():
-			err = s.inTheWay(ctx)
-		}
+	case err = <-f.done:
 	case <-s.ended:
 		err = errEnded
 	case <-ctx.Done():
@@ -149,13 +148,13 @@ func (l *loop) serveFlushes(now time.Time) {
 				ended = append(ended, f)
 			}
 		}
-		l.checked <- ended
+		l.inbox.leave(checked(ended))
 	})
 }
 
 // idle reports whether nothing is on its way, calls aside that were abandoned.
 func (l *loop) idle() bool {
-	return !l.taken && len(l.flight) == l.abandoned && l.unsettled == 0 && len(l.pieces) == 0
+	return l.bearer == nil && len(l.flight) == l.abandoned && l.unsettled == 0 && len(l.pieces) == 0
 }
 
 // quiet reports whether nothing is on its way, and nothing is due.

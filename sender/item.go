@@ -176,7 +176,8 @@ type Queue interface {
 	// somebody waits for the key, a pause is to be kept. A call without outcomes ends such a wait.
 	// Released items are merely free to be claimed again; of the others, one that is found where it
 	// was claimed is changed, and one that is not (it was dropped, or this call repeats another) is
-	// passed over. After an error the items are still held, and the call is to be repeated.
+	// passed over. After an error the items are still held, and the call is to be repeated. The slice is
+	// the caller's again when Settle returns.
 	//
 	// Sending never waits for company, and leaves the item held and its key taken. The next outcome
 	// finds it among the dead and takes it from there as if it lay where it was claimed, without the

@@ -15,7 +15,7 @@ const (
 )
 
 // loop is the state of one Run, owned by its goroutine except where a comment says otherwise. Others
-// reach it by channels that are wide enough never to block them.
+// reach it by its inbox.
 //
 // One worker at a time has the baton: the right to wait for a token and to claim. It gives the baton
 // back as soon as it has something to send, and the next one starts.
@@ -24,18 +24,17 @@ type loop struct {
 	ctx     context.Context // cancelled when Run's ends, be it by a deadline: that is no fault of a request
 	lasting context.Context // never ends, for what must be recorded
 
-	claims  chan *request // holds one: the baton comes back, with what was claimed
-	answers chan *request // holds one for each slot
-	settled chan *outcomes
-	pressed chan struct{}
-	checked chan []*flush // those that have ended
+	over context.Context // has ended, as have the calls that nobody listened to
+
+	reports []report // those that were read last; their space is used again
 	helpers sync.WaitGroup
 	gate    gate
 
 	curveBroken, listenerBroken sync.Once // what is logged once
 
 	// The baton.
-	taken     bool
+	bearer    *request        // of the worker that has it; nil: the loop has it
+	resting   []worker        // have nothing to do; the last was busy last
 	baton     context.Context // of the worker that has it
 	stopBaton context.CancelFunc
 	stop      context.CancelFunc // of ctx
@@ -49,14 +48,16 @@ type loop struct {
 
 	// What is on its way.
 	flight     []*request
-	abandoned  int       // of these
-	stuckSince time.Time // when the latest of them was abandoned
-	overdue    time.Time // no request in flight is to be abandoned before; zero: there is none
-	noted      outcomes  // of this turn, or since Settle failed
-	settling   int       // calls of Settle
-	pressing   bool      // one of them is told not to wait for company
-	pressAgain time.Time // not before
-	unsettled  int       // outcomes noted and not recorded
+	abandoned  int            // of these
+	stuckSince time.Time      // when the latest of them was abandoned
+	overdue    time.Time      // no request in flight is to be abandoned before; zero: there is none
+	noted      outcomes       // of this turn, or since Settle failed
+	unread     chan *outcomes // holds one: of a recorder that has not begun; they may grow until it does
+	spare      *outcomes      // empty, for the next recorder: to make room each time cost a quarter of a drain
+	settling   int            // recorders
+	pressing   bool           // one of them is told not to wait for company
+	pressAgain time.Time      // not before
+	unsettled  int            // outcomes noted and not recorded
 
 	// What is known of the lane.
 	silence     silence
@@ -84,21 +85,24 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 	l := &loop{
 		Sender:  s,
 		lasting: context.WithoutCancel(ctx),
-		claims:  make(chan *request, 1),
-		answers: make(chan *request, s.options.Concurrency),
-		settled: make(chan *outcomes, 16),
-		pressed: make(chan struct{}, 1),
-		checked: make(chan []*flush, 1),
+		unread:  make(chan *outcomes, 1),
+		spare:   new(outcomes),
 		news:    true,
 		unknown: make(map[string]bool),
 		refused: make(map[uint64]time.Time),
-		timer:   time.NewTimer(longestSleep),
+		timer:   time.AfterFunc(longestSleep, s.inbox.ring),
 	}
 	l.ctx, l.stop = context.WithCancel(l.lasting)
 	if ctx.Err() != nil {
 		l.stop()
 	}
-	context.AfterFunc(ctx, l.stop)
+	context.AfterFunc(ctx, func() {
+		l.stop()
+		l.inbox.ring()
+	})
+	over, end := context.WithCancel(l.lasting)
+	end()
+	l.over = over
 	l.baton, l.stopBaton = context.WithCancel(l.ctx)
 	return l
 }
@@ -106,6 +110,7 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 func (l *loop) run() error {
 	defer l.timer.Stop()
 	defer l.stop()
+	defer l.dismiss()
 	now := l.now()
 	if p := l.queue.Paused(); p.After(now) {
 		l.silence.pause(now, p, "")
@@ -118,13 +123,15 @@ func (l *loop) run() error {
 	for l.ctx.Err() == nil {
 		now := l.now()
 		l.abandon(now)
+		l.settle(now) // first, so that on a busy machine the recorder runs after the next worker, and finds more
 		l.offer(now)
-		l.settle(now)
 		l.serveFlushes(now)
 		l.press(now)
 		l.remind(now)
 		l.publish()
-		l.await(now)
+		l.setTimer(now)
+		<-l.inbox.bell
+		l.read()
 	}
 	return l.finish()
 }
@@ -132,7 +139,7 @@ func (l *loop) run() error {
 // offer starts a worker with the baton, if something may be due and nothing is in the way.
 func (l *loop) offer(now time.Time) {
 	due := len(l.pieces) > 0 || l.more || l.news || l.askNow(now)
-	if !due || l.taken || len(l.flight) >= l.options.Concurrency || l.unsettled >= maxUnsettled {
+	if !due || l.bearer != nil || len(l.flight) >= l.options.Concurrency || l.unsettled >= maxUnsettled {
 		return
 	}
 	if l.storage.on() || now.Before(l.source.again) || now.Before(l.pacing.again) {
@@ -158,15 +165,14 @@ func (l *loop) offer(now time.Time) {
 	} else {
 		l.news = false
 	}
-	l.taken = true
-	go l.work(r)
+	l.give(r)
 }
 
 func (l *loop) askNow(now time.Time) bool { return !l.ask.IsZero() && !now.Before(l.ask) }
 
 // claimed takes the baton back, with what its worker got.
-func (l *loop) claimed(r *request, now time.Time) {
-	l.taken = false
+func (l *loop) claimed(r *request) {
+	l.bearer = nil
 	l.token = r.token
 	if !r.asked.IsZero() {
 		l.more = r.more()
@@ -187,21 +193,22 @@ func (l *loop) claimed(r *request, now time.Time) {
 	case r.queueErr != nil:
 		l.news = true
 		if !stopped {
-			l.fails(&l.source, now, r.queueErr)
+			l.fails(&l.source, r.queueErr)
 		}
 	case !r.asked.IsZero():
-		l.works(&l.source, now)
+		l.works(&l.source)
 	}
 	switch {
 	case r.limiterErr != nil:
 		if !stopped {
-			l.fails(&l.pacing, now, r.limiterErr)
+			l.fails(&l.pacing, r.limiterErr)
 		}
 	case r.paced:
-		l.works(&l.pacing, now)
+		l.works(&l.pacing)
 	}
 	switch {
 	case r.withdrawn:
+		l.rest(r.worker)
 		l.giveBack(r)
 	case len(r.items) > 0:
 		r.slot = len(l.flight)
@@ -214,6 +221,7 @@ func (l *loop) claimed(r *request, now time.Time) {
 			l.probe = r
 		}
 	default:
+		l.rest(r.worker)
 		l.moved = true
 	}
 }
@@ -238,6 +246,7 @@ func (l *loop) landed(r *request) {
 	l.flight[last] = nil
 	l.flight = l.flight[:last]
 	l.flying.Store(int64(last))
+	l.rest(r.worker)
 	if last == 0 {
 		l.overdue = time.Time{}
 	}
@@ -277,50 +286,17 @@ func (l *loop) abandon(now time.Time) {
 	}
 }
 
-// await sleeps until something happens, and takes in everything that has.
-func (l *loop) await(now time.Time) {
-	l.setTimer(now)
-	select {
-	case r := <-l.claims:
-		l.claimed(r, l.now())
-	case r := <-l.answers:
-		l.answer(r)
-	case b := <-l.settled:
-		l.recorded(b, l.now())
-	case <-l.pressed:
-		l.relax(l.now())
-	case ended := <-l.checked:
-		l.flushed(ended, l.now())
-	case f := <-l.joining:
-		l.join(f)
-	case <-l.wake:
+// read takes in everything that has happened.
+func (l *loop) read() {
+	l.reports = l.inbox.empty(l.reports)
+	for _, r := range l.reports {
+		r.take(l)
+	}
+	clear(l.reports)
+	if l.woken.Load() {
+		l.woken.Store(false)
 		l.news = true
-	case <-l.timer.C:
-	case <-l.ctx.Done():
-		return
 	}
-	for {
-		select {
-		case r := <-l.claims:
-			l.claimed(r, l.now())
-		case r := <-l.answers:
-			l.answer(r)
-		case b := <-l.settled:
-			l.recorded(b, l.now())
-		default:
-			return
-		}
-	}
-}
-
-// answer takes in an answer, after the claim that went before it.
-func (l *loop) answer(r *request) {
-	select {
-	case c := <-l.claims:
-		l.claimed(c, l.now())
-	default:
-	}
-	l.answered(r)
 }
 
 // setTimer sets the one timer to the earliest time that anything waits for. A time that has passed
@@ -348,14 +324,10 @@ func (l *loop) finish() error {
 	l.stopBaton()
 	patience := time.NewTimer(endAfter)
 	defer patience.Stop()
-	for waiting := true; waiting && (l.taken || len(l.flight) > l.abandoned); {
+	for waiting := true; waiting && (l.bearer != nil || len(l.flight) > l.abandoned); {
 		select {
-		case r := <-l.claims:
-			l.claimed(r, l.now())
-		case r := <-l.answers:
-			l.answer(r)
-		case b := <-l.settled:
-			l.recorded(b, l.now())
+		case <-l.inbox.bell:
+			l.read()
 		case <-patience.C:
 			waiting = false
 		}

@@ -100,14 +100,14 @@ type Sender struct {
 	maxItems int // per request
 	maxBytes int // per request; 0: no limit
 
-	now     func() time.Time // the only clock; tests step it
-	called  atomic.Bool
-	began   chan struct{} // closed when Run begins
-	ended   chan struct{} // closed when Run has ended
-	wake    chan struct{} // holds one: more may be due
-	joining chan *flush
-	status  atomic.Pointer[Status]
-	flying  atomic.Int64 // requests in flight, written by the loop
+	now    func() time.Time // the only clock; tests step it
+	called atomic.Bool
+	began  chan struct{} // closed when Run begins
+	ended  chan struct{} // closed when Run has ended
+	inbox  inbox
+	woken  atomic.Bool // more may be due
+	status atomic.Pointer[Status]
+	flying atomic.Int64 // requests in flight, written by the loop
 }
 
 // New returns a Sender that drains q into t at the pace of l; a nil l means no limit. It returns an
@@ -138,8 +138,7 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 		now:      time.Now,
 		began:    make(chan struct{}),
 		ended:    make(chan struct{}),
-		wake:     make(chan struct{}, 1),
-		joining:  make(chan *flush),
+		inbox:    inbox{bell: make(chan struct{}, 1)},
 	}
 	s.status.Store(&Status{})
 	s.send = func(ctx context.Context, r *request) { r.single[0] = t.Send(ctx, r.items[0]); r.errs = r.single[:] }
@@ -176,8 +175,7 @@ func (s *Sender) Run(ctx context.Context) error {
 // Wake tells a running Sender that the queue has changed. It never blocks, may be called at any time,
 // also before Run, and costs little.
 func (s *Sender) Wake() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if !s.woken.Swap(true) {
+		s.inbox.ring()
 	}
 }

@@ -13,11 +13,11 @@ import (
 // window than the limiter allows.
 const tokenKept = 10 * time.Millisecond
 
-// A request is the work of one goroutine: with the baton it obtains items and the right to send
-// them, hands itself to the loop together with the baton, sends, and hands itself over again with
-// the answer. Between the two it is written by the worker alone, except where it says "loop".
+// A request is what a worker does with the baton: it obtains items and the right to send them, hands
+// the request to the loop together with the baton, sends, and hands it over again with the answer.
+// Between the two it is written by the worker alone, except where it says "loop".
 type request struct {
-	// Set by the loop before the worker starts.
+	// Set by the loop before the worker has it.
 	baton  context.Context // ends when the lane falls silent: then nobody waits for a token
 	piece  bool            // items are given: a part of a batch that was split
 	probe  bool
@@ -33,13 +33,13 @@ type request struct {
 	next       time.Time
 	queueErr   error // why there is no request
 	limiterErr error
-	paced      bool // the limiter granted a token
-	deadline   time.Time
+	paced      bool      // the limiter granted a token
+	deadline   time.Time // of the answer; set if there will be one
 
 	// Handed over with the answer.
 	recordErr error // AtMostOnce: why the items could not be recorded
-	unsent    bool  // the lane was paused meanwhile, or it could not be recorded; nothing below is set
 	began     time.Time
+	unsent    bool // the lane was paused meanwhile, or it could not be recorded; nothing below is set
 	ended     time.Time
 	errs      []error         // one for each item
 	delays    []time.Duration // the backoff of each item; nil: none failed
@@ -48,22 +48,24 @@ type request struct {
 	stopped   bool            // Run's context had ended
 
 	// Of the loop.
+	worker    worker
 	slot      int  // in loop.flight
 	abandoned bool // did not return in time
 
+	call   call     // the context of the transport
 	single [1]error // behind errs, when one item is sent
 }
 
-// work does one request. It has the baton when it begins.
-func (l *loop) work(r *request) {
+// do does one request. It has the baton when it begins.
+func (l *loop) do(r *request) {
 	l.obtain(r)
 	r.withdrawn = len(r.items) > 0 && (r.limiterErr != nil || r.baton.Err() != nil)
 	sending := len(r.items) > 0 && !r.withdrawn
-	r.deadline = l.now().Add(l.options.Timeout + abandonAfter)
+	r.deadline = r.began.Add(l.options.Timeout + abandonAfter)
 	if l.options.AtMostOnce {
 		r.deadline = r.deadline.Add(l.options.Timeout) // of the record
 	}
-	l.claims <- r
+	l.inbox.leave(claim{r})
 	if sending {
 		l.deliver(r)
 	}
@@ -88,7 +90,8 @@ func (l *loop) obtain(r *request) {
 	if len(r.items) > 0 && !l.pace(r) { // again, if the queue took its time
 		return
 	}
-	r.items, r.expired = unexpired(r.items, l.now())
+	r.began = l.now()
+	r.items, r.expired = unexpired(r.items, r.began)
 	if len(r.items) > 0 {
 		r.token = time.Time{}
 	}
@@ -143,7 +146,7 @@ func (it *Item) expired(now time.Time) bool { return !it.Expires.IsZero() && !no
 // deliver sends the request and reports the answer, whatever the transport does: it may panic, and it
 // may end the goroutine.
 func (l *loop) deliver(r *request) {
-	defer func() { l.answers <- r }()
+	defer l.inbox.leave(answer{r})
 	r.unsent = !l.mayBegin(r) || l.options.AtMostOnce && !l.announce(r)
 	if r.unsent {
 		return
@@ -154,17 +157,17 @@ func (l *loop) deliver(r *request) {
 			r.failAll(crash(v))
 		}
 		r.ended = l.now()
+		r.call.end(l.over)
 		l.digest(r)
 	}()
-	ctx, cancel := context.WithTimeout(l.ctx, l.options.Timeout)
-	defer cancel()
-	l.send(ctx, r)
+	r.call.run, r.call.deadline = l.ctx, r.began.Add(l.options.Timeout)
+	l.send(&r.call, r)
 	returned = true
 }
 
-// mayBegin reports whether the request may start now, which is then its beginning.
+// mayBegin reports whether the request may start: nothing was in its way when it began, as far as is
+// known now.
 func (l *loop) mayBegin(r *request) bool {
-	r.began = l.now()
 	return !l.gate.shut(r.began) && l.ctx.Err() == nil
 }
 
@@ -190,6 +193,7 @@ func (l *loop) announce(r *request) bool {
 			return false // the next request hears of it from the limiter, and says so
 		}
 	}
+	r.began = l.now()
 	return l.mayBegin(r) && !slices.ContainsFunc(r.items, func(it Item) bool { return it.expired(r.began) })
 }
 

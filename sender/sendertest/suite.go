@@ -241,9 +241,11 @@ func (s *subject) retry(d time.Duration, items ...sender.Item) time.Time {
 
 func (s *subject) record(outcomes ...sender.Outcome) {
 	s.Helper()
-	if err := s.q.Settle(s.Context(), outcomes...); err != nil {
+	given := slices.Clone(outcomes)
+	if err := s.q.Settle(s.Context(), given...); err != nil {
 		s.Fatalf("Settle of %d outcomes: %v", len(outcomes), err)
 	}
+	clear(given) // it is ours again
 }
 
 // is checks a moment that the queue tells, with room for what is lost between clock and file.
