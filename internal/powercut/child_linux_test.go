@@ -1,9 +1,11 @@
 package powercut
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,17 +22,22 @@ import (
 // The test binary started with childDir set is the process that uses a store in that directory, on the
 // disk that is to fail. What it says on its standard output, one line each:
 //
-//	has ID, …, sound   what the store held when it was opened, all of it in order
-//	append ID          is about to be appended
-//	appended ID        was acknowledged
-//	settle ID          is about to be settled as delivered
-//	settled ID         was acknowledged
-//	error TEXT         of an operation that failed
-//	unsound TEXT       the store does not open, or is damaged: the last line
+//	has ID, dead ID, …, sound   what the store held when it was opened, all of it
+//	append ID                   is about to be appended
+//	appended ID                 was acknowledged
+//	refused ID                  was not stored, says the error
+//	settle ID, bury ID          is about to be settled as delivered, as dead
+//	settled ID, buried ID       was acknowledged
+//	kept ID                     was not settled, says the error
+//	error TEXT                  of an operation that failed
+//	unsound TEXT                the store does not open, or is damaged: the last line
+//	broken TEXT                 it does not do what it must, whatever the disk did: the last line
+//	ask WORD                    waits for a line on the standard input
 const (
-	childDir   = "OUTBOX_POWERCUT_DIR"
-	childSeed  = "OUTBOX_POWERCUT_SEED"
-	childSteps = "OUTBOX_POWERCUT_STEPS"
+	childDir    = "OUTBOX_POWERCUT_DIR"
+	childSeed   = "OUTBOX_POWERCUT_SEED"
+	childSteps  = "OUTBOX_POWERCUT_STEPS"
+	childScript = "OUTBOX_POWERCUT_SCRIPT"
 )
 
 func say(word string, rest any) {
@@ -38,8 +45,24 @@ func say(word string, rest any) {
 	_, _ = os.Stdout.WriteString(fmt.Sprintln(word, rest))
 }
 
-// runChild is that process. It ends when it has taken its steps, or after two failures in a row, like
-// a service that is then started anew.
+var answers = bufio.NewScanner(os.Stdin)
+
+// ask waits for what the tests have to say.
+func ask(word string) string {
+	say("ask", word)
+	if !answers.Scan() {
+		os.Exit(0) // they have gone
+	}
+	return answers.Text()
+}
+
+// broken ends the process: the store does not keep a promise.
+func broken(format string, args ...any) {
+	say("broken", oneLine(fmt.Errorf(format, args...)))
+	os.Exit(0)
+}
+
+// runChild is that process.
 func runChild() {
 	seed, err1 := strconv.ParseUint(os.Getenv(childSeed), 10, 64)
 	steps, err2 := strconv.Atoi(os.Getenv(childSteps))
@@ -47,16 +70,39 @@ func runChild() {
 		say("unsound", err)
 		return
 	}
-	s, err := store.Open(filepath.Join(os.Getenv(childDir), "outbox"), &store.Options{Gather: -1})
-	if err != nil {
+	w := &worker{path: filepath.Join(os.Getenv(childDir), "outbox"), rng: rand.New(rand.NewPCG(seed, 0))}
+	script, op, _ := strings.Cut(os.Getenv(childScript), " ")
+	if op == "create" || op == "open" {
+		w.failing(op)
+		return
+	}
+	if err := w.open(); err != nil {
 		say("unsound", oneLine(err))
 		return
 	}
-	if err := inspect(s); err != nil {
+	if err := w.inspect(); err != nil {
 		say("unsound", oneLine(err))
 		return
 	}
-	w := worker{s: s, rng: rand.New(rand.NewPCG(seed, 0))}
+	switch script {
+	case "":
+		w.live(steps)
+	case "failing":
+		w.failing(op)
+	case "full":
+		w.fill()
+	case "compact":
+		w.compact(op)
+	}
+}
+
+func (w *worker) open() (err error) {
+	w.s, err = store.Open(w.path, &store.Options{Gather: -1})
+	return err
+}
+
+// live takes steps, and ends after two failures in a row, like a service that is then started anew.
+func (w *worker) live(steps int) {
 	for failures := 0; steps > 0; steps-- {
 		if err := w.step(); err == nil {
 			failures = 0
@@ -71,7 +117,7 @@ func runChild() {
 			return
 		}
 	}
-	if err := s.Close(); err != nil {
+	if err := w.s.Close(); err != nil {
 		say("error", oneLine(err))
 	}
 }
@@ -79,37 +125,47 @@ func runChild() {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // inspect checks the store and says what it holds.
-func inspect(s *store.Store) error {
-	if err := s.Check(context.Background()); err != nil {
+func (w *worker) inspect() error {
+	if err := w.s.Check(context.Background()); err != nil {
 		return err
 	}
 	var b strings.Builder
-	n := 0
-	for it, err := range s.Pending() {
-		if err != nil {
-			return err
+	list := func(word string, items iter.Seq2[sender.Item, error], want int) error {
+		n := 0
+		for it, err := range items {
+			if err != nil {
+				return err
+			}
+			if string(it.Payload) != string(payload(it.ID)) {
+				return fmt.Errorf("item %d, ID %v: not the payload that was appended", it.Seq, it.ID)
+			}
+			fmt.Fprintln(&b, word, it.ID)
+			n++
 		}
-		if string(it.Payload) != string(payload(it.ID)) {
-			return fmt.Errorf("item %d, ID %v: not the payload that was appended", it.Seq, it.ID)
+		if n != want {
+			return fmt.Errorf("%d are listed of what %s, the ledger has %d", n, word, want)
 		}
-		fmt.Fprintln(&b, "has", it.ID)
-		n++
+		return nil
 	}
-	if c := s.Counts(); c.Pending() != n || c.Dead != 0 {
-		return fmt.Errorf("%d items are listed, the ledger has %d, and %d dead", n, c.Pending(), c.Dead)
+	c := w.s.Counts()
+	if err := errors.Join(list("has", w.s.Pending(), c.Pending()), list("dead", w.s.Dead(), c.Dead)); err != nil {
+		return err
 	}
 	_, err := os.Stdout.WriteString(b.String() + "sound\n")
 	return err
 }
 
-// payload is what the item of an ID carries: 0 to 3 KB, and for every tenth 20 to 40.
+// payload is what the item of an ID carries: 0 to 3 KB, for every tenth 20 to 40, and for a large one
+// 100 to 1000.
 func payload(id uuid.UUID) []byte {
 	var key [32]byte
 	copy(key[:], id[:])
 	src := rand.NewChaCha8(key)
 	rng := rand.New(src)
 	n := rng.IntN(3000)
-	if rng.IntN(10) == 0 {
+	if id[0] == large {
+		n = 100_000 + rng.IntN(900_000)
+	} else if rng.IntN(10) == 0 {
 		n = 20_000 + rng.IntN(20_000)
 	}
 	b := make([]byte, n)
@@ -117,7 +173,20 @@ func payload(id uuid.UUID) []byte {
 	return b
 }
 
+const large = 0xff // the first byte of the ID of a large item
+
+func newItem(rng *rand.Rand) (it sender.Item) {
+	for j := range it.ID {
+		it.ID[j] = byte(rng.Uint32())
+	}
+	it.ID[0] &^= 0x80 // not large
+	it.Created = time.Now()
+	it.Payload = payload(it.ID)
+	return it
+}
+
 type worker struct {
+	path string
 	s    *store.Store
 	rng  *rand.Rand
 	held []sender.Outcome // claimed, and not yet settled for sure
@@ -127,44 +196,55 @@ type worker struct {
 const enough = 60
 
 func (w *worker) step() error {
+	if w.rng.IntN(12) == 0 {
+		return w.s.Compact(context.Background())
+	}
 	c := w.s.Counts()
 	if len(w.held) == 0 && c.Pending() < enough && w.rng.IntN(2) == 0 {
-		return w.append()
+		return w.append(1 + w.rng.IntN(3))
 	}
 	if len(w.held) == 0 {
-		if err := w.claim(); err != nil {
+		if err := w.claim(1+w.rng.IntN(4), 8); err != nil {
 			return err
 		}
 	}
 	return w.settle()
 }
 
-func (w *worker) append() error {
-	items := make([]sender.Item, 1+w.rng.IntN(3))
+// append puts some new items.
+func (w *worker) append(n int) error {
+	items := make([]sender.Item, n)
 	for i := range items {
-		for j := range items[i].ID {
-			items[i].ID[j] = byte(w.rng.Uint32())
-		}
-		items[i].Created = time.Now()
-		items[i].Payload = payload(items[i].ID)
-		say("append", items[i].ID)
+		items[i] = newItem(w.rng)
 	}
-	if err := w.s.Append(context.Background(), items...); err != nil {
-		return err
-	}
-	for _, it := range items {
-		say("appended", it.ID)
-	}
-	return nil
+	return w.put(items...)
 }
 
-// claim takes a few items, of which most are to be delivered and some to be tried again.
-func (w *worker) claim() error {
+func (w *worker) put(items ...sender.Item) error {
+	for _, it := range items {
+		say("append", it.ID)
+	}
+	err := w.s.Append(context.Background(), items...)
+	for _, it := range items {
+		if err == nil {
+			say("appended", it.ID)
+		} else if nothing(err) {
+			say("refused", it.ID)
+		}
+	}
+	return err
+}
+
+// nothing reports whether an error promises that nothing was stored.
+func nothing(err error) bool { return strings.Contains(err.Error(), "nothing was stored") }
+
+// claim takes items, of which one in so many is to be tried again and the others are delivered.
+func (w *worker) claim(n, retries int) error {
 	now := time.Now()
-	items, _, err := w.s.Claim(context.Background(), now, 1+w.rng.IntN(4), 0)
+	items, _, err := w.s.Claim(context.Background(), now, n, 0)
 	for _, it := range items {
 		o := sender.Outcome{Item: it, Verdict: sender.Delivered}
-		if w.rng.IntN(8) == 0 {
+		if w.rng.IntN(retries) == 0 {
 			o.Verdict, o.Due = sender.Retry, now // at once: what is claimed next does not hang on the clock
 		}
 		w.held = append(w.held, o)
@@ -176,19 +256,24 @@ func (w *worker) settle() error {
 	if len(w.held) == 0 {
 		return nil
 	}
-	for _, o := range w.held {
-		if o.Verdict == sender.Delivered {
-			say("settle", o.Item.ID)
+	each := func(delivered, dead string) {
+		for _, o := range w.held {
+			switch o.Verdict {
+			case sender.Delivered:
+				say(delivered, o.Item.ID)
+			case sender.Dead:
+				say(dead, o.Item.ID)
+			}
 		}
 	}
+	each("settle", "bury")
 	if err := w.s.Settle(context.Background(), w.held...); err != nil {
+		if nothing(err) {
+			each("kept", "kept")
+		}
 		return err
 	}
-	for _, o := range w.held {
-		if o.Verdict == sender.Delivered {
-			say("settled", o.Item.ID)
-		}
-	}
+	each("settled", "buried")
 	w.held = w.held[:0]
 	return nil
 }

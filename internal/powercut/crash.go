@@ -21,11 +21,10 @@ func (d *Disk) Crash() {
 		old := d.inodes[number]
 		delete(d.inodes, number)
 		n := d.add()
-		n.synced = old.synced
-		for _, w := range survivors(d.rng, old.writes) {
-			n.synced = w.apply(n.synced)
-		}
+		n.synced, n.solid = old.synced, old.solid
+		d.land(n, survivors(d.rng, old.writes), true)
 		n.cache = slices.Clone(n.synced)
+		n.taken = blocks{slices.Clone(n.solid.has), n.solid.n}
 		reborn[old] = n
 	}
 	used := make(map[*inode]bool)
@@ -39,6 +38,13 @@ func (d *Disk) Crash() {
 		}
 	}
 	d.names, d.synced, d.renames = names, maps.Clone(names), nil
+}
+
+// Wipe makes the disk empty, as a new one.
+func (d *Disk) Wipe() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.inodes, d.names, d.synced, d.renames = make(map[uint64]*inode), make(map[string]*inode), make(map[string]*inode), nil
 }
 
 // subset draws which of n un-synced things survive: none, all, a beginning, an end, one, all but one,
@@ -98,8 +104,8 @@ func survivors(rng *rand.Rand, writes []write) (kept []write) {
 func (w write) pieces(unit int) (pieces []write) {
 	for len(w.data) > unit-int(w.off)%unit {
 		n := unit - int(w.off)%unit
-		pieces = append(pieces, write{w.off, w.data[:n]})
-		w = write{w.off + int64(n), w.data[n:]}
+		pieces = append(pieces, write{w.off, w.data[:n], w.lost})
+		w = write{w.off + int64(n), w.data[n:], w.lost}
 	}
 	return append(pieces, w)
 }

@@ -7,28 +7,12 @@
 package powercut
 
 import (
-	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"syscall"
 )
-
-// A Plan says what happens to the process that uses the disk next. The zero Plan lets it be.
-type Plan struct {
-	// Stop is the operation before which everything stops: the process is killed and the disk does
-	// nothing any more. Counted from 1 at Arm or, with Fail, from the failure. 0: none.
-	Stop int
-	// AtSync makes Stop count syncs alone.
-	AtSync bool
-	// Fail is the sync that fails, counted from 1. 0: none.
-	Fail int
-	// Fails is how many syncs fail, in a row. 0 means 1.
-	Fails int
-	// NoLinks refuses hard links, as some file systems do.
-	NoLinks bool
-}
 
 // A Disk is one directory: what programs see, and what of it would survive. All methods are safe for
 // concurrent use.
@@ -42,11 +26,16 @@ type Disk struct {
 	renames []change          // what leads from synced to names
 
 	plan    Plan
-	kill    func() // ends the process
-	ops     int    // operations since Arm, or since the failure
-	syncs   int    // syncs among them
-	failed  int    // syncs that were failed since Arm
+	kill    func()     // ends the process
+	ops     int        // operations since Arm, or since the first failure
+	done    [kinds]int // those of each kind among them
+	failed  int        // operations that failed by plan since Arm
+	rest    bool       // the last write was short, and its rest is to fail
 	stopped bool
+
+	capacity int64 // in bytes; 0: no limit
+	thin     bool  // the limit is met by syncs, not by writes
+	full     int   // times that it was met
 }
 
 // An inode is a file.
@@ -55,12 +44,16 @@ type inode struct {
 	cache  []byte  // as programs see it
 	synced []byte  // as it is on disk
 	writes []write // what leads from synced to cache
+	taken  blocks  // of cache
+	solid  blocks  // of synced
+	opens  int     // by programs
 }
 
 // A write puts data at off, and makes the file at least that long.
 type write struct {
 	off  int64
 	data []byte
+	lost bool // it stands for data that a failed sync forgot
 }
 
 func (w write) end() int64 { return w.off + int64(len(w.data)) }
@@ -94,76 +87,41 @@ func NewDisk(rng *rand.Rand) *Disk {
 
 const rootNumber = 1 // of the directory
 
-// Arm turns the disk on for a process that kill ends.
-func (d *Disk) Arm(p Plan, kill func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.plan, d.kill, d.stopped = p, kill, false
-	d.ops, d.syncs, d.failed = 0, 0, 0
-}
-
-// Disarm turns the disk off, and reports what became of the plan: whether it stopped the process, and
-// how many syncs it failed.
-func (d *Disk) Disarm() (stopped bool, failed int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	stopped, d.stopped = d.stopped, true
-	return stopped, d.failed
-}
-
-// step counts an operation and does what the plan has for it. d.mu is held.
-func (d *Disk) step(sync bool) error {
-	if d.stopped {
-		return syscall.EIO
-	}
-	p := &d.plan
-	d.ops++
-	if sync {
-		d.syncs++
-		if p.Fail > 0 && d.failed == 0 && d.syncs < p.Fail {
-			return nil
-		}
-		if p.Fail > 0 && d.failed < max(p.Fails, 1) {
-			d.failed++
-			d.ops, d.syncs = 0, 0
-			return errFailed
-		}
-	}
-	at := p.Stop == d.ops
-	if p.AtSync {
-		at = sync && p.Stop == d.syncs
-	}
-	if at && p.Stop > 0 && (p.Fail == 0 || d.failed > 0) {
-		d.stopped = true
-		d.kill()
-		return syscall.EIO
-	}
-	return nil
-}
-
-var errFailed = errors.New("this sync fails by plan") // programs see EIO
-
-// Write writes to a file, in its cache.
-func (d *Disk) Write(number uint64, off int64, data []byte) error {
+// Write writes to a file, in its cache, and returns how much it wrote.
+func (d *Disk) Write(number uint64, off int64, data []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n, err := d.inode(number)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if err := d.step(false); err != nil {
-		return err
+	if d.rest && !d.stopped {
+		d.rest = false
+		return 0, syscall.EIO
 	}
-	n.write(write{off, slices.Clone(data)})
-	return nil
+	w := write{off: off, data: data}
+	switch err := d.step(Write); {
+	case err == errFailed && d.plan.Fault.Short && d.failed == 1 && len(data) > 1:
+		w.data = data[:1+d.rng.IntN(len(data)-1)]
+		d.rest = true
+	case err != nil:
+		return 0, seen(err)
+	}
+	if w = d.fit(n, w); len(w.data) == 0 && len(data) > 0 {
+		return 0, syscall.ENOSPC
+	}
+	w.data = slices.Clone(w.data)
+	n.write(w)
+	return len(w.data), nil
 }
 
 func (n *inode) write(w write) {
 	n.cache = w.apply(n.cache)
+	n.taken.add(w)
 	n.writes = append(n.writes, w)
 }
 
-// Extend makes a file longer. Shorter is not modelled, and fails.
+// Extend makes a file longer, with a hole. Shorter is not modelled, and fails.
 func (d *Disk) Extend(number uint64, size int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,8 +132,8 @@ func (d *Disk) Extend(number uint64, size int64) error {
 	if size < int64(len(n.cache)) {
 		return syscall.ENOTSUP
 	}
-	if err := d.step(false); err != nil {
-		return err
+	if err := d.step(Truncate); err != nil {
+		return seen(err)
 	}
 	n.write(write{off: size})
 	return nil
@@ -191,45 +149,94 @@ func (d *Disk) Sync(number uint64) error {
 	if err != nil {
 		return err
 	}
-	kept, err := n.writes, d.step(true)
-	switch err {
+	switch err := d.step(Sync); err {
 	case nil:
-		n.writes = nil
 	case errFailed:
-		err = syscall.EIO
-		kept = survivors(d.rng, kept)
-		n.writes = []write{{off: int64(len(n.cache))}}
+		d.lose(n, survivors(d.rng, n.writes))
+		return seen(err)
 	default:
 		return err
 	}
-	for _, w := range kept {
-		n.synced = w.apply(n.synced)
+	if err := d.sink(n); err != nil {
+		return err
 	}
-	return err
+	d.land(n, n.writes, false)
+	n.writes = nil
+	return nil
+}
+
+// lose forgets what is not on disk, but for the writes kept, which get there, and the length.
+func (d *Disk) lose(n *inode, kept []write) {
+	d.land(n, kept, true)
+	n.writes = []write{{off: int64(len(n.cache)), lost: true}}
+}
+
+// land puts writes on disk. torn: other writes were lost between them. What the file is longer by, and
+// was lost, is zeros or, by coin, what lay there before on the disk.
+func (d *Disk) land(n *inode, writes []write, torn bool) {
+	garbage := d.rng.IntN(2) == 0
+	end := int64(0)
+	for _, w := range writes {
+		if torn = torn || w.lost; torn && garbage {
+			end = max(end, w.end())
+		}
+	}
+	if grow := end - int64(len(n.synced)); grow > 0 {
+		b := make([]byte, grow)
+		for i := range b {
+			b[i] = byte(d.rng.Uint32()) | 1 // never a zero
+		}
+		n.synced = append(n.synced, b...)
+	}
+	for _, w := range writes {
+		n.synced = w.apply(n.synced)
+		n.solid.add(w)
+	}
 }
 
 // SyncDir puts the names on disk. When it fails by plan they are not, and the next one will do it.
 func (d *Disk) SyncDir() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.step(true); err != nil {
-		return syscall.EIO
+	if err := d.step(Sync); err != nil {
+		return seen(err)
 	}
 	d.synced = maps.Clone(d.names)
 	d.renames = nil
 	return nil
 }
 
-// Create makes an empty file, in the cache.
+// Create makes an empty file, in the cache, and opens it.
 func (d *Disk) Create(name string) (number uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.step(false); err != nil {
-		return 0, err
+	if err := d.step(Name); err != nil {
+		return 0, seen(err)
 	}
 	n := d.add()
+	n.opens++
 	d.rename(change{name: n})
 	return n.number, nil
+}
+
+// Open opens a file, which keeps its content, even without a name, until Release.
+func (d *Disk) Open(number uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, err := d.inode(number)
+	if err == nil {
+		n.opens++
+	}
+	return err
+}
+
+// Release takes an Open or a Create back.
+func (d *Disk) Release(number uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := d.inodes[number]; n != nil {
+		n.opens--
+	}
 }
 
 // Link gives a file another name, in the cache.
@@ -245,8 +252,8 @@ func (d *Disk) Link(number uint64, name string) error {
 	case d.plan.NoLinks:
 		return syscall.EPERM
 	}
-	if err := d.step(false); err != nil {
-		return err
+	if err := d.step(Name); err != nil {
+		return seen(err)
 	}
 	d.rename(change{name: n})
 	return nil
@@ -260,8 +267,8 @@ func (d *Disk) Rename(from, to string) error {
 	if n == nil {
 		return syscall.ENOENT
 	}
-	if err := d.step(false); err != nil {
-		return err
+	if err := d.step(Name); err != nil {
+		return seen(err)
 	}
 	c := change{from: nil}
 	if to != "" {

@@ -3,6 +3,7 @@ package powercut
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -30,8 +31,17 @@ func must(t *testing.T, errs ...error) {
 func create(t *testing.T, d *Disk, name string, content []byte) uint64 {
 	t.Helper()
 	n, err := d.Create(name)
-	must(t, err, d.Write(n, 0, content), d.Sync(n), d.SyncDir())
+	must(t, err, put(d, n, 0, content), d.Sync(n), d.SyncDir())
 	return n
+}
+
+// put writes all of data.
+func put(d *Disk, n uint64, off int64, data []byte) error {
+	done, err := d.Write(n, off, data)
+	if err == nil && done != len(data) {
+		err = io.ErrShortWrite
+	}
+	return err
 }
 
 // content returns what programs see of a file; nil: it is not there.
@@ -41,7 +51,7 @@ func content(t *testing.T, d *Disk, name string) []byte {
 	if errors.Is(err, syscall.ENOENT) {
 		return nil
 	}
-	size, err2 := d.Size(n)
+	size, _, err2 := d.Size(n)
 	must(t, err, err2)
 	b := make([]byte, size)
 	_, err = d.Read(n, 0, b)
@@ -62,7 +72,7 @@ var (
 func TestSyncedSurvives(t *testing.T) {
 	often(t, func(t *testing.T, d *Disk) {
 		n := create(t, d, "f", old)
-		must(t, d.Write(n, 0, next), d.Sync(n))
+		must(t, put(d, n, 0, next), d.Sync(n))
 		crash(d)
 		if got := content(t, d, "f"); !bytes.Equal(got, next) {
 			t.Fatalf("%d bytes that were synced have changed", len(got))
@@ -77,7 +87,7 @@ func TestUnsyncedSurvivesInParts(t *testing.T) {
 	often(t, func(t *testing.T, d *Disk) {
 		n := create(t, d, "f", old)
 		for off := 0; off < len(next); off += page {
-			must(t, d.Write(n, int64(off), next[off:off+page]))
+			must(t, put(d, n, int64(off), next[off:off+page]))
 		}
 		crash(d)
 		got := content(t, d, "f")
@@ -113,7 +123,7 @@ func TestNamesAreSyncedApart(t *testing.T) {
 	often(t, func(t *testing.T, d *Disk) {
 		create(t, d, "kept", old)
 		n, err := d.Create("new")
-		must(t, err, d.Write(n, 0, next), d.Sync(n), d.Rename("kept", "moved"))
+		must(t, err, put(d, n, 0, next), d.Sync(n), d.Rename("kept", "moved"))
 		crash(d)
 		names := strings.Join(d.Names(), " ")
 		left[names]++
@@ -135,8 +145,8 @@ func TestFailedSyncForgets(t *testing.T) {
 	lost := 0
 	often(t, func(t *testing.T, d *Disk) {
 		n := create(t, d, "f", old)
-		d.Arm(Plan{Fail: 1}, func() {})
-		must(t, d.Write(n, 0, next))
+		d.Arm(Plan{Fault: Fault{Kind: Sync, At: 1}}, func() {})
+		must(t, put(d, n, 0, next))
 		if err := d.Sync(n); !errors.Is(err, syscall.EIO) {
 			t.Fatalf("the sync that was to fail returned %v", err)
 		}
@@ -144,7 +154,7 @@ func TestFailedSyncForgets(t *testing.T) {
 			t.Fatal("what could not be written is no longer seen")
 		}
 		must(t, d.Sync(n)) // it has nothing to write
-		must(t, d.Write(n, page, next[:page]), d.Sync(n))
+		must(t, put(d, n, page, next[:page]), d.Sync(n))
 		crash(d)
 		got := content(t, d, "f")
 		if !bytes.Equal(got[page:2*page], next[:page]) {
@@ -168,9 +178,9 @@ func TestStop(t *testing.T) {
 		{Plan{Stop: 1}, "xxxxxx"},
 		{Plan{Stop: 4}, "+++xxx"},
 		{Plan{Stop: 2, AtSync: true}, "+++xxx"},
-		{Plan{Fail: 2}, "+++x++"},
-		{Plan{Fail: 2, Fails: 2}, "+++x+x"},
-		{Plan{Fail: 1, Stop: 2}, "+x+xxx"},
+		{Plan{Fault: Fault{Kind: Sync, At: 2}}, "+++x++"},
+		{Plan{Fault: Fault{Kind: Sync, At: 2, Times: 2}}, "+++x+x"},
+		{Plan{Fault: Fault{Kind: Sync, At: 1}, Stop: 2}, "+x+xxx"},
 	} {
 		d := NewDisk(rand.New(rand.NewPCG(1, 1)))
 		d.Arm(Plan{}, nil)
@@ -181,7 +191,7 @@ func TestStop(t *testing.T) {
 		for i := range 6 {
 			var err error
 			if i%2 == 0 {
-				err = d.Write(n, 0, next)
+				err = put(d, n, 0, next)
 			} else {
 				err = d.Sync(n)
 			}
@@ -197,5 +207,127 @@ func TestStop(t *testing.T) {
 		if stopped, _ := d.Disarm(); stopped != (c.plan.Stop > 0) || kills != 0 != stopped {
 			t.Errorf("%+v: stopped %v, %d kills", c.plan, stopped, kills)
 		}
+	}
+}
+
+// With a fault of a kind, the operations of that kind fail and no others, so often, and Lift ends it.
+func TestFaults(t *testing.T) {
+	for _, c := range []struct {
+		fault Fault
+		want  string // of three rounds of write, truncate, sync, name, and three more after Lift
+	}{
+		{Fault{}, "++++ ++++ ++++ | ++++ ++++ ++++"},
+		{Fault{Kind: Write, At: 2}, "++++ x+++ ++++ | ++++ ++++ ++++"},
+		{Fault{Kind: Truncate, At: 1, Times: 2}, "+x++ +x++ ++++ | ++++ ++++ ++++"},
+		{Fault{Kind: Sync, At: 2, Times: Forever}, "++++ ++x+ ++x+ | ++++ ++++ ++++"},
+		{Fault{Kind: Name, At: 3, Times: Forever}, "++++ ++++ +++x | ++++ ++++ ++++"},
+		{Fault{Kind: Write, At: 4}, "++++ ++++ ++++ | ++++ ++++ ++++"},
+	} {
+		d := NewDisk(rand.New(rand.NewPCG(1, 1)))
+		d.Arm(Plan{}, nil)
+		n, size, got := create(t, d, "f", old), int64(len(old)), ""
+		d.Arm(Plan{Fault: c.fault}, nil)
+		for i := range 6 {
+			if got += " "; i == 3 {
+				d.Lift()
+				got += "| "
+			}
+			size++
+			for _, err := range []error{put(d, n, 0, next), d.Extend(n, size), d.Sync(n), d.Link(n, strings.Repeat("f", i+2))} {
+				if err == nil {
+					got += "+"
+				} else if errors.Is(err, syscall.EIO) {
+					got += "x"
+				} else {
+					t.Error(err)
+				}
+			}
+		}
+		if got = strings.TrimSpace(got); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.fault, got, c.want)
+		}
+	}
+}
+
+func TestShortWrite(t *testing.T) {
+	often(t, func(t *testing.T, d *Disk) {
+		n := create(t, d, "f", old)
+		d.Arm(Plan{Fault: Fault{Kind: Write, At: 1, Short: true}}, nil)
+		done, err := d.Write(n, 0, next)
+		if err != nil || done < 1 || done >= len(next) {
+			t.Fatalf("%d bytes of %d written, %v", done, len(next), err)
+		}
+		if _, err := d.Write(n, int64(done), next[done:]); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("the rest: %v", err)
+		}
+		if got := content(t, d, "f"); !bytes.Equal(got, append(bytes.Clone(next[:done]), old[done:]...)) {
+			t.Fatal("more or less than a beginning is seen")
+		}
+		must(t, put(d, n, 0, next))
+	})
+}
+
+func TestFull(t *testing.T) {
+	parts := 0
+	often(t, func(t *testing.T, d *Disk) {
+		n := create(t, d, "f", old)
+		d.Limit(5*page, false)
+		must(t, put(d, n, 0, next), d.Extend(n, 100*page)) // neither needs room
+		switch done, err := d.Write(n, int64(len(old)), next); {
+		case err == nil && done == 2*page:
+			parts++
+		case !errors.Is(err, syscall.ENOSPC):
+			t.Fatalf("%d bytes of %d written, with room for %d, %v", done, len(next), 2*page, err)
+		}
+		must(t, d.Rename("f", ""), d.Sync(n))
+		if d.Used() == 0 {
+			t.Fatal("a file that is open takes no room")
+		}
+		d.Release(n)
+		m, err := d.Create("g")
+		must(t, err, put(d, m, 0, next))
+		d.Lift()
+		must(t, put(d, m, 0, make([]byte, 50*page)))
+	})
+	if parts < 100 || parts > 200 {
+		t.Errorf("of 300 writes %d were done in part", parts)
+	}
+}
+
+// A thin disk takes what it has no room for, and forgets it at the sync.
+func TestThin(t *testing.T) {
+	often(t, func(t *testing.T, d *Disk) {
+		n := create(t, d, "f", old)
+		d.Limit(4*page, true)
+		must(t, put(d, n, 0, next), put(d, n, int64(len(old)), next))
+		if err := d.Sync(n); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("the sync returned %v", err)
+		}
+		must(t, d.Sync(n)) // it has nothing to write
+		must(t, put(d, n, 0, next), put(d, n, int64(len(old)), next[:page]), d.Sync(n))
+		crash(d)
+		if got := content(t, d, "f"); !bytes.Equal(got[:4*page], append(bytes.Clone(next), next[:page]...)) {
+			t.Fatal("what had room, and was synced, is lost")
+		}
+	})
+}
+
+// What a file was longer by may be zeros or garbage after a cut.
+func TestGarbage(t *testing.T) {
+	zeros, garbage := 0, 0
+	often(t, func(t *testing.T, d *Disk) {
+		n := create(t, d, "f", old)
+		must(t, put(d, n, 4*page, next[:page]))
+		crash(d)
+		if got := content(t, d, "f"); len(got) == 5*page {
+			if hole := got[3*page : 4*page]; bytes.Count(hole, []byte{0}) == page {
+				zeros++
+			} else {
+				garbage++
+			}
+		}
+	})
+	if zeros == 0 || garbage == 0 {
+		t.Errorf("%d times zeros, %d times garbage", zeros, garbage)
 	}
 }

@@ -1,10 +1,12 @@
 package powercut
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -26,15 +28,16 @@ type life struct {
 
 	// seen counts what a process saw as acknowledged, since opening puts that on disk. Off, only
 	// acknowledgements count.
-	seen bool
-	must map[string]bool // what the store has acknowledged and was not told to forget
-	may  map[string]bool // what it may have or not: appended or settled, and not acknowledged
+	seen   bool
+	must   map[string]bool // what the store has acknowledged and was not told to forget
+	may    map[string]bool // what it may have or not: appended or settled, and not acknowledged
+	buried map[string]bool // what of must is dead
 	tally
 }
 
 // A tally counts what has happened.
 type tally struct {
-	rounds, cuts, kills, fails, unmade, acked int
+	rounds, cuts, kills, fails, full, unmade, acked int
 }
 
 func (t *tally) add(o tally) {
@@ -42,20 +45,21 @@ func (t *tally) add(o tally) {
 	t.cuts += o.cuts
 	t.kills += o.kills
 	t.fails += o.fails
+	t.full += o.full
 	t.unmade += o.unmade
 	t.acked += o.acked
 }
 
 func (t tally) String() string {
-	return fmt.Sprintf("%d rounds: %d power cuts (%d of them before the first file had been made), %d kills, %d failed syncs, %d items acknowledged",
-		t.rounds, t.cuts, t.unmade, t.kills, t.fails, t.acked)
+	return fmt.Sprintf("%d rounds: %d power cuts (%d of them before the first file had been made), %d kills, %d failed operations, %d times no room, %d items acknowledged",
+		t.rounds, t.cuts, t.unmade, t.kills, t.fails, t.full, t.acked)
 }
 
 // live mounts a new disk at dir and lets a store live on it for a number of rounds, and looks at it one
 // last time. The error says what the store lost.
 func (c campaign) live(dir string, seed uint64, rounds int) (t tally, err error) {
 	l := &life{seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), dir: dir, binary: c.binary, seen: c.seen,
-		disk: NewDisk(rand.New(rand.NewPCG(seed, 2))), must: make(map[string]bool), may: make(map[string]bool)}
+		disk: NewDisk(rand.New(rand.NewPCG(seed, 2))), must: make(map[string]bool), may: make(map[string]bool), buried: make(map[string]bool)}
 	unmount, err := Mount(l.disk, dir)
 	if err != nil {
 		return l.tally, err
@@ -69,8 +73,14 @@ func (c campaign) live(dir string, seed uint64, rounds int) (t tally, err error)
 		}
 		l.rounds++
 	}
+	l.disk.Lift()
 	if err := l.run(Plan{}, 0); err != nil {
 		return l.tally, fmt.Errorf("after %d rounds: %w", l.rounds, err)
+	}
+	for _, name := range l.disk.Names() {
+		if strings.Contains(name, "compacting") {
+			return l.tally, fmt.Errorf("after %d rounds there is still %s", l.rounds, name)
+		}
 	}
 	return l.tally, nil
 }
@@ -92,74 +102,129 @@ func (l *life) cut() {
 }
 
 // patience is how long a process may take that should need a fraction of a second.
-const patience = 30 * time.Second
+const patience = 15 * time.Second
 
 // run starts a process on the disk as it is, lets it go as planned, and compares what it found, and
 // what it was told, with what it must find.
 func (l *life) run(p Plan, steps int) error {
+	return l.script("", p, steps, func(word string, _ func(Plan)) string { panic("asked for " + word) })
+}
+
+// script is run for a process that does what script says and may ask; answer may arm another plan, and
+// the answer stop has it killed at once.
+func (l *life) script(script string, p Plan, steps int, answer func(word string, arm func(Plan)) string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	l.runs++
 	cmd := exec.CommandContext(ctx, l.binary)
-	cmd.Env = append(os.Environ(), childDir+"="+l.dir, fmt.Sprintf("%s=%d", childSeed, l.seed<<16+l.runs), fmt.Sprintf("%s=%d", childSteps, steps))
+	cmd.Env = append(os.Environ(), childDir+"="+l.dir, fmt.Sprintf("%s=%d", childSeed, l.seed<<16+l.runs),
+		fmt.Sprintf("%s=%d", childSteps, steps), childScript+"="+script)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // it says where it is
+	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var out strings.Builder
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	in, err1 := cmd.StdinPipe()
+	lines, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
 	started := make(chan struct{})
-	l.disk.Arm(p, func() {
+	kill := func() {
 		<-started
 		_ = cmd.Process.Kill() // it has ended if that fails
-	})
+	}
+	full, failed := l.disk.Full(), 0
+	arm := func(p Plan) {
+		_, n := l.disk.Disarm()
+		failed += n
+		l.disk.Arm(p, kill)
+	}
+	l.disk.Arm(p, kill)
 	err := cmd.Start()
 	close(started)
-	if err == nil {
-		err = cmd.Wait()
+	if err != nil {
+		return err
 	}
-	stopped, failed := l.disk.Disarm()
-	l.stopped = stopped
+	halted := false
+	for s := bufio.NewScanner(lines); s.Scan(); {
+		word, isAsk := strings.CutPrefix(s.Text(), "ask ")
+		if !isAsk {
+			out.WriteString(s.Text() + "\n")
+		} else if say := answer(word, arm); say == stop {
+			l.disk.Disarm()
+			halted = true
+			kill()
+		} else {
+			_, _ = io.WriteString(in, say+"\n") // it has been killed if that fails
+		}
+	}
+	err = cmd.Wait()
+	stopped, n := l.disk.Disarm()
+	failed += n
+	full = l.disk.Full() - full
+	l.stopped = stopped || halted
 	l.fails += failed
+	l.full += full
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("the process hangs:\n%s", tail(out.String()))
-	case err != nil && !stopped:
+		return fmt.Errorf("the process hangs:\n%s%s", tail(out.String()), errs.String())
+	case err != nil && !stopped && !halted:
 		return fmt.Errorf("the process crashed: %w\n%s%s", err, tail(out.String()), errs.String())
 	}
-	return l.read(out.String(), stopped || failed > 0)
+	if err := l.read(out.String(), stopped || halted || failed > 0 || full > 0); err != nil {
+		return fmt.Errorf("%w\n%s", err, tail(out.String()))
+	}
+	return nil
 }
+
+const stop = "stop"
 
 func tail(s string) string { return s[max(0, len(s)-2000):] }
 
 // read follows what a process said. excused: the disk failed it, so that it may say so.
 func (l *life) read(out string, excused bool) error {
-	found := make(map[string]bool)
+	found := make(map[string]string)
 	for line := range strings.Lines(out) {
 		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		switch word {
-		case "has":
-			if found[rest] {
+		case "has", "dead":
+			if found[rest] != "" {
 				return fmt.Errorf("%s is there twice", rest)
 			}
-			found[rest] = true
+			found[rest] = word
 		case "sound":
 			if err := l.compare(found); err != nil {
 				return err
 			}
+			clear(found)
 		case "append":
 			l.may[rest] = true
 		case "appended":
 			delete(l.may, rest)
 			l.must[rest] = true
 			l.acked++
+		case "refused":
+			delete(l.may, rest)
 		case "settle":
 			delete(l.must, rest)
 			l.may[rest] = true
 		case "settled":
 			delete(l.may, rest)
+		case "kept":
+			delete(l.may, rest)
+			l.must[rest] = true
+		case "bury": // it stays, dead or not
+		case "buried":
+			l.buried[rest] = true
 		case "unsound":
-			// A sync that fails while the store is opened leaves it unopened, and nothing worse.
+			// A disk that fails while the store is opened leaves it unopened, and nothing worse.
 			if !excused || !strings.Contains(rest, "the disk failed") && !strings.Contains(rest, syscall.EIO.Error()) {
 				return fmt.Errorf("the store is unsound: %s", rest)
 			}
+		case "broken":
+			return fmt.Errorf("broken: %s", rest)
 		case "error":
 			if !excused {
 				return fmt.Errorf("the disk is well, and yet: %s", rest)
@@ -172,15 +237,15 @@ func (l *life) read(out string, excused bool) error {
 }
 
 // compare says what is missing and what should not be there.
-func (l *life) compare(found map[string]bool) error {
+func (l *life) compare(found map[string]string) error {
 	lost, risen := 0, 0
 	for id := range l.must {
-		if !found[id] {
+		if found[id] == "" {
 			lost++
 		}
 	}
-	for id := range found {
-		if !l.must[id] && !l.may[id] {
+	for id, how := range found {
+		if !l.must[id] && !l.may[id] || l.buried[id] && how != "dead" {
 			risen++
 		}
 	}
@@ -188,7 +253,20 @@ func (l *life) compare(found map[string]bool) error {
 		return fmt.Errorf("of %d acknowledged items %d are lost; of %d found %d should not be there", len(l.must), lost, len(found), risen)
 	}
 	if l.seen {
-		l.must, l.may = found, make(map[string]bool)
+		l.forget()
+		for id, how := range found {
+			l.must[id] = true
+			if how == "dead" {
+				l.buried[id] = true
+			}
+		}
 	}
 	return nil
+}
+
+// forget has the life begin anew, with nothing acknowledged.
+func (l *life) forget() {
+	clear(l.must)
+	clear(l.may)
+	clear(l.buried)
 }

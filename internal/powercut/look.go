@@ -23,15 +23,15 @@ func (d *Disk) Names() []string {
 	return slices.Sorted(maps.Keys(d.names))
 }
 
-// Size returns the length of a file, as programs see it, in bytes.
-func (d *Disk) Size(number uint64) (int64, error) {
+// Size returns the length of a file, as programs see it, and how much room it takes, in bytes.
+func (d *Disk) Size(number uint64) (length, room int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n, err := d.inode(number)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int64(len(n.cache)), nil
+	return int64(len(n.cache)), n.taken.n * page, nil
 }
 
 // Read fills b from a file, as programs see it, and returns how much of b that was.

@@ -5,18 +5,25 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"os"
+	"strconv"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // Mount makes the disk the content of the directory at dir, until unmount is called. It needs root and
-// /dev/fuse. Every write goes to the disk at once, and shared mappings for reading follow it.
+// /dev/fuse, and Linux 6.6. Every write goes to the disk at once, and shared mappings for reading follow
+// it; those of a write that failed do not show what it did not write.
 func Mount(d *Disk, dir string) (unmount func() error, err error) {
+	syscall.ForkLock.RLock()
 	server, err := fuse.NewServer(&front{fuse.NewDefaultRawFileSystem(), d}, dir, &fuse.MountOptions{
 		FsName: "powercut", Name: "powercut", DirectMountStrict: true, DisableXAttrs: true, DisableReadDirPlus: true,
-		Logger: log.New(io.Discard, "", 0), // it would complain of answers to killed processes
+		ExtraCapabilities: fuse.CAP_DIRECT_IO_ALLOW_MMAP,
+		Logger:            log.New(io.Discard, "", 0), // it would complain of answers to killed processes
 	})
+	keepServer()
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return nil, fmt.Errorf("powercut: mount %s: %w", dir, err)
 	}
@@ -31,6 +38,23 @@ func Mount(d *Disk, dir string) (unmount func() error, err error) {
 		server.Wait()
 		return nil
 	}, nil
+}
+
+// keepServer keeps the descriptors of /dev/fuse in this process. One that inherited them would keep the
+// file system waiting for answers after the process that gives them has been killed, and could itself
+// not be killed. The caller holds syscall.ForkLock.
+func keepServer() {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && to == "/dev/fuse" {
+			if n, err := strconv.Atoi(fd.Name()); err == nil {
+				syscall.CloseOnExec(n)
+			}
+		}
+	}
 }
 
 // front translates what the kernel asks. It caches nothing: all timeouts are zero.
@@ -56,8 +80,8 @@ func (f *front) attr(number uint64, out *fuse.Attr) fuse.Status {
 		*out = fuse.Attr{Ino: number, Mode: syscall.S_IFDIR | 0o700, Nlink: 2, Blksize: page}
 		return fuse.OK
 	}
-	size, err := f.disk.Size(number)
-	*out = fuse.Attr{Ino: number, Mode: syscall.S_IFREG | 0o600, Nlink: 1, Size: uint64(size), Blksize: page}
+	size, room, err := f.disk.Size(number)
+	*out = fuse.Attr{Ino: number, Mode: syscall.S_IFREG | 0o600, Nlink: 1, Size: uint64(size), Blocks: uint64(room) / 512, Blksize: page}
 	return status(err)
 }
 
@@ -92,6 +116,7 @@ func (f *front) Create(_ <-chan struct{}, _ *fuse.CreateIn, name string, out *fu
 	if err != nil {
 		return status(err)
 	}
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return f.entry(number, &out.EntryOut)
 }
 
@@ -110,10 +135,12 @@ func (f *front) Unlink(_ <-chan struct{}, _ *fuse.InHeader, name string) fuse.St
 	return status(f.disk.Rename(name, ""))
 }
 
-func (f *front) Open(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
-	_, err := f.disk.Size(in.NodeId)
-	return status(err)
+func (f *front) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	return status(f.disk.Open(in.NodeId))
 }
+
+func (f *front) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { f.disk.Release(in.NodeId) }
 
 func (f *front) Read(_ <-chan struct{}, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.Status) {
 	n, err := f.disk.Read(in.NodeId, int64(in.Offset), b)
@@ -124,10 +151,8 @@ func (f *front) Read(_ <-chan struct{}, in *fuse.ReadIn, b []byte) (fuse.ReadRes
 }
 
 func (f *front) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	if err := f.disk.Write(in.NodeId, int64(in.Offset), data); err != nil {
-		return 0, status(err)
-	}
-	return uint32(len(data)), fuse.OK
+	n, err := f.disk.Write(in.NodeId, int64(in.Offset), data)
+	return uint32(n), status(err)
 }
 
 func (f *front) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {

@@ -19,7 +19,7 @@ func TestMount(t *testing.T) {
 	unmount, err := Mount(d, dir)
 	must(t, err)
 	defer func() { must(t, unmount()) }()
-	d.Arm(Plan{Fail: 2}, func() {})
+	d.Arm(Plan{Fault: Fault{Kind: Sync, At: 2}}, func() {})
 
 	path := filepath.Join(dir, "f")
 	f, err := os.Create(path)

@@ -96,7 +96,7 @@ func killAndCut(l *life) error {
 		return err
 	}
 	l.kill()
-	err := l.run(Plan{Stop: 1 + l.rng.IntN(12)}, 30)
+	err := l.run(Plan{Stop: 1 + l.rng.IntN(24)}, 30)
 	l.cut()
 	return err
 }
@@ -110,7 +110,7 @@ func creation(l *life) error {
 	case 0:
 		another = true
 	case 1:
-		first.Fail, first.Stop = 1+l.rng.IntN(8), 1+l.rng.IntN(16)
+		first.Fault, first.Stop = Fault{Kind: Sync, At: 1 + l.rng.IntN(8)}, 1+l.rng.IntN(16)
 		another = l.rng.IntN(2) == 0
 	}
 	err := l.run(first, 4)
@@ -125,16 +125,16 @@ func creation(l *life) error {
 // failedSync fails a sync, now and then the next ones too; soon after, the power goes, with another
 // process or the same.
 func failedSync(l *life) error {
-	p := Plan{Fail: 1 + l.rng.IntN(20), Stop: 1 + l.rng.IntN(16)}
+	p := Plan{Fault: Fault{Kind: Sync, At: 1 + l.rng.IntN(20)}, Stop: 1 + l.rng.IntN(16)}
 	if l.rng.IntN(5) == 0 {
-		p.Fails = 2 + l.rng.IntN(2)
+		p.Fault.Times = 2 + l.rng.IntN(2)
 	}
 	if err := l.run(p, 30); err != nil {
 		return err
 	}
 	if l.rng.IntN(2) == 0 {
 		l.kill()
-		if err := l.run(Plan{Stop: 1 + l.rng.IntN(12)}, 30); err != nil {
+		if err := l.run(Plan{Stop: 1 + l.rng.IntN(24)}, 30); err != nil {
 			return err
 		}
 	}
@@ -142,8 +142,12 @@ func failedSync(l *life) error {
 	return nil
 }
 
-// workers live at the same time; a life mostly waits for its process.
-const workers = 3
+// So many lives go on at the same time: a life mostly waits for its process, and some processes for the
+// second to pass after which the store heals again.
+const (
+	working = 6
+	waiting = 16
+)
 
 // A campaign has accidents happen in lives of so many rounds each.
 type campaign struct {
@@ -151,6 +155,7 @@ type campaign struct {
 	accident func(*life) error
 	each     int
 	seen     bool // see life
+	lives    int  // at the same time
 }
 
 // run goes on until that many rounds are over or a store has lost something, which the error says.
@@ -162,7 +167,7 @@ func (c campaign) run(t *testing.T, rounds int) (tally, error) {
 	var sum tally
 	var found error
 	var wg sync.WaitGroup
-	for range workers {
+	for range c.lives {
 		dir := t.TempDir()
 		wg.Go(func() {
 			mu.Lock()
@@ -186,14 +191,14 @@ func (c campaign) run(t *testing.T, rounds int) (tally, error) {
 }
 
 // prove runs a campaign that must find nothing.
-func prove(t *testing.T, accident func(*life) error, everyDay, each int, enough func(tally) bool) {
+func prove(t *testing.T, accident func(*life) error, lives, everyDay, each int, enough func(tally) bool) {
 	t.Helper()
 	needMount(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := campaign{binary: exe, accident: accident, each: each, seen: true}
+	c := campaign{binary: exe, accident: accident, each: each, seen: true, lives: lives}
 	sum, err := c.run(t, cmp.Or(*rounds, everyDay))
 	t.Log(sum)
 	if err != nil {
@@ -204,19 +209,31 @@ func prove(t *testing.T, accident func(*life) error, everyDay, each int, enough 
 }
 
 func TestCuts(t *testing.T) {
-	prove(t, powerCut, 300, 20, func(s tally) bool { return s.cuts >= 300 })
+	prove(t, powerCut, working, 300, 20, func(s tally) bool { return s.cuts >= 300 })
 }
 
 func TestKillAndCut(t *testing.T) {
-	prove(t, killAndCut, 320, 20, func(s tally) bool { return s.cuts >= 300 && s.kills >= 300 })
+	prove(t, killAndCut, working, 320, 20, func(s tally) bool { return s.cuts >= 300 && s.kills >= 300 })
 }
 
 func TestCreation(t *testing.T) {
-	prove(t, creation, 200, 1, func(s tally) bool { return s.cuts >= 100 && s.unmade > 0 && s.unmade < s.cuts })
+	prove(t, creation, working, 200, 1, func(s tally) bool { return s.cuts >= 100 && s.unmade > 0 && s.unmade < s.cuts })
 }
 
 func TestFailedSync(t *testing.T) {
-	prove(t, failedSync, 150, 20, func(s tally) bool { return s.fails >= 100 && s.cuts >= 100 })
+	prove(t, failedSync, working, 150, 20, func(s tally) bool { return s.fails >= 100 && s.cuts >= 100 })
+}
+
+func TestIOErrors(t *testing.T) {
+	prove(t, failing, waiting, len(trials), 1, func(s tally) bool { return s.fails >= 200 && s.cuts >= 50 })
+}
+
+func TestFullDisk(t *testing.T) {
+	prove(t, fullDisk, working, 12, 2, func(s tally) bool { return s.full >= 12 && s.cuts+s.kills >= 3 })
+}
+
+func TestCompaction(t *testing.T) {
+	prove(t, compacting, working, len(compactions), 1, func(s tally) bool { return s.cuts >= 100 && s.kills >= 20 })
 }
 
 // With one cure off, or with no sync at all, the store must be seen to lose: what cannot be found
@@ -230,8 +247,11 @@ func TestUncured(t *testing.T) {
 		{"sync", powerCut, 20},
 		{"creation", creation, 1},
 		{"dirsync", creation, 1},
-		{"metas", killAndCut, 20},
+		{"metas", failedSync, 20},
 		{"heal", failedSync, 20},
+		{"compactsync", compactingCut, 1},
+		{"dirsync", compactingCut, 1}, // now it is the rename that is lost
+		{"reserve", fullThick, 1},
 	} {
 		t.Run(c.cure, func(t *testing.T) {
 			needMount(t)
@@ -240,7 +260,7 @@ func TestUncured(t *testing.T) {
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			u := campaign{binary: binary, accident: c.accident, each: c.each}
+			u := campaign{binary: binary, accident: c.accident, each: c.each, lives: working}
 			sum, err := u.run(t, cmp.Or(*rounds, 2000))
 			if err == nil {
 				t.Fatalf("nothing was lost without %s: %v", c.cure, sum)
