@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -61,6 +62,9 @@ func (s *Store) list(bucket []byte, underWay bool, yield func(sender.Item, error
 			c := t.root.Bucket(bucket).Cursor()
 			k, v := seekAfter(c, after)
 			for ; k != nil && len(page) < pageItems && size < 4<<20; k, v = c.Next() {
+				if err := ascends(string(bucket), after, k); err != nil {
+					return err
+				}
 				size += len(v)
 				after = append(after[:0], k...)
 				if s.walk.underWay(k, v) == underWay {
@@ -96,7 +100,7 @@ func seekAfter(c *bolt.Cursor, after []byte) (k, v []byte) {
 
 // item decodes a record with its place.
 func (s *Store) item(k, v []byte) (sender.Item, error) {
-	it, err := decode(k, v)
+	it, err := s.vault.decode(k, v)
 	it.Seq = keySeq(k)
 	switch len(k) {
 	case 16: // NotBefore, by the wall clock
@@ -104,7 +108,11 @@ func (s *Store) item(k, v []byte) (sender.Item, error) {
 	case 24:
 		it.Due = s.file.instant(keyDue(k))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrSealed):
+		it.ID = recordID(v)
+		return it, fmt.Errorf("store: record %d: %w", it.Seq, err)
+	case err != nil:
 		return it, fmt.Errorf("%w: record %d: %w", ErrCorrupt, it.Seq, err)
 	}
 	return it, nil
@@ -125,6 +133,9 @@ func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 				c, n := t.root.Bucket(name).Cursor(), 0
 				k, v := seekAfter(c, after)
 				for ; k != nil && n < maxGroup; k, v = c.Next() {
+					if err := ascends(string(name), after, k); err != nil {
+						return err
+					}
 					n++
 					after = append(after[:0], k...)
 					if recordID(v) == id {
@@ -158,7 +169,11 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 			if v == nil || s.underWay(k, v) || slices.Contains(seqs, items[i].Seq) {
 				continue
 			}
-			if _, err := decode(k, v); err != nil || v[1]&flagDamaged != 0 {
+			_, err := s.vault.decode(k, v)
+			if errors.Is(err, ErrSealed) {
+				return refused{fmt.Errorf("item %v: %w: nothing was changed", items[i].ID, err)}
+			}
+			if err != nil || v[1]&flagDamaged != 0 {
 				return refused{fmt.Errorf("%w: item %v was buried because its record did not decode: nothing was changed", ErrCorrupt, items[i].ID)}
 			}
 			seqs = append(seqs, items[i].Seq)
@@ -168,7 +183,7 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 		}
 		for _, from := range seqs {
 			old := t.dead.Get(readyKey(from))
-			rec, err := fresh(old)
+			rec, err := s.refresh(readyKey(from), old)
 			if err != nil {
 				return err
 			}
@@ -177,7 +192,7 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 			if err != nil {
 				return err
 			}
-			if err := t.dead.Delete(readyKey(from)); err != nil {
+			if err := remove(t.dead, readyKey(from)); err != nil {
 				return err
 			}
 			if err := add(t.ready, readyKey(seq), rec); err != nil {
@@ -186,51 +201,80 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 			t.ledger.Dead--
 			t.ledger.Ready++
 			t.ledger.DeadBytes -= size
-			t.ledger.Bytes += size
+			t.ledger.Bytes += uint64(payloadLen(rec))
 			t.appended = true
+			s.tellMoved(t, s.vault.recordHash(rec), t.ready, readyKey(seq))
 		}
 		return nil
 	}}, 0))
 }
 
+// refresh returns a copy of record v under bucket key k as if it had never failed. Stamp it before use.
+func (s *Store) refresh(k, v []byte) ([]byte, error) {
+	plain, err := s.vault.open(k, v)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := fresh(plain)
+	if err != nil {
+		return nil, err
+	}
+	return s.vault.seal(rec)
+}
+
 // Drop gives items up, pending or dead: they are counted as dropped and not sent again. One that is
 // in flight may yet arrive. Those that are gone already are passed over.
 func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
-	var freed []uint64       // keys whose head lay in later, with that head
-	var heads, gone []uint64 // and the Seqs of all that lay in dead
+	var d dropping
 	return wrap("drop", s.file.do(ctx, &write{
 		lane: s,
 		apply: func(t *txn) error {
+			d = dropping{} // a commit may be tried again
 			for i := range items {
 				b, k := s.locate(t, &items[i])
 				if b == nil {
 					continue
 				}
-				switch b {
-				case t.dead:
-					gone = append(gone, keySeq(k))
-				case t.later:
-					freed, heads = append(freed, keyHash(k)), append(heads, keySeq(k))
-				}
-				if err := t.drop(b, k); err != nil {
+				if err := d.drop(t, b, k); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
-		after: func() {
-			for _, seq := range gone {
-				if f := s.walk.flights[seq]; f != nil {
-					s.walk.moved(f, false)
-				}
-			}
-			for i, hash := range freed {
-				if s.walk.flights[heads[i]] == nil {
-					s.walk.pass(hash)
-				}
-			}
-		},
+		after: func() { d.done(s) },
 	}, 0))
+}
+
+// dropping is what a commit that drops items changes in memory.
+type dropping struct {
+	freed, heads []uint64 // keys whose head lay in later, each with that head
+	gone         []uint64 // Seqs of those that lay in dead
+}
+
+// drop drops the record under k in b, one of the buckets of items.
+func (d *dropping) drop(t *txn, b *bolt.Bucket, k []byte) error {
+	switch b {
+	case t.dead:
+		d.gone = append(d.gone, keySeq(k))
+	case t.later:
+		d.freed, d.heads = append(d.freed, keyHash(k)), append(d.heads, keySeq(k))
+	}
+	return t.drop(b, k)
+}
+
+// done brings the walk up to date once the commit is durable. s.mu is held.
+func (d *dropping) done(s *Store) {
+	s.walk.forgetNear()
+	for _, seq := range d.gone {
+		if f := s.walk.flights[seq]; f != nil {
+			s.walk.moved(f, false)
+		}
+	}
+	for i, hash := range d.freed {
+		if s.walk.flights[d.heads[i]] == nil {
+			s.walk.pass(hash)
+		}
+	}
 }
 
 // drop deletes a record and counts it as dropped.
@@ -245,14 +289,11 @@ func (t *txn) drop(b *bolt.Bucket, k []byte) error {
 		bytes, count = &t.ledger.DeadBytes, &t.ledger.Dead
 	}
 	_, broken := split(b.Get(k))
+	t.unsized = t.unsized || broken != nil
 	*bytes -= uint64(payloadLen(b.Get(k)))
 	*count--
 	t.ledger.Dropped++
-	err := b.Delete(k)
-	if broken != nil && err == nil {
-		err = t.recount()
-	}
-	return err
+	return remove(b, k)
 }
 
 // locate finds where an item lies now; nil: nowhere. Since it was listed it may have failed, or its
@@ -265,7 +306,7 @@ func (s *Store) locate(t *txn, it *sender.Item) (*bolt.Bucket, []byte) {
 		}
 	}
 	if !it.Due.IsZero() {
-		if k := laterKey(s.file.steady(it.Due), it.Seq, hashKey(it.Key)); t.later.Get(k) != nil {
+		if k := laterKey(s.file.steady(it.Due), it.Seq, s.vault.hash([]byte(it.Key))); t.later.Get(k) != nil {
 			return t.later, k
 		}
 		if k := timedKey(it.Due.UnixNano(), it.Seq); t.timed.Get(k) != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -24,7 +26,7 @@ func (s *Store) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c := checker{ctx: ctx, t: t, seen: make(map[uint64]bool), last: t.root.Sequence()}
+		c := checker{ctx: ctx, vault: &s.vault, t: t, seen: make(map[uint64]bool), last: t.root.Sequence()}
 		c.bucket("ready", t.ready, 8, t.ledger.Ready, &c.bytes)
 		c.bucket("timed", t.timed, 16, t.ledger.Timed, &c.bytes)
 		c.bucket("later", t.later, 24, t.ledger.Later, &c.bytes)
@@ -42,17 +44,22 @@ func (s *Store) Check(ctx context.Context) error {
 	if err == nil && len(found) == 0 {
 		return nil
 	}
-	if err == nil {
+	if err == nil && slices.ContainsFunc(found, func(err error) bool { return !errors.Is(err, ErrSealed) }) {
 		err = ErrCorrupt
 	}
 	return fmt.Errorf("store: check %s, lane %q: %w", s.file.path, s.name, errors.Join(append([]error{err}, found...)...))
 }
 
-// checkPages has bbolt look at its pages. It reads the freelist, which belongs to whoever commits.
+// checkPages has bbolt look at its pages, once they are such that it survives that. It reads the
+// freelist, which belongs to whoever commits.
 func (s *Store) checkPages(ctx context.Context) error {
 	return s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
+		tx := t.root.Tx()
+		if err := s.file.inspectAll(uint64(tx.ID() - 1)); err != nil {
+			return refused{err}
+		}
 		var c checker
-		for err := range t.root.Tx().Check() {
+		for err := range tx.Check() {
 			c.say("bbolt: %w", err)
 		}
 		if len(c.found) == 0 {
@@ -62,9 +69,31 @@ func (s *Store) checkPages(ctx context.Context) error {
 	}}, 0)
 }
 
+// inspectAll inspects the file whole, of which txid is the last transaction.
+func (f *file) inspectAll(txid uint64) error {
+	r := f.raw
+	if !f.own {
+		var err error
+		if r, err = os.Open(f.path); err != nil {
+			return fmt.Errorf("the pages cannot be looked at: %w", err)
+		}
+		defer r.Close()
+	}
+	info, err := r.Stat()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	found, err := inspectWhole(r, info.Size())
+	if err == nil && found.txid != txid {
+		err = fmt.Errorf("%w: transaction %d is the last in %s, %d expected", ErrCorrupt, found.txid, f.path, txid)
+	}
+	return err
+}
+
 // checker is one run of Check.
 type checker struct {
 	ctx              context.Context
+	vault            *vault
 	t                *txn
 	last             uint64          // highest Seq ever assigned
 	seen             map[uint64]bool // Seqs in timed and later
@@ -99,7 +128,7 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		if seq == 0 || seq > c.last {
 			c.say("%s: record %d, the highest ever assigned is %d", name, seq, c.last)
 		}
-		it, err := decode(k, v)
+		it, err := c.vault.decode(k, v)
 		if err != nil {
 			c.say("%s: record %d: %w", name, seq, err)
 		}
@@ -109,7 +138,7 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		c.once(name, seq, keyLen)
 		if keyLen == 24 {
 			hash := keyHash(k)
-			if err == nil && hash != hashKey(it.Key) {
+			if err == nil && hash != c.vault.hash([]byte(it.Key)) {
 				c.say("later: record %d lies under another key than its own", seq)
 			}
 			if hash != 0 && heads[hash] {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,15 +33,21 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 	if until := s.Paused(); until.After(now) {
 		return nil, until, nil
 	}
-	c := claim{s: s, now: now, max: max, maxBytes: maxBytes}
+	c := claim{s: s, w: &s.walk, now: now, max: max, maxBytes: maxBytes}
 	s.mu.Lock()
-	err := s.file.view(c.run)
+	var err error
+	if !c.recall() {
+		err = s.file.view(c.run)
+	}
 	if err != nil { // as if nothing had been found
 		for i := range c.items {
 			s.walk.land(c.items[i].Seq)
 		}
 		s.forget(c.bad)
+	} else if len(c.items)+len(c.bad) == 0 && !c.promote {
+		err = c.stuck // else those that can go may
 	}
+	s.hurt(errors.Join(err, c.stuck))
 	s.publish()
 	s.mu.Unlock()
 	if err != nil {
@@ -50,7 +57,8 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		s.file.kick()
 	}
 	if len(c.bad) > 0 {
-		if err = s.bury(c.bad); err != nil {
+		// What cannot be removed stays in flight: it would be met again at once.
+		if err = s.buryAll(c.bad); err != nil && !errors.Is(err, ErrCorrupt) {
 			s.mu.Lock()
 			s.forget(c.bad)
 			s.mu.Unlock()
@@ -60,6 +68,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		err = errors.Join(err, s.promote(ctx, now))
 		c.next = now
 	}
+	s.hurt(err)
 	if err != nil && len(c.items) == 0 {
 		return nil, time.Time{}, fmt.Errorf("store: claim: %w", err)
 	}
@@ -81,14 +90,13 @@ type claim struct {
 	max, maxBytes int
 
 	w      *walk
-	t      *txn
+	t      *txn  // nil: memory must do
 	due    int64 // now as a place in later
 	later  *bolt.Cursor
-	ready  *bolt.Cursor
-	lk, lv []byte // the next of later; nil: none is due
-	rk, rv []byte // the next of ready that may go; nil: not looked for
-	rhash  uint64
+	lk, lv []byte        // the next of later; nil: none
 	dry    [sources]bool // this source has nothing for us
+	thirst bool          // one might have, but for that it takes a transaction
+	stuck  error         // why the next record of a source cannot be handed out; nil: it can
 	timed  time.Time     // when the first scheduled item is due; zero: there is none
 	steps  int
 	bytes  int
@@ -106,20 +114,50 @@ type place struct {
 	hash uint64
 }
 
+// recall serves the claim from what was read ahead, if that will do: most claims of a busy lane need no
+// transaction, which takes ten times as long. It reports whether it did. An application may close its
+// database, which memory would not notice.
+func (c *claim) recall() bool {
+	w := c.w
+	if !c.s.file.own || w.stale || !w.known || len(w.near) == 0 || w.hasTurns() || !w.until.IsZero() && !w.until.After(c.now) {
+		return false
+	}
+	next := w.next
+	if err := c.walkOn(); err != nil || c.thirst && len(c.items) == 0 {
+		w.next = next
+		return false
+	}
+	switch {
+	case c.thirst:
+		c.next = c.now
+	case c.next.IsZero():
+		c.next = w.until
+	}
+	return true
+}
+
+// run serves it from the file.
 func (c *claim) run(tx *bolt.Tx) (err error) {
 	if c.t, err = openTxn(tx, c.s.bucket); err != nil {
 		return err
 	}
 	c.s.ahead = c.s.ahead || c.t.ledger != c.s.ledger
-	c.w = &c.s.walk
 	if c.w.stale || c.w.flights == nil {
 		c.w.rebuild(c.t.later)
 	}
 	c.due = c.s.file.steady(c.now)
-	c.later, c.ready = c.t.later.Cursor(), c.t.ready.Cursor()
-	c.lk, c.lv = c.later.First()
+	c.later = c.t.later.Cursor()
+	c.toLater(c.later.First())
 	c.timed, c.promote = c.firstTimed()
 	c.s.oldest = time.Time{}
+	c.dry = [sources]bool{}
+	err = c.walkOn()
+	c.w.until, c.w.known = c.wait(), true
+	return err
+}
+
+// walkOn hands out items until there are enough, or no more.
+func (c *claim) walkOn() error {
 	for {
 		src, ok := c.pick()
 		if c.steps >= claimSteps {
@@ -128,15 +166,23 @@ func (c *claim) run(tx *bolt.Tx) (err error) {
 		}
 		if !ok {
 			c.next = c.wait()
+			if c.t != nil && c.stuck == nil {
+				c.stuck = c.t.missing(c.w)
+			}
 			return nil
 		}
-		_, v := c.candidate(src)
-		if len(c.items) >= c.max || c.maxBytes > 0 && len(c.items) > 0 && c.bytes+payloadLen(v) > c.maxBytes {
+		taken := false
+		if len(c.items) < c.max {
+			var err error
+			if taken, err = c.take(src); err != nil && len(c.items)+len(c.bad) == 0 {
+				return err
+			}
+		}
+		if !taken {
 			c.next = c.now
-			c.s.oldest = recordCreated(v)
+			c.s.oldest = c.created(src)
 			return nil
 		}
-		c.take(src)
 	}
 }
 
@@ -173,83 +219,141 @@ func (c *claim) seek(src source) bool {
 		case fromLater:
 			// Those in flight are few: they do not count as steps.
 			for c.lk != nil && c.w.flights[keySeq(c.lk)] != nil {
-				c.lk, c.lv = c.later.Next()
+				c.toLater(c.later.Next())
+			}
+			if c.lk != nil && keyDue(c.lk) <= c.due && c.t.later.Get(c.lk) == nil {
+				c.stop(unfound("later", c.lk))
+				c.lk, c.lv = nil, nil
 			}
 			return c.lk != nil && keyDue(c.lk) <= c.due
 		case fromReady:
-			if c.rk != nil {
-				return true
-			}
 			if c.w.waiting >= maxWaiting {
 				return false // let some of those who wait go first
 			}
-			k, v := c.ready.Seek(readyKey(c.w.cursor + 1))
-			if k == nil {
+			if len(c.w.near) == 0 && !c.readAhead() {
 				return false
 			}
-			seq := keySeq(k)
-			if c.w.flights[seq] == nil {
-				c.rhash = recordHash(v)
-				l := c.w.taken[c.rhash]
-				if c.rhash == 0 || l == nil {
-					c.rk, c.rv = k, v
+			n := &c.w.near[0]
+			l := c.w.taken[n.hash]
+			if n.hash == 0 || l == nil {
+				if n.read {
 					return true
 				}
-				l.waiting = append(l.waiting, seq)
+				if c.t == nil {
+					c.thirst = true
+					return false
+				}
+				if c.read(n, c.t.ready.Get(readyKey(n.item.Seq))) {
+					return true
+				}
+				if c.stuck != nil {
+					return false
+				} // else it was dropped by its owner
+			} else {
+				l.waiting = append(l.waiting, n.item.Seq)
 				c.w.waiting++
 				if f := c.w.flights[l.head]; f != nil && f.settling {
 					c.hurry = true
 				}
 			}
-			c.w.cursor = seq
+			c.w.advance()
 		}
 	}
 	return false
 }
 
+// candidate is the record of a turn, or the next of later.
 func (c *claim) candidate(src source) (k, v []byte) {
-	switch src {
-	case fromTurns:
-		t, _ := c.w.turn()
-		k = readyKey(t.seq)
-		return k, c.t.ready.Get(k)
-	case fromLater:
+	if src == fromLater {
 		return c.lk, c.lv
-	default:
-		return c.rk, c.rv
 	}
+	t, _ := c.w.turn()
+	k = readyKey(t.seq)
+	return k, c.t.ready.Get(k)
 }
 
-// take hands out the item that pick found, and gives the next source its turn.
-func (c *claim) take(src source) {
-	k, v := c.candidate(src)
-	it, err := decode(k, v)
-	it.Seq = keySeq(k)
+// created is when the item that pick found was made.
+func (c *claim) created(src source) time.Time {
+	if src == fromReady {
+		return c.w.near[0].item.Created
+	}
+	_, v := c.candidate(src)
+	return recordCreated(v)
+}
+
+// take hands out the item that pick found, and gives the next source its turn. One that is too much for
+// maxBytes stays where it is, as does one that cannot be opened now, which is an error.
+func (c *claim) take(src source) (taken bool, err error) {
+	var it sender.Item
 	hash, due := uint64(0), int64(0)
+	if src == fromReady {
+		n := &c.w.near[0]
+		it, hash, err = n.item, n.hash, n.damage
+	} else {
+		k, v := c.candidate(src)
+		it, err = c.s.sendable(k, v)
+		it.Seq = keySeq(k)
+		if errors.Is(err, ErrSealed) {
+			return false, fmt.Errorf("item %v: %w", recordID(v), err)
+		}
+	}
+	if err == nil && c.maxBytes > 0 && len(c.items) > 0 && c.bytes+len(it.Payload) > c.maxBytes {
+		return false, nil
+	}
+	p := place{key: readyKey(it.Seq)}
 	switch src {
 	case fromTurns:
 		t, _ := c.w.turn()
 		hash = t.hash
 		c.w.popTurn()
 	case fromLater:
-		hash, due = keyHash(k), keyDue(k)
+		p.key = bytes.Clone(c.lk)
+		hash, due = keyHash(c.lk), keyDue(c.lk)
 		it.Due = c.s.file.instant(due)
-		c.lk, c.lv = c.later.Next()
+		c.toLater(c.later.Next())
 	case fromReady:
-		hash = c.rhash
-		c.w.cursor, c.rk = it.Seq, nil
+		c.w.advance()
 	}
 	c.steps++
 	c.w.next++
-	c.w.fly(it.Seq, &flight{hash: hash, due: due})
+	c.w.fly(it.Seq, hash, due)
 	c.dry[fromTurns] = false
 	if err != nil {
-		c.bad = append(c.bad, place{bytes.Clone(k), hash})
-		return
+		p.hash = hash
+		c.bad = append(c.bad, p)
+		return true, nil
 	}
 	c.bytes += len(it.Payload)
 	c.items = append(c.items, it)
+	return true, nil
 }
+
+// sendable decodes a record that is not among the dead.
+func (s *Store) sendable(k, v []byte) (sender.Item, error) {
+	it, err := s.vault.decode(k, v)
+	if err == nil && v[1]&flagDamaged != 0 {
+		err = errors.New("it is marked as damaged, which only a dead one may be")
+	}
+	return it, err
+}
+
+// toLater moves on to an entry of later; nil: there is no more.
+func (c *claim) toLater(k, v []byte) {
+	if k != nil {
+		err := c.t.met("later", k, v, 24)
+		if err == nil {
+			err = ascends("later", c.lk, k)
+		}
+		if err != nil {
+			c.stop(err)
+			k, v = nil, nil
+		}
+	}
+	c.lk, c.lv = k, v
+}
+
+// stop notes why a source has come to an end before its end.
+func (c *claim) stop(err error) { c.stuck = cmp.Or(c.stuck, err) }
 
 // passed gives a key's turn to the next in line, in the middle of a claim.
 func (c *claim) passed(hash uint64) {
@@ -262,8 +366,12 @@ func (c *claim) firstTimed() (time.Time, bool) {
 	if c.t.ledger.Timed == 0 {
 		return time.Time{}, false
 	}
-	k, _ := c.t.timed.Cursor().First()
+	k, v := c.t.timed.Cursor().First()
 	if k == nil {
+		return time.Time{}, false
+	}
+	if err := c.t.met("timed", k, v, 16); err != nil {
+		c.stop(err)
 		return time.Time{}, false
 	}
 	wall := c.now.Round(0)
@@ -280,61 +388,4 @@ func (c *claim) wait() time.Time {
 		}
 	}
 	return next
-}
-
-// promote moves scheduled items whose time has come to the end of ready, under a new Seq: their place
-// in the order is that moment. The wall clock decides.
-func (s *Store) promote(ctx context.Context, now time.Time) error {
-	return s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
-		for range maxGroup {
-			k, v := t.timed.Cursor().First()
-			if k == nil || keyDue(k) > now.UnixNano() {
-				return nil
-			}
-			seq, err := t.root.NextSequence()
-			if err != nil {
-				return err
-			}
-			from, to, rec := bytes.Clone(k), readyKey(seq), bytes.Clone(v)
-			reseal(rec, from, to)
-			if err := t.timed.Delete(from); err != nil {
-				return err
-			}
-			if err := t.ready.Put(to, rec); err != nil {
-				return err
-			}
-			t.ledger.Timed--
-			t.ledger.Ready++
-			t.appended = true
-		}
-		return nil
-	}}, 0)
-}
-
-// bury moves claimed records that do not decode to the dead.
-func (s *Store) bury(bad []place) error {
-	return s.file.do(context.Background(), &write{
-		lane: s,
-		apply: func(t *txn) error {
-			for _, p := range bad {
-				from := entry{t.ready, p.key, &t.ledger.Ready, &t.ledger.Bytes}
-				if len(p.key) > 8 {
-					from = t.inLater(p.key)
-				}
-				if from.bucket.Get(p.key) == nil {
-					continue // dropped by its owner
-				}
-				if err := t.bury(from, s.file.now()); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		after: func() {
-			for _, p := range bad {
-				s.walk.land(keySeq(p.key))
-				s.walk.pass(p.hash)
-			}
-		},
-	}, 0)
 }

@@ -2,13 +2,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // A write is one change of one lane, waiting for a commit that it shares with others.
@@ -16,17 +13,22 @@ type write struct {
 	lane *Store
 	// create makes the lane first, if it is not there.
 	create bool
-	// apply makes the change. A refused error means that it changed nothing and that the others may
+	// records are appended. single is the memory of one.
+	records []prepared
+	single  [1]prepared
+	// apply makes the change, after that. A refused error means that it changed nothing and that the others may
 	// go on without it; any other error undoes the whole commit. Run by the commit goroutine.
 	apply func(*txn) error
 	// outcomes are applied instead, together with those of other writes, in the order of their places.
 	outcomes []settling
 	// after brings the lane's memory up to date once the commit is durable. Run under lane.mu.
 	after func()
-	size  int // bytes, for the bound on a group
-	state atomic.Int32
-	done  chan error // 1-buffered; answered exactly once unless withdrawn
-	told  bool       // done has been answered; owned by the commit goroutine
+	// compact has the file compacted after the commit, which it waits for.
+	compact bool
+	size    int // bytes of the records that are stored; 0: it stores none
+	state   atomic.Int32
+	done    chan error // 1-buffered; answered exactly once unless withdrawn
+	told    bool       // done has been answered; owned by the commit goroutine
 }
 
 func (w *write) answer(err error) {
@@ -61,12 +63,15 @@ func (f *file) do(ctx context.Context, w *write, gather time.Duration) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("nothing was stored: %w", context.Cause(ctx))
 	}
-	w.done = make(chan error, 1)
+	if w.done, _ = f.answers.Get().(chan error); w.done == nil {
+		w.done = make(chan error, 1)
+	}
 	if err := f.submit(w, gather); err != nil {
 		return err
 	}
 	select {
 	case err := <-w.done:
+		f.answers.Put(w.done) // a write is answered once
 		return err
 	case <-ctx.Done():
 		if w.state.CompareAndSwap(waiting, withdrawn) {
@@ -150,20 +155,24 @@ func (f *file) start() {
 func (f *file) commits() {
 	for {
 		f.mu.Lock()
-		if len(f.queue) == 0 {
+		idle := len(f.queue) == 0
+		if idle && !f.slack() {
 			f.running = false
 			f.mu.Unlock()
 			return
 		}
 		failed, mayMend := f.failed, f.own && !f.now().Before(f.healAt)
 		f.mu.Unlock()
-		if failed != nil && !(mayMend && f.mend()) {
+		switch {
+		case failed != nil && !(mayMend && f.mend()):
 			for _, w := range f.take() {
 				w.answer(f.failure())
 			}
-			continue
+		case idle:
+			_ = f.shrink() // tried again by and by
+		default:
+			f.commit()
 		}
-		f.commit()
 	}
 }
 
@@ -183,156 +192,6 @@ func (f *file) take() (group []*write) {
 	}
 	f.queue = slices.Delete(f.queue, 0, n)
 	return group
-}
-
-// commit runs one transaction for all that wait. The group is taken after the lock of the database
-// has been got, which an application's own transaction may hold for long: until then writes can be
-// withdrawn and others can join.
-func (f *file) commit() {
-	var tx *bolt.Tx
-	err := guard(func() (err error) { tx, err = f.db.Begin(true); return err })
-	group := f.take()
-	if err != nil {
-		f.fail(group, fmt.Errorf("%w: begin: %w: nothing was stored", ErrStorage, err))
-		return
-	}
-	c := commit{tx: tx, lanes: make(map[*Store]*txn, 1)}
-	if err := guard(func() error { return c.apply(group) }); err != nil {
-		err = errors.Join(fmt.Errorf("%w: %w: nothing was stored", ErrStorage, err), guard(tx.Rollback))
-		f.fail(group, err)
-		return
-	}
-	if len(c.accepted) == 0 {
-		if err := guard(tx.Rollback); err != nil {
-			f.fail(nil, fmt.Errorf("%w: %w", ErrStorage, err))
-		}
-		return
-	}
-	id := uint64(tx.ID())
-	if err := guard(func() error { return f.commitTx(tx) }); err != nil {
-		err = errors.Join(fmt.Errorf("%w: commit: %w: the outcome is unknown", ErrStorage, err), closeTx(tx))
-		f.fail(group, err)
-		return
-	}
-	for lane, t := range c.lanes {
-		lane.committed(id, t, c.accepted)
-	}
-	for _, w := range c.accepted {
-		w.answer(nil)
-	}
-}
-
-func (f *file) commitTx(tx *bolt.Tx) error {
-	if f.fault == nil {
-		return tx.Commit()
-	}
-	if err := f.fault(false); err != nil {
-		return err
-	}
-	return errors.Join(tx.Commit(), f.fault(true))
-}
-
-// closeTx releases the lock of a transaction whose commit broke off; one that ended is left alone.
-func closeTx(tx *bolt.Tx) error {
-	if tx.DB() == nil {
-		return nil
-	}
-	return guard(tx.Rollback)
-}
-
-// commit is one transaction in the making.
-type commit struct {
-	tx       *bolt.Tx
-	lanes    map[*Store]*txn
-	accepted []*write
-}
-
-// apply makes the changes of a group: writes in the order they came, then all outcomes in the order
-// of their places, so that what is deleted lies together.
-func (c *commit) apply(group []*write) error {
-	c.accepted = make([]*write, 0, len(group))
-	outcomes := make(map[*Store][]*settling)
-	for _, w := range group {
-		t, err := c.lane(w)
-		if err == nil && w.apply != nil {
-			err = w.apply(t)
-		}
-		if r, ok := err.(refused); ok {
-			w.answer(r.error)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		c.accepted = append(c.accepted, w)
-		for j := range w.outcomes {
-			outcomes[w.lane] = append(outcomes[w.lane], &w.outcomes[j])
-		}
-	}
-	for lane, os := range outcomes {
-		slices.SortFunc(os, (*settling).compare)
-		for _, o := range os {
-			if err := o.apply(lane, c.lanes[lane]); err != nil {
-				return err
-			}
-		}
-	}
-	for lane, t := range c.lanes {
-		if err := errors.Join(lane.reap(t), t.flush()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *commit) lane(w *write) (*txn, error) {
-	if w.create {
-		if err := createLane(c.tx, w.lane.bucket); err != nil {
-			return nil, err
-		}
-	}
-	if t := c.lanes[w.lane]; t != nil {
-		return t, nil
-	}
-	t, err := openTxn(c.tx, w.lane.bucket)
-	if err == nil {
-		c.lanes[w.lane] = t
-	}
-	return t, err
-}
-
-// fail heals after a failed commit, before anything else is written, and answers the group, which
-// then finds the lane as it is on disk. A file that is not ours stays failed until it is opened anew.
-func (f *file) fail(group []*write, err error) {
-	f.mu.Lock()
-	f.failed = err
-	f.mu.Unlock()
-	if f.own {
-		f.mend()
-	}
-	for _, w := range group {
-		w.answer(err)
-	}
-}
-
-// mend heals the file and makes every lane learn from it what is true. It reports success; after a
-// failure it is not tried again for a second.
-func (f *file) mend() bool {
-	err := f.heal()
-	if err == nil {
-		for _, lane := range f.laneList() {
-			err = errors.Join(err, lane.reload())
-		}
-	}
-	f.mu.Lock()
-	if err != nil {
-		f.healAt = f.now().Add(time.Second)
-		f.failed = fmt.Errorf("%w: healing %s: %w", ErrStorage, f.path, err)
-	} else {
-		f.failed = nil
-	}
-	f.mu.Unlock()
-	return err == nil
 }
 
 func (f *file) laneList() (lanes []*Store) {
@@ -357,12 +216,8 @@ func (f *file) close() error {
 	f.hurry()
 	f.mu.Unlock()
 	f.done.Wait()
-	f.swap.Lock()
-	defer f.swap.Unlock()
-	if !f.own || f.db == nil {
+	if !f.own {
 		return nil
 	}
-	err := guard(f.db.Close)
-	f.db, f.raw = nil, nil
-	return err
+	return f.finish()
 }

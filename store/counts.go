@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Counts is what a lane holds, and what it has held since it was made.
 type Counts struct {
@@ -21,7 +24,9 @@ type Counts struct {
 
 	pending int // by the ledger
 
-	Failed error // the last commit failed and the file has not healed; nil: all is well
+	// Failed is why the lane stands still, or soon will: the last commit failed and the file has not
+	// healed, or Claim has met damage that it cannot pass, see [Salvage]. nil: all is well.
+	Failed error
 }
 
 // Pending is the number of items not yet delivered, dead, expired or dropped, by the ledger, which after
@@ -32,8 +37,12 @@ func (c *Counts) Pending() int { return c.pending }
 // Counts returns a consistent snapshot, as of the last commit and the last claim. It never waits for
 // the disk.
 func (s *Store) Counts() Counts {
-	c := *s.counts.Load()
-	c.Failed = s.file.failure()
+	c := s.counts.load()
+	if c.Failed = s.file.failure(); c.Failed == nil {
+		if err := s.damage.Load(); err != nil {
+			c.Failed = *err
+		}
+	}
 	return c
 }
 
@@ -44,8 +53,8 @@ func (s *Store) publish() {
 		return
 	}
 	l, w := &s.ledger, &s.walk
-	old := s.counts.Load()
-	c := &Counts{
+	old := s.counts.load()
+	c := Counts{
 		Scheduled:   int(l.Timed),
 		Retrying:    max(0, int(l.Later)-w.flightsLater),
 		InLine:      w.waiting,
@@ -59,7 +68,7 @@ func (s *Store) publish() {
 		Put:         l.Put, Delivered: l.Delivered, Expired: l.Expired, Dropped: l.Dropped,
 	}
 	c.Ready = max(0, c.pending-c.Scheduled-c.Retrying-c.InLine-c.InFlight)
-	s.counts.Store(c)
+	s.counts.store(c)
 	if c.pending < old.pending || l.Bytes+l.DeadBytes < uint64(old.Bytes+old.DeadBytes) {
 		s.makeRoom()
 	}
@@ -77,6 +86,7 @@ func (s *Store) committed(id uint64, t *txn, done []*write) {
 	s.mu.Lock()
 	s.learn(id, t)
 	s.ahead = false
+	s.walk.known = false
 	more := t.appended
 	for _, w := range done {
 		if w.lane != s {
@@ -110,4 +120,23 @@ func (s *Store) learn(id uint64, t *txn) {
 	if t.pause.After(s.pause) {
 		s.pause = t.pause
 	}
+}
+
+// snapshot is the latest Counts. Its mutex is a leaf, held for a copy: a snapshot is made for each claim,
+// and a pointer would make that garbage.
+type snapshot struct {
+	mu     sync.Mutex
+	latest Counts
+}
+
+func (s *snapshot) load() Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.latest
+}
+
+func (s *snapshot) store(c Counts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = c
 }

@@ -16,11 +16,11 @@ import (
 // spoil changes the record of the item called name in a bucket, as a failing disk would.
 func spoil(t *testing.T, s *Store, bucket []byte, name string, damage func(v []byte) []byte) {
 	t.Helper()
-	if err := s.file.db.Update(func(tx *bolt.Tx) error {
+	if err := tamper(s, func(tx *bolt.Tx) error {
 		b := tx.Bucket(s.bucket).Bucket(bucket)
 		c := b.Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if p, err := split(v); err == nil && string(p.kind) == name {
+			if it, err := s.vault.decode(k, v); err == nil && it.Kind == name {
 				return b.Put(bytes.Clone(k), damage(bytes.Clone(v)))
 			}
 		}
@@ -58,65 +58,67 @@ func onlyDamage(t *testing.T, s *Store, bucket string) {
 }
 
 func TestDamagedRecordIsBuried(t *testing.T) {
-	for name, damage := range damages {
-		t.Run("ready/"+name, func(t *testing.T) {
-			s := newStore(t, nil)
-			put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
-			spoil(t, s, bucketReady, "bad", damage)
-			onlyDamage(t, s, "ready")
-			buried(t, s, "good", "next")
-		})
-		t.Run("its turn/"+name, func(t *testing.T) {
-			s := newStore(t, nil)
-			put(t, s, event("first", "k"), event("bad", "k"), event("good", ""), event("next", "k"))
-			first := claims(t, s, 10)[0]
-			spoil(t, s, bucketReady, "bad", damage)
-			settle(t, s, delivered(first)...)
-			settle(t, s, sender.Outcome{Item: mustFind(t, s, "good"), Verdict: sender.Released})
-			buried(t, s, "good", "next")
-		})
-		t.Run("later/"+name, func(t *testing.T) {
-			s := newStore(t, nil)
-			put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
-			settle(t, s, failed(claims(t, s, 1)[0], sender.Retry, time.Now()))
-			spoil(t, s, bucketLater, "bad", damage)
-			onlyDamage(t, s, "later")
-			buried(t, s, "good", "next")
-		})
-		t.Run("timed/"+name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStore(t, nil)
-				bad := event("bad", "k")
-				bad.Due = time.Now().Add(time.Hour)
-				put(t, s, bad, event("good", ""), event("next", "k"))
-				spoil(t, s, bucketTimed, "bad", damage)
-				onlyDamage(t, s, "timed")
-				time.Sleep(time.Hour)
+	plainAndSealed(t, func(t *testing.T, o *Options) {
+		for name, damage := range damages {
+			t.Run("ready/"+name, func(t *testing.T) {
+				s := newStore(t, o)
+				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
+				spoil(t, s, bucketReady, "bad", damage)
+				onlyDamage(t, s, "ready")
 				buried(t, s, "good", "next")
 			})
-		})
-		t.Run("in flight/"+name, func(t *testing.T) {
-			for _, verdict := range []sender.Verdict{sender.Retry, sender.Dead} {
-				s := newStore(t, nil)
+			t.Run("its turn/"+name, func(t *testing.T) {
+				s := newStore(t, o)
+				put(t, s, event("first", "k"), event("bad", "k"), event("good", ""), event("next", "k"))
+				first := claims(t, s, 10)[0]
+				spoil(t, s, bucketReady, "bad", damage)
+				settle(t, s, delivered(first)...)
+				settle(t, s, sender.Outcome{Item: mustFind(t, s, "good"), Verdict: sender.Released})
+				buried(t, s, "good", "next")
+			})
+			t.Run("later/"+name, func(t *testing.T) {
+				s := newStore(t, o)
+				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
+				settle(t, s, failed(claims(t, s, 1)[0], sender.Retry, time.Now()))
+				spoil(t, s, bucketLater, "bad", damage)
+				onlyDamage(t, s, "later")
+				buried(t, s, "good", "next")
+			})
+			t.Run("timed/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newStore(t, o)
+					bad := event("bad", "k")
+					bad.Due = time.Now().Add(time.Hour)
+					put(t, s, bad, event("good", ""), event("next", "k"))
+					spoil(t, s, bucketTimed, "bad", damage)
+					onlyDamage(t, s, "timed")
+					time.Sleep(time.Hour)
+					buried(t, s, "good", "next")
+				})
+			})
+			t.Run("in flight/"+name, func(t *testing.T) {
+				for _, verdict := range []sender.Verdict{sender.Retry, sender.Dead} {
+					s := newStore(t, o)
+					put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
+					item := claims(t, s, 1)[0]
+					spoil(t, s, bucketReady, "bad", damage)
+					settle(t, s, failed(item, verdict, time.Now()))
+					buried(t, s, "good", "next")
+				}
+			})
+			t.Run("delivered/"+name, func(t *testing.T) {
+				s := newStore(t, o)
 				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
 				item := claims(t, s, 1)[0]
 				spoil(t, s, bucketReady, "bad", damage)
-				settle(t, s, failed(item, verdict, time.Now()))
-				buried(t, s, "good", "next")
-			}
-		})
-		t.Run("delivered/"+name, func(t *testing.T) {
-			s := newStore(t, nil)
-			put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
-			item := claims(t, s, 1)[0]
-			spoil(t, s, bucketReady, "bad", damage)
-			settle(t, s, delivered(item)...)
-			got := drain(t, s)
-			if len(got) != 2 || s.Counts().Bytes != 0 || s.Counts().Delivered != 3 {
-				t.Errorf("delivered %q, %+v", got, s.Counts())
-			}
-		})
-	}
+				settle(t, s, delivered(item)...)
+				got := drain(t, s)
+				if len(got) != 2 || s.Counts().Bytes != 0 || s.Counts().Delivered != 3 {
+					t.Errorf("delivered %q, %+v", got, s.Counts())
+				}
+			})
+		}
+	})
 }
 
 func mustFind(t *testing.T, s *Store, name string) sender.Item {
@@ -151,7 +153,7 @@ func buried(t *testing.T, s *Store, others ...string) {
 		t.Fatalf("dead: %+v", dead)
 	}
 	c := s.Counts()
-	if c.Pending() != 0 || c.Bytes != 0 || c.Dead != 1 || c.DeadBytes != int64(len(dead[0].Payload)) || c.InFlight != 0 {
+	if c.Pending() != 0 || c.Bytes != 0 || c.Dead != 1 || s.opts.Sealer == nil && c.DeadBytes != int64(len(dead[0].Payload)) || c.InFlight != 0 {
 		t.Errorf("counts %+v, with %d bytes buried", c, len(dead[0].Payload))
 	}
 	if err := s.Check(t.Context()); err != nil {

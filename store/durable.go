@@ -1,19 +1,14 @@
 package store
 
 import (
-	"cmp"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
@@ -21,204 +16,114 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// A file is a bbolt database and what all lanes in it share: the handle, its healing, the commits.
-type file struct {
-	path   string
-	own    bool          // opened by us: healed by us, closed by us
-	lock   time.Duration // how long opening waits for another process; not above zero: not at all
-	now    func() time.Time
-	epoch  time.Time // a reading of now; see steady
-	lastly func()    // run once the last lane has gone; nil: nothing
-
-	swap sync.RWMutex // held by readers while they read; by the commit goroutine alone to exchange db
-	db   *bolt.DB     // nil while it could not be reopened
-	raw  *os.File     // db's own descriptor, when own
-
-	mu      sync.Mutex // a leaf; guards what follows
-	lanes   map[string]*Store
-	queue   []*write // waiting for the next commit
-	lazy    []*write // riding on it, or waiting for timer
-	lazyN   int      // outcomes in lazy
-	timer   *time.Timer
-	running bool // the commit goroutine is alive
-	closing bool
-	failed  error     // the last commit failed and the file has not healed; nil: all is well
-	healAt  time.Time // not before this is healing tried again
-
-	done sync.WaitGroup // the commit goroutine
-
-	fault func(committed bool) error // tests: fails a commit before, or after, it is on disk; else nil
-}
-
-// uncured names the cure that is off, for internal/powercut to prove that it is needed: creation,
-// dirsync, heal, metas, or sync for all commits. Set only by its linker (-X); "": all are on.
-var uncured string
-
-// steady places t on a clock that runs with the monotonic one and agreed with the wall when the file
-// was opened, so that a wall clock that steps moves no retry and no pause of a running process.
-func (f *file) steady(t time.Time) int64 { return f.epoch.UnixNano() + int64(t.Sub(f.epoch)) }
-
-// instant is the inverse of steady.
-func (f *file) instant(ns int64) time.Time {
-	return f.epoch.Add(time.Duration(ns - f.epoch.UnixNano()))
-}
-
-// openFile opens the database at path, creating it with an empty lane called name when nothing is there.
-func openFile(path, name string, o *Options, now func() time.Time) (*file, error) {
-	real, err := settlePath(path)
-	if err != nil {
-		return nil, fmt.Errorf("store: open %s: %w", path, err)
-	}
-	f := &file{path: real, own: true, lock: o.LockTimeout, now: now, epoch: now(), lanes: make(map[string]*Store)}
-	if f.lock == 0 {
-		f.lock = defaultLockTimeout
-	}
-	mode := o.Mode
-	if mode == 0 {
-		mode = defaultMode
-	}
-	if _, err := os.Stat(real); errors.Is(err, fs.ErrNotExist) {
-		if err := create(real, []byte(name), mode); err != nil {
-			return nil, fmt.Errorf("store: create %s: %w", path, err)
-		}
-	}
-	if err := f.openDB(); err != nil {
-		return nil, fmt.Errorf("store: open %s: %w", path, err)
-	}
-	return f, nil
-}
-
-// settlePath resolves links and refuses what bbolt would write to, map or wait for before it noticed
-// that it is no file of ours.
-func settlePath(path string) (string, error) {
-	if path == "" {
-		return "", errors.New("the path is empty")
-	}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-		if err != nil {
-			return "", err
-		}
-		return filepath.Join(dir, filepath.Base(path)), nil
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", err
-	}
-	info, err := os.Stat(real)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%w: it is a %s, not a regular file", ErrFormat, info.Mode().Type())
-	}
-	if info.Size() == 0 {
-		return "", fmt.Errorf("%w: it has 0 bytes; an outbox never has: remove it if nothing is missed", ErrFormat)
-	}
-	return real, nil
-}
-
-// create makes a complete file under another name and gives it its own only when it is on disk: a
-// power cut in bbolt's very first writes leaves a file that never opens again.
-func create(path string, lane []byte, mode os.FileMode) error {
-	removeLeftovers(path)
-	if uncured == "creation" {
-		return makeFile(path, lane, mode)
-	}
-	tmp := path + leftover + rand.Text()
-	defer os.Remove(tmp)
-	if err := makeFile(tmp, lane, mode); err != nil {
-		return err
-	}
-	// A link, unlike a rename, never replaces what another process has made meanwhile.
-	switch err := os.Link(tmp, path); {
-	case err == nil:
-	case errors.Is(err, fs.ErrExist):
-		return nil // theirs is as good
-	default: // a file system without links
-		if err := os.Rename(tmp, path); err != nil {
-			return err
-		}
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// makeFile makes a database with an empty lane, and syncs it but not its name.
-func makeFile(path string, lane []byte, mode os.FileMode) error {
-	db, err := bolt.Open(path, mode, &bolt.Options{Timeout: time.Second})
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bolt.Tx) error { return createLane(tx, lane) })
-	return errors.Join(err, db.Close(), syncFile(path))
-}
-
-const leftover = ".creating-"
-
-// removeLeftovers clears away what a creation left that was killed. A young one may be alive.
-func removeLeftovers(path string) {
-	old, err := filepath.Glob(path + leftover + "*")
-	if err != nil {
-		return // the path has a pattern in it; the leftovers harm nobody
-	}
-	for _, p := range old {
-		if info, err := os.Stat(p); err == nil && time.Since(info.ModTime()) > time.Minute {
-			_ = os.Remove(p)
-		}
-	}
-}
-
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" || uncured == "dirsync" {
-		return nil // directories cannot be synced on Windows, and names need not be
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+// errMoved: the lock is that of a file which the path names no longer.
+var errMoved = errors.New("the path names another file by now")
 
 // openDB opens the database and heals it before anything is written to it.
 func (f *file) openDB() error {
-	var raw *os.File
-	var db *bolt.DB
-	err := guard(func() (err error) {
-		db, err = bolt.Open(f.path, 0, &bolt.Options{
-			Timeout:         max(f.lock, 1), // zero would wait for ever
+	for start := time.Now(); ; {
+		err := f.tryOpen(f.lock - time.Since(start))
+		if !errors.Is(err, errMoved) || time.Since(start) >= f.lock {
+			return err
+		}
+	}
+}
+
+func (f *file) tryOpen(wait time.Duration) error {
+	db, raw, found, err := openBolt(f.path, os.O_RDWR, 0, wait)
+	if err != nil {
+		return f.explain(err)
+	}
+	if err := f.adopt(db, raw); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	f.dirty = !found.clean
+	if found.fallback != nil {
+		f.mu.Lock()
+		f.fallback = found.fallback
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// adopt makes db the database of the file, once it is certain that what it rests on is on disk.
+func (f *file) adopt(db *bolt.DB, raw *os.File) error {
+	info, err := raw.Stat()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	if f.info != nil && !os.SameFile(info, f.info) {
+		return fmt.Errorf("%w: another file has taken the place of %s while it was in use", ErrStorage, f.path)
+	}
+	if err := errors.Join(rewriteMetas(raw, db.Info().PageSize), syncDir(filepath.Dir(f.path))); err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	var last uint64
+	if err := db.View(func(tx *bolt.Tx) error {
+		last = uint64(tx.ID())
+		f.used.Store(tx.Size())
+		return nil
+	}); err != nil {
+		return err
+	}
+	if last < f.last {
+		return fmt.Errorf("%w: transaction %d is the last in %s, and %d was ours: somebody put an older copy in its place while it was in use", ErrCorrupt, last, f.path, f.last)
+	}
+	f.last = last
+	// What lies behind the last page may be a hole, and find no room: only what was written here counts.
+	f.size = max(min(f.size, info.Size()), f.used.Load())
+	f.db, f.raw, f.info = db, raw, info
+	f.broken.Store(false)
+	return nil
+}
+
+// openBolt opens the database at path, after it has been looked at under the lock that bbolt then keeps.
+// The free pages are written down by Close alone: with each commit they would cost up to a megabyte
+// once a large backlog has been delivered.
+func openBolt(path string, flag int, mode os.FileMode, wait time.Duration) (db *bolt.DB, raw *os.File, found inspection, err error) {
+	start, release := time.Now(), func() {}
+	err = guard(func() (err error) {
+		db, err = bolt.Open(path, mode, &bolt.Options{
+			Timeout:         max(wait, 1), // zero would wait for ever
 			FreelistType:    bolt.FreelistMapType,
-			NoFreelistSync:  true, // else Open itself may commit, before the healing
+			NoFreelistSync:  true,
 			NoSync:          uncured == "sync",
 			InitialMmapSize: mapSize,
-			NoStatistics:    true,
-			OpenFile: func(name string, flag int, mode os.FileMode) (file *os.File, err error) {
-				raw, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
-				return raw, err
+			OpenFile: func(name string, _ int, mode os.FileMode) (*os.File, error) {
+				if raw, err = os.OpenFile(name, flag, mode); err != nil {
+					return nil, err
+				}
+				if release, err = lock(raw, wait-time.Since(start)); err == nil {
+					found, err = look(raw, flag&os.O_CREATE != 0)
+					release()
+				}
+				return raw, err // bbolt closes it when there is an error
 			},
 		})
 		return err
 	})
-	if err != nil {
-		if raw != nil {
-			unlock(raw) // bbolt has done so, unless it panicked
-		}
-		return f.explain(err)
+	if err != nil && raw != nil {
+		unlock(raw) // bbolt has done so, unless it panicked
 	}
-	if err := errors.Join(rewriteMetas(raw, db.Info().PageSize), syncDir(filepath.Dir(f.path))); err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrStorage, err), db.Close())
+	if err == nil {
+		// What it is ahead of is written by us, see ahead; a hole would be no room on a full disk.
+		db.AllocSize = 0
 	}
-	db.NoFreelistSync = false
-	f.db, f.raw = db, raw
-	return nil
+	return db, raw, found, err
+}
+
+// look finds out whether bbolt can open a file without harm: on a damaged one it may panic in a
+// goroutine of its own, overflow the stack, or never return.
+func look(raw *os.File, fresh bool) (found inspection, err error) {
+	info, err := raw.Stat()
+	if err != nil || fresh {
+		return found, err
+	}
+	named, err := os.Stat(raw.Name())
+	if err != nil || !os.SameFile(info, named) {
+		return found, fmt.Errorf("%w: %w", errMoved, err)
+	}
+	return inspect(raw, info.Size())
 }
 
 // mapSize is address space, not memory: below it the map never has to move, which would make readers
@@ -234,7 +139,7 @@ var mapSize = func() int {
 func (f *file) explain(err error) error {
 	var system syscall.Errno
 	switch {
-	case errors.Is(err, ErrCorrupt), errors.As(err, &system):
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrFormat), errors.Is(err, ErrLocked), errors.Is(err, errMoved), errors.As(err, &system):
 		return err
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%w: no lock within %v", ErrLocked, max(f.lock, 0))
@@ -287,34 +192,46 @@ func rewriteMetas(f *os.File, pageSize int) error {
 // meanwhile; then the file stays failed.
 func (f *file) heal() error {
 	if uncured == "heal" {
-		return nil
+		return f.db.View(func(tx *bolt.Tx) error { f.last = uint64(tx.ID()); return nil })
 	}
 	f.swap.Lock()
 	defer f.swap.Unlock()
 	if f.db != nil {
-		_ = guard(f.db.Close) // if that left the file locked, opening it will say so
-		f.db, f.raw = nil, nil
+		f.drop()
 	}
 	return f.openDB()
 }
 
-// view runs fn in a read transaction. fn must not keep what it reads.
-func (f *file) view(fn func(tx *bolt.Tx) error) error {
-	f.swap.RLock()
-	defer f.swap.RUnlock()
-	if f.db == nil {
-		return cmp.Or(f.failure(), ErrClosed)
+// drop lets go of the database as it is. f.swap is held.
+func (f *file) drop() {
+	if f.broken.Load() {
+		unlock(f.raw) // Close could wait for ever for a lock that the panic left behind
+	} else {
+		_ = guard(f.db.Close) // if that leaves the file locked, opening it will say so
 	}
-	return guard(func() error { return f.db.View(fn) })
+	f.db, f.raw = nil, nil
 }
 
-// guard turns what bbolt does on a damaged or truncated file, a panic or a fault in the map, into an error.
-func guard(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: bbolt: %v", ErrCorrupt, r)
+// finish ends the use of the file. The list of free pages, which no other commit writes, tells the next
+// Open that it need not look at every page.
+func (f *file) finish() error {
+	f.swap.Lock()
+	defer f.swap.Unlock()
+	if f.db == nil {
+		return nil
+	}
+	if f.broken.Load() {
+		f.drop()
+		return nil
+	}
+	var err error
+	if f.dirty && f.failure() == nil {
+		if err = f.present(); err == nil {
+			f.db.NoFreelistSync = false
+			err = guard(func() error { return f.db.Update(func(*bolt.Tx) error { return nil }) })
 		}
-	}()
-	return fn()
+	}
+	err = errors.Join(err, guard(f.db.Close))
+	f.db, f.raw = nil, nil
+	return err
 }

@@ -133,8 +133,8 @@ func TestDatabaseSyncsEveryCommit(t *testing.T) {
 	s := newStore(t, nil)
 	f := makeFaulty(s)
 	for _, when := range []string{"opened", "healed"} {
-		if db := s.file.db; db.NoSync || db.NoGrowSync || db.NoFreelistSync {
-			t.Errorf("%s with NoSync %t, NoGrowSync %t, NoFreelistSync %t", when, db.NoSync, db.NoGrowSync, db.NoFreelistSync)
+		if db := s.file.db; db.NoSync || db.NoGrowSync {
+			t.Errorf("%s with NoSync %t, NoGrowSync %t", when, db.NoSync, db.NoGrowSync)
 		}
 		f.armed.Store(1)
 		wantError(t, s.Append(t.Context(), event("a", "")), ErrStorage)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,18 @@ func checkedClose(t testing.TB, s *Store) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// clocked is a lane whose clock the test can set forward.
+func clocked(t *testing.T, o *Options) (s *Store, forward func(time.Duration)) {
+	t.Helper()
+	var ahead atomic.Int64
+	s, err := open(filepath.Join(t.TempDir(), "outbox"), o, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkAtEnd(t, s)
+	return s, func(d time.Duration) { ahead.Add(int64(d)) }
 }
 
 // event is an item to append. Its name is its kind, by which the tests know it again.

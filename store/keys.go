@@ -26,12 +26,15 @@ func laterKey(due int64, seq, hash uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(k, seq), hash)
 }
 
-// Keys read back; the caller has checked the length.
+// Keys read back; the caller has checked the length. keySeq is 0 for one that has no known length.
 func keyDue(k []byte) int64   { return int64(binary.BigEndian.Uint64(k)) }
 func keyHash(k []byte) uint64 { return binary.BigEndian.Uint64(k[16:]) }
 func keySeq(k []byte) uint64 {
-	if len(k) > 8 {
-		k = k[8:] // behind the due time
+	switch len(k) {
+	case 8:
+		return binary.BigEndian.Uint64(k)
+	case 16, 24:
+		return binary.BigEndian.Uint64(k[8:]) // behind the due time
 	}
-	return binary.BigEndian.Uint64(k)
+	return 0
 }

@@ -2,8 +2,10 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"math/bits"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -13,7 +15,7 @@ import (
 // Put = Ready + Timed + Later + Dead + Delivered + Expired + Dropped, always.
 type ledger struct {
 	Ready, Timed, Later, Dead        uint64 // records in each bucket
-	Bytes, DeadBytes                 uint64 // of payloads, pending and dead
+	Bytes, DeadBytes                 uint64 // by payloadLen, of records pending and dead
 	Put, Delivered, Expired, Dropped uint64 // since the lane was made
 }
 
@@ -58,10 +60,20 @@ var (
 	metaLedger  = []byte("ledger")  // ledger.encode
 	metaPaused  = []byte("paused")  // until and when it was told, nanoseconds, 8 bytes each
 	metaLongest = []byte("longest") // longest delay a retry was ever given, nanoseconds, 8 bytes
+	metaLargest = []byte("largest") // bytes that no record is larger than, if some are large; 8 bytes
+	metaSecret  = []byte("secret")  // of a sealed lane, see vault.set: locked, CRC-32C
+	metaKey     = []byte("key ")    // and the id of a key that ever sealed: nothing, locked by it, CRC-32C
+	metaName    = []byte("name")    // of the lane, CRC-32C: a bit of the bucket's would make another lane of it; older ones have none
+	metaRehash  = []byte("rehash")  // there while entries of later may have the hash of a plain lane
 )
 
-// formatVersion is checked before anything else in a lane is read.
-const formatVersion = 1
+// The format of a lane is checked before anything else in it is read.
+const (
+	formatPlain  = 1 // it never was open with a Sealer
+	formatSealed = 2 // it was: it has a secret, and its records may be sealed
+
+	formatVersion = formatSealed // the newest that this build knows
+)
 
 // A txn is one lane inside one transaction. The ledger is written by flush when it has changed.
 type txn struct {
@@ -70,6 +82,7 @@ type txn struct {
 	ledger, before                  ledger
 	longest                         time.Duration
 
+	unsized      bool      // a record has gone whose own size was lost: flush counts all bytes again
 	appended     bool      // something may be due that was not
 	firstCreated time.Time // Created of the first item appended to ready
 	pause        time.Time // a pause this transaction keeps
@@ -88,8 +101,11 @@ func openTxn(tx *bolt.Tx, name []byte) (*txn, error) {
 	if len(f) != 4 {
 		return nil, fmt.Errorf("%w: bucket %q has no format version", ErrFormat, name)
 	}
-	if v := binary.BigEndian.Uint32(f); v != formatVersion {
+	switch v := binary.BigEndian.Uint32(f); {
+	case v < formatPlain || v > formatVersion:
 		return nil, fmt.Errorf("%w: bucket %q has format %d, this build knows up to %d", ErrFormat, name, v, formatVersion)
+	case (v == formatSealed) != (t.meta.Get(metaSecret) != nil):
+		return nil, fmt.Errorf("%w: lane %q has format %d, and only one of format %d has a secret", ErrCorrupt, name, v, formatSealed)
 	}
 	for _, b := range [...]struct {
 		name []byte
@@ -116,6 +132,9 @@ func createLane(tx *bolt.Tx, name []byte) error {
 	if tx.Bucket(name) != nil {
 		return nil
 	}
+	if err := notRenamed(tx, name); err != nil {
+		return err
+	}
 	root, err := tx.CreateBucket(name)
 	if err != nil {
 		return err
@@ -125,24 +144,42 @@ func createLane(tx *bolt.Tx, name []byte) error {
 			return err
 		}
 	}
-	meta := root.Bucket(bucketMeta)
-	if err := meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
+	t := &txn{meta: root.Bucket(bucketMeta)}
+	if err := t.setFormat(formatPlain); err != nil {
 		return err
 	}
-	return meta.Put(metaLedger, new(ledger).encode())
+	return errors.Join(t.meta.Put(metaName, withSum(name)), t.meta.Put(metaLedger, new(ledger).encode()))
+}
+
+func (t *txn) setFormat(v uint32) error {
+	return t.meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, v))
 }
 
 func (t *txn) flush() error {
-	if t.ledger == t.before {
+	l := &t.ledger
+	if t.unsized || int64(l.Bytes) < 0 || int64(l.DeadBytes) < 0 {
+		if err := t.recount(); err != nil {
+			return err
+		}
+	}
+	if *l == t.before {
 		return nil
+	}
+	for i, n := range [...]uint64{l.Ready, l.Timed, l.Later, l.Dead} {
+		if int64(n) < 0 {
+			return fmt.Errorf("%w: the ledger would count %d records in %s", ErrCorrupt, int64(n), [...]string{"ready", "timed", "later", "dead"}[i])
+		}
 	}
 	t.before = t.ledger
 	return t.meta.Put(metaLedger, t.ledger.encode())
 }
 
-// add seals a record under its key and puts it there.
+// add stamps a record with its key and puts it there, where nothing may lie.
 func add(b *bolt.Bucket, key, rec []byte) error {
-	seal(rec, body(rec), key)
+	if b.Get(key) != nil {
+		return fmt.Errorf("%w: a record is to lie under %x, and another does", ErrCorrupt, key)
+	}
+	stamp(rec, body(rec), key)
 	return b.Put(key, rec)
 }
 
@@ -162,4 +199,22 @@ func (t *txn) setPaused(until, told int64) error {
 func (t *txn) setLongest(d time.Duration) error {
 	t.longest = d
 	return t.meta.Put(metaLongest, binary.BigEndian.AppendUint64(nil, uint64(d)))
+}
+
+// muchBytes is the size of a record from which on a full disk needs a larger reserve for it.
+const muchBytes = 64 << 10
+
+// keepLargest notes, in powers of two, how large the records of the lane are.
+func (t *txn) keepLargest(n int) error {
+	if n <= max(t.largest(), muchBytes) {
+		return nil
+	}
+	return t.meta.Put(metaLargest, binary.BigEndian.AppendUint64(nil, 1<<bits.Len(uint(n))))
+}
+
+func (t *txn) largest() int {
+	if b := t.meta.Get(metaLargest); len(b) == 8 {
+		return int(min(binary.BigEndian.Uint64(b), maxMaxPayload))
+	}
+	return 0
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -88,27 +89,29 @@ func (o *settling) apply(s *Store, t *txn) error {
 	if to.is(from) && (o.Verdict == sender.Released || o.Verdict == sender.Sending) {
 		return nil // it lies there already
 	}
-	size := uint64(len(o.Item.Payload))
-	if p, err := split(v); err == nil {
-		size = uint64(len(p.payload)) // as it was counted, whatever became of the item since
-	}
 	var rec []byte
 	if to.bucket != nil {
-		if !intact(from.key, v) { // it was when it was claimed
+		plain, err := s.vault.open(from.key, v)
+		if errors.Is(err, ErrSealed) {
+			return fmt.Errorf("item %v: %w", o.Item.ID, err)
+		}
+		if err != nil { // it was intact when it was claimed
 			if o.found = false; o.Verdict != sender.Sending {
 				o.Verdict = sender.Dead
 			}
-			return t.bury(from, s.file.now())
+			return s.bury(t, from)
 		}
-		var err error
-		if rec, err = o.rewrite(v, s.file.now()); err != nil {
+		if rec, err = o.rewrite(plain, s.file.now()); err != nil {
+			return err
+		}
+		if rec, err = s.vault.seal(rec); err != nil {
 			return err
 		}
 	}
-	return o.move(s, t, from, to, rec, size)
+	return o.move(s, t, from, to, v, rec)
 }
 
-// rewrite returns the record of an item as the outcome leaves it.
+// rewrite returns the plain record of an item as the outcome leaves it.
 func (o *settling) rewrite(v []byte, now time.Time) (rec []byte, err error) {
 	it := &o.Item
 	if o.Verdict == sender.Sending {
@@ -130,19 +133,20 @@ func (o *settling) rewrite(v []byte, now time.Time) (rec []byte, err error) {
 }
 
 // move puts rec where it is to lie, and takes the old record away.
-func (o *settling) move(s *Store, t *txn, from, to entry, rec []byte, size uint64) error {
+func (o *settling) move(s *Store, t *txn, from, to entry, old, rec []byte) error {
+	_, broken := split(old)
 	*from.count--
-	*from.bytes -= size
-	if !to.is(from) {
-		if err := from.bucket.Delete(from.key); err != nil {
-			return err
-		}
+	*from.bytes -= uint64(payloadLen(old))
+	if err := remove(from.bucket, from.key); err != nil {
+		return err
 	}
 	if to.bucket == nil {
+		t.unsized = t.unsized || broken != nil
 		return nil
 	}
 	*to.count++
-	*to.bytes += size
+	*to.bytes += uint64(payloadLen(rec))
+	s.tellMoved(t, o.hash, to.bucket, to.key)
 	if o.Verdict == sender.Retry {
 		// The longest delay tells a clock that was wrong.
 		if d := time.Duration(t.retryAt(s.file, o) - s.file.steady(s.file.now())); d > t.longest {
@@ -156,44 +160,3 @@ func (o *settling) move(s *Store, t *txn, from, to entry, rec []byte, size uint6
 
 // retryAt is the due time of a retry as a place in later, where 0 is none.
 func (t *txn) retryAt(f *file, o *settling) int64 { return max(f.steady(o.Due), 1) }
-
-// bury moves a record that does not decode to the dead, as it is and with its reason.
-func (t *txn) bury(from entry, now time.Time) error {
-	k := from.key
-	v := bytes.Clone(from.bucket.Get(k))
-	_, why := decode(k, v)
-	if why == nil {
-		why = errors.New("it could not be read when it was claimed")
-	}
-	if err := from.bucket.Delete(k); err != nil {
-		return err
-	}
-	*from.count--
-	t.ledger.Dead++
-	t.ledger.DeadBytes += uint64(len(v))
-	if err := add(t.dead, readyKey(keySeq(k)), damaged(v, now, why)); err != nil {
-		return err
-	}
-	if _, err := split(v); err == nil {
-		*from.bytes -= uint64(payloadLen(v))
-		return nil
-	}
-	return t.recount()
-}
-
-// recount counts the bytes of all payloads again, after a record has gone whose own size was lost.
-func (t *txn) recount() error {
-	t.ledger.Bytes, t.ledger.DeadBytes = 0, 0
-	for _, c := range [...]struct {
-		b  *bolt.Bucket
-		to *uint64
-	}{{t.ready, &t.ledger.Bytes}, {t.timed, &t.ledger.Bytes}, {t.later, &t.ledger.Bytes}, {t.dead, &t.ledger.DeadBytes}} {
-		if err := c.b.ForEach(func(_, v []byte) error {
-			*c.to += uint64(payloadLen(v))
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}

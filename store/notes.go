@@ -21,7 +21,7 @@ const (
 // AppendNoted is Append that also keeps a note: a small record of the caller's, such as how far it has
 // read its input. Both are stored, or neither. value replaces what key had; empty, it removes the note.
 // There may be no items. A key of 1 to 255 bytes and a value of at most 4 KiB are taken, else the
-// error is ErrTooLarge.
+// error is ErrTooLarge. Notes are not sealed, whatever Sealer the lane has.
 func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items ...sender.Item) error {
 	if len(key) == 0 || len(key) > maxNoteKey || len(value) > maxNote {
 		return fmt.Errorf("store: append: %w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", ErrTooLarge, len(key), len(value), maxNoteKey, maxNote)

@@ -97,13 +97,13 @@ func parseMeta(b []byte) (m metaPage, err error) {
 	if native.Uint32(b) != boltMagic {
 		return m, errNoMeta
 	}
+	if v := native.Uint32(b[4:]); v != boltVersion {
+		return m, fmt.Errorf("%w: version %d of bbolt's format, this build knows %d", ErrFormat, v, boltVersion)
+	}
 	sum := fnv.New64a()
 	sum.Write(b[:metaLen-8])
 	if got, want := sum.Sum64(), native.Uint64(b[metaLen-8:]); got != want {
 		return m, fmt.Errorf("%w: its checksum is %016x, %016x expected", ErrCorrupt, got, want)
-	}
-	if v := native.Uint32(b[4:]); v != boltVersion {
-		return m, fmt.Errorf("%w: version %d of bbolt's format, this build knows %d", ErrFormat, v, boltVersion)
 	}
 	m = metaPage{
 		pageSize: int64(native.Uint32(b[8:])),

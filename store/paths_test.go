@@ -167,7 +167,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		db.Close()
-		refuses(t, at("newer"), ErrFormat, "format 7", "up to 1")
+		refuses(t, at("newer"), ErrFormat, "format 7", "up to 2")
 	})
 	t.Run("newer database", func(t *testing.T) {
 		b := written(t, at("newer db"))
@@ -258,7 +258,7 @@ func TestCreate(t *testing.T) {
 
 func TestCreateClearsOldLeftovers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
-	old, young, other := path+leftover+"OLD", path+leftover+"YOUNG", path+"-mine"
+	old, young, other := path+creating+"OLD", path+creating+"YOUNG", path+"-mine"
 	for _, p := range []string{old, young, other} {
 		writeFile(t, p, []byte("half"))
 	}
@@ -269,7 +269,7 @@ func TestCreateClearsOldLeftovers(t *testing.T) {
 		}
 	}
 	openStore(t, path, nil)
-	want := []string{"outbox", "outbox-mine", "outbox" + leftover + "YOUNG"}
+	want := []string{"outbox", "outbox-mine", "outbox" + creating + "YOUNG"}
 	if got := entries(t, filepath.Dir(path)); !slices.Equal(got, want) {
 		t.Errorf("in the directory: %q, want %q", got, want)
 	}

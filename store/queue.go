@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -22,37 +23,37 @@ func (s *Store) Append(ctx context.Context, items ...sender.Item) error {
 	if len(items) == 0 {
 		return nil
 	}
-	return s.appendWith(ctx, items, func(*txn) error { return nil })
+	return s.appendWith(ctx, items, nil)
 }
 
-// appendWith appends items, and has besides write something in the same commit: an error of it undoes
-// that commit, other writes and all.
+// appendWith appends items, and has besides, unless it is nil, write something in the same commit: an error
+// of it undoes that commit, other writes and all.
 func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides func(*txn) error) error {
-	recs, err := s.prepare(items)
-	if err != nil {
+	w := &write{lane: s, apply: besides}
+	w.records = w.single[:0]
+	if err := s.prepare(&w.records, items); err != nil {
 		return err
 	}
-	size := 0
-	for i := range recs {
-		size += len(recs[i].value)
-	}
-	apply := func(t *txn) error {
-		if err := s.append(t, recs); err != nil {
-			return err
-		}
-		return besides(t)
+	for i := range w.records {
+		w.size += len(w.records[i].value)
 	}
 	for {
 		room, err := s.open()
 		if err != nil {
 			return wrap("append", err)
 		}
-		err = s.file.do(ctx, &write{lane: s, size: size, apply: apply}, 0)
-		if err == nil || !s.opts.Block || !errors.Is(err, ErrFull) || s.neverFits(recs) {
+		err = s.file.do(ctx, w, 0)
+		if err == nil || !s.opts.Block || !errors.Is(err, ErrFull) || s.neverFits(w.records) {
 			return wrap("append", err)
+		}
+		w = &write{lane: s, apply: besides, records: w.records, size: w.size}
+		var again <-chan time.Time
+		if errors.Is(err, errNoSpace) {
+			again = time.After(fullFor) // others may make room, and nobody tells
 		}
 		select {
 		case <-room:
+		case <-again:
 		case <-ctx.Done():
 			return fmt.Errorf("store: append: %w; waited for room: %w: nothing was stored", err, context.Cause(ctx))
 		}
@@ -78,8 +79,8 @@ func (s *Store) AppendTx(tx *bolt.Tx, items ...sender.Item) error {
 	if err != nil {
 		return wrap("append", err)
 	}
-	recs, err := s.prepare(items)
-	if err != nil {
+	var recs []prepared
+	if err := s.prepare(&recs, items); err != nil {
 		return err
 	}
 	var t *txn
@@ -111,25 +112,30 @@ type prepared struct {
 	value   []byte
 	body    uint32
 	timed   int64 // NotBefore; 0: ready
-	payload int
+	payload int   // by payloadLen
 	created time.Time
 }
 
-func (s *Store) prepare(items []sender.Item) ([]prepared, error) {
-	recs := make([]prepared, len(items))
+// prepare appends what items become to recs.
+func (s *Store) prepare(recs *[]prepared, items []sender.Item) error {
+	*recs = slices.Grow(*recs, len(items))
 	now := s.file.now()
 	for i := range items {
 		it := &items[i]
 		if err := validate(it, s.opts.MaxPayload); err != nil {
-			return nil, fmt.Errorf("store: append: %w", err)
+			return fmt.Errorf("store: append: %w", err)
 		}
-		v := encode(it)
-		recs[i] = prepared{value: v, body: body(v), payload: len(it.Payload), created: it.Created}
+		v, err := s.vault.seal(encode(it))
+		if err != nil {
+			return fmt.Errorf("store: append: %w: nothing was stored", err)
+		}
+		p := prepared{value: v, body: body(v), payload: payloadLen(v), created: it.Created}
 		if it.Due.Round(0).After(now) { // the wall clock: the time is the application's
-			recs[i].timed = it.Due.UnixNano()
+			p.timed = it.Due.UnixNano()
 		}
+		*recs = append(*recs, p)
 	}
-	return recs, nil
+	return nil
 }
 
 // append puts what prepare made into its buckets.
@@ -160,7 +166,10 @@ func (s *Store) append(t *txn, recs []prepared) error {
 				t.firstCreated = r.created
 			}
 		}
-		seal(r.value, r.body, k)
+		if err := t.keepLargest(len(r.value)); err != nil {
+			return err
+		}
+		stamp(r.value, r.body, k)
 		if err := b.Put(k, r.value); err != nil {
 			return err
 		}

@@ -32,14 +32,14 @@ import (
 // created and expires are nanoseconds since 1970 by the wall clock, expires 0 meaning never. header
 // is a sequence of name and value, each led by its length in 4 bytes. log is the last failures,
 // oldest first: nanoseconds in 8 bytes, length in 2, reason. The low four bits of flags name the
-// codec of the payload, 0 being none; two say why a record is in dead, and the others are reserved and
-// must be 0.
-// The checksum covers the record and then its bucket key, so that a record is valid in its own
-// place alone.
+// codec, 0 being none and 1 that the record is sealed, see [vault]; two say why a record is in dead, and
+// the others are reserved and must be 0.
+// The checksum covers the record as it lies there and then its bucket key, so that a record is valid in
+// its own place alone.
 const (
 	recordVersion = 1
 
-	flagCodec   = 0x0f // how the payload is encoded; only 0 is known
+	flagCodec   = 0x0f // how what follows the counts is encoded: 0, or codecSealed
 	flagDamaged = 0x10 // in dead: the payload is a record that did not decode, as it was found
 	flagSending = 0x20 // in dead: sent at most once, answer unknown; the last entry of the log tells, and may be the ninth
 
@@ -95,7 +95,8 @@ func split(v []byte) (p parts, err error) {
 	return p, nil
 }
 
-// payloadLen is the size by which a record counts in the ledger; 0 when its lengths do not add up.
+// payloadLen is the size by which a record counts in the ledger: that of its payload, or of its sealed
+// part; 0 when its lengths do not add up.
 func payloadLen(v []byte) int {
 	p, err := split(v)
 	if err != nil {
@@ -134,16 +135,7 @@ func recordFailed(v []byte) time.Time {
 	return log[len(log)-1].At
 }
 
-// recordHash is the hash of a record's key; 0 when it has none, or its lengths do not add up.
-func recordHash(v []byte) uint64 {
-	p, err := split(v)
-	if err != nil {
-		return 0
-	}
-	return hashKey(p.key)
-}
-
-// encode builds the record of an item that never failed, with room for the checksum, which seal adds
+// encode builds the record of an item that never failed, with room for the checksum, which stamp adds
 // once the bucket key is known.
 func encode(it *sender.Item) []byte {
 	head := 0
@@ -166,12 +158,19 @@ func encode(it *sender.Item) []byte {
 	binary.BigEndian.PutUint32(v[offPayLen:], uint32(len(it.Payload)))
 	v = append(v, it.Kind...)
 	v = append(v, it.Key...)
-	for _, name := range slices.Sorted(maps.Keys(it.Header)) {
+	for _, name := range sortedNames(it.Header) {
 		v = appendString(v, name)
 		v = appendString(v, it.Header[name])
 	}
 	v = append(v, it.Payload...)
 	return v[:n]
+}
+
+func sortedNames(header map[string]string) []string {
+	if len(header) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(header))
 }
 
 func putCount(b []byte, n int) { binary.BigEndian.PutUint32(b, uint32(min(max(n, 0), 1<<31-1))) }
@@ -181,11 +180,11 @@ func appendString(v []byte, s string) []byte {
 	return append(v, s...)
 }
 
-// body is the checksum of a record without its bucket key; seal finishes it. The two are apart so
+// body is the checksum of a record without its bucket key; stamp finishes it. The two are apart so
 // that the long part is computed by whoever puts, outside the commit.
 func body(v []byte) uint32 { return crc32.Checksum(v[:len(v)-crcLen], castagnoli) }
 
-func seal(v []byte, body uint32, key []byte) {
+func stamp(v []byte, body uint32, key []byte) {
 	binary.BigEndian.PutUint32(v[len(v)-crcLen:], crc32.Update(body, castagnoli, key))
 }
 
@@ -194,16 +193,16 @@ func intact(k, v []byte) bool {
 	return len(v) >= offBody+crcLen && crc32.Update(body(v), castagnoli, k) == binary.BigEndian.Uint32(v[len(v)-crcLen:])
 }
 
-// reseal moves the checksum of a record, a copy of its own, from one bucket key to another. That of a
+// restamp moves the checksum of a record, a copy of its own, from one bucket key to another. That of a
 // damaged record stays wrong.
-func reseal(rec, from, to []byte) {
+func restamp(rec, from, to []byte) {
 	if intact(from, rec) {
-		seal(rec, body(rec), to)
+		stamp(rec, body(rec), to)
 	}
 }
 
 // amend returns a copy of record v with other counts and one more entry in its log; a zero at adds
-// none. Seal it before use.
+// none. Stamp it before use.
 func amend(v []byte, attempts, failures int, at time.Time, reason string) ([]byte, error) {
 	p, err := split(v)
 	if err != nil {
@@ -302,20 +301,29 @@ func readHeader(h []byte) (map[string]string, error) {
 	return m, nil
 }
 
-// decode turns the record v under bucket key k into an item without its Seq and Due. Nothing of the
-// item aliases v.
-func decode(k, v []byte) (it sender.Item, err error) {
+// verify says what is wrong with record v under bucket key k, as far as it shows without opening it.
+func verify(k, v []byte) error {
+	if _, err := split(v); err != nil {
+		return err
+	}
+	if !intact(k, v) {
+		return errors.New("the checksum does not hold")
+	}
+	if c := v[1] & flagCodec; c > codecSealed {
+		return fmt.Errorf("codec %d, this build knows 0 and %d", c, codecSealed)
+	}
+	if f := v[1] &^ (flagCodec | flagDamaged | flagSending); f != 0 {
+		return fmt.Errorf("reserved flags %#02x are set", f)
+	}
+	return nil
+}
+
+// parse turns a record that is not sealed into an item without its Seq and Due. Nothing of the item
+// aliases v.
+func parse(v []byte) (it sender.Item, err error) {
 	p, err := split(v)
 	if err != nil {
 		return it, err
-	}
-	if !intact(k, v) {
-		return it, errors.New("the checksum does not hold")
-	}
-	if f := v[1] &^ (flagDamaged | flagSending); f&flagCodec != 0 {
-		return it, fmt.Errorf("payload codec %d, this build knows 0", f&flagCodec)
-	} else if f != 0 {
-		return it, fmt.Errorf("reserved flags %#02x are set", f)
 	}
 	copy(it.ID[:], v[offID:])
 	it.Created = time.Unix(0, int64(binary.BigEndian.Uint64(v[offCreated:])))

@@ -17,10 +17,13 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// sealed is the record of an item as it lies under k.
-func sealed(it sender.Item, k []byte) []byte {
+// decode reads a record of a plain lane.
+func decode(k, v []byte) (sender.Item, error) { return new(vault).decode(k, v) }
+
+// stamped is the record of an item as it lies under k.
+func stamped(it sender.Item, k []byte) []byte {
 	v := encode(&it)
-	seal(v, body(v), k)
+	stamp(v, body(v), k)
 	return v
 }
 
@@ -83,7 +86,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 	for range 2000 {
 		it := randomItem(rng)
 		k := readyKey(rng.Uint64())
-		v := sealed(it, k)
+		v := stamped(it, k)
 		for range rng.IntN(4) { // it fails
 			it.Attempts, it.Failures = int(rng.Int32()), 1+int(rng.Int32N(1<<30))
 			it.Failed, it.LastErr = time.Unix(0, rng.Int64()), fmt.Sprint("reason ", rng.Uint64())
@@ -93,7 +96,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 				t.Fatal(err)
 			}
 			k = laterKey(rng.Int64(), rng.Uint64(), hashKey(it.Key))
-			seal(v, body(v), k)
+			stamp(v, body(v), k)
 		}
 		got, err := decode(k, v)
 		if err != nil || !same(got, it) {
@@ -113,13 +116,13 @@ func TestRecordFormat(t *testing.T) {
 		Payload: []byte("body"),
 		Created: time.Unix(1, 2), Expires: time.Unix(3, 0),
 	}
-	v := sealed(it, []byte{0, 0, 0, 0, 0, 0, 0, 9})
+	v := stamped(it, []byte{0, 0, 0, 0, 0, 0, 0, 9})
 	v, err := amend(v, 1, 2, time.Unix(4, 5), "503")
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := []byte{0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8}
-	seal(v, body(v), k)
+	stamp(v, body(v), k)
 	want := strings.Join([]string{
 		"01",                               // version
 		"00",                               // flags
@@ -177,11 +180,11 @@ func TestRecordDetectsEveryFlippedBit(t *testing.T) {
 	it := event("ping", "k1")
 	it.Header = map[string]string{"a": "1"}
 	k := readyKey(9)
-	v, err := amend(sealed(it, k), 1, 1, born, "503")
+	v, err := amend(stamped(it, k), 1, 1, born, "503")
 	if err != nil {
 		t.Fatal(err)
 	}
-	seal(v, body(v), k)
+	stamp(v, body(v), k)
 	if _, err := decode(k, v); err != nil {
 		t.Fatal(err)
 	}
@@ -220,9 +223,9 @@ func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
 		{1, 0x40, "0x40"},
 		{1, 0x80, "0x80"},
 	} {
-		v := sealed(event("ping", ""), k)
+		v := stamped(event("ping", ""), k)
 		v[tt.off] = tt.to
-		seal(v, body(v), k) // a valid record of a later build
+		stamp(v, body(v), k) // a valid record of a later build
 		if _, err := decode(k, v); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("byte %d is %#x: error %v, want one with %q", tt.off, tt.to, err, tt.want)
 		}
@@ -277,8 +280,8 @@ func FuzzDecode(f *testing.F) {
 	k := readyKey(7)
 	it := event("ping", "key")
 	it.Header = map[string]string{"a": "1", "b": ""}
-	f.Add(sealed(it, k), true)
-	v, err := amend(sealed(it, k), 3, 4, born, "503")
+	f.Add(stamped(it, k), true)
+	v, err := amend(stamped(it, k), 3, 4, born, "503")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -288,25 +291,25 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, v []byte, mend bool) {
 		if mend && len(v) >= crcLen { // so that more than the checksum is tried
 			v = bytes.Clone(v)
-			seal(v, body(v), k)
+			stamp(v, body(v), k)
 		}
 		payloadLen(v)
 		recordID(v)
 		recordCreated(v)
 		recordFailed(v)
-		recordHash(v)
+		new(vault).recordHash(v)
 		it, err := decode(k, v)
 		if err != nil {
 			return
 		}
 		// Names are unique and sorted in what encode writes; that may differ here.
 		if it.Failures == 0 && it.Attempts == 0 && len(it.History) == 0 && canonical(it.Header, v) && v[1] == 0 {
-			if again := sealed(it, k); !bytes.Equal(again, v) {
+			if again := stamped(it, k); !bytes.Equal(again, v) {
 				t.Errorf("record\n%x became\n%x", v, again)
 			}
 		}
 		bad := damaged(v, born, ErrCorrupt)
-		seal(bad, body(bad), k)
+		stamp(bad, body(bad), k)
 		if kept, err := decode(k, bad); err != nil || !bytes.Equal(kept.Payload, v) {
 			t.Errorf("buried as damaged: %v, payload\n%x, want\n%x", err, kept.Payload, v)
 		}

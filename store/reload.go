@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -23,8 +24,12 @@ func (s *Store) reload() error {
 		if t, err = openTxn(tx, s.bucket); err != nil {
 			return err
 		}
+		if err := t.sound(s.bucket); err != nil {
+			return fmt.Errorf("lane %q: %w", s.name, err)
+		}
 		id = uint64(tx.ID())
 		told.until, told.at = t.paused()
+		s.file.grown(t.largest())
 		if _, v := t.ready.Cursor().First(); v != nil {
 			old = recordCreated(v)
 		}
@@ -39,6 +44,7 @@ func (s *Store) reload() error {
 	}
 	s.ledger, s.txid, s.longest = t.ledger, id, t.longest
 	s.walk.stale, s.ahead = true, false
+	s.damage.Store(nil)
 	s.oldest = old
 	if s.pause.IsZero() && told.until > told.at {
 		// A pause never lasts longer than it was told, whatever the clock did meanwhile.
@@ -86,7 +92,7 @@ func (s *Store) straighten() error {
 				}
 				from, rec := bytes.Clone(k), bytes.Clone(t.later.Get(k))
 				to := laterKey(latest, keySeq(from), keyHash(from))
-				reseal(rec, from, to)
+				restamp(rec, from, to)
 				if err := errors.Join(t.later.Delete(from), t.later.Put(to, rec)); err != nil {
 					return err
 				}

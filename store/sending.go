@@ -14,7 +14,7 @@ import (
 // isSending reports whether v is the record of such an item.
 func isSending(v []byte) bool { return len(v) >= offBody && v[1]&flagSending != 0 }
 
-// announce returns a copy of record v as it lies in dead while its request is under way. Seal it
+// announce returns a copy of record v as it lies in dead while its request is under way. Stamp it
 // before use.
 func announce(v []byte, at time.Time, reason string) ([]byte, error) {
 	p, err := split(v)
@@ -27,7 +27,7 @@ func announce(v []byte, at time.Time, reason string) ([]byte, error) {
 	return n, nil
 }
 
-// takeBack returns a copy of record v as it was before announce. Seal it before use.
+// takeBack returns a copy of record v as it was before announce. Stamp it before use.
 func takeBack(v []byte) ([]byte, error) {
 	p, err := split(v)
 	if err != nil {

@@ -295,7 +295,7 @@ func TestDamagedWhileSending(t *testing.T) {
 		put(t, s, event("a1", "a"), event("a2", "a"))
 		a1 := claims(t, s, 1)[0]
 		settle(t, s, announced(a1)...)
-		if err := s.file.db.Update(func(tx *bolt.Tx) error {
+		if err := tamper(s, func(tx *bolt.Tx) error {
 			b := tx.Bucket(s.bucket).Bucket(bucketDead)
 			v := append([]byte(nil), b.Get(readyKey(a1.Seq))...)
 			v[offID] ^= 1
@@ -315,14 +315,15 @@ func TestCheckFindsSendingOutsideOfDead(t *testing.T) {
 	put(t, s, event("a", ""))
 	mark := func(set bool) {
 		t.Helper()
-		if err := s.file.db.Update(func(tx *bolt.Tx) error {
+		if err := tamper(s, func(tx *bolt.Tx) error {
 			b := tx.Bucket(s.bucket).Bucket(bucketReady)
 			k, v := b.Cursor().First()
 			rec := append([]byte(nil), v...)
 			if rec[1] = 0; set {
 				rec[1] = flagSending
 			}
-			return add(b, append([]byte(nil), k...), rec)
+			stamp(rec, body(rec), k)
+			return b.Put(append([]byte(nil), k...), rec)
 		}); err != nil {
 			t.Fatal(err)
 		}

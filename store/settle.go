@@ -43,7 +43,7 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	}
 	w := &write{lane: s, outcomes: make([]settling, len(outcomes))}
 	for i, o := range outcomes {
-		st := settling{Outcome: o, hash: hashKey(o.Item.Key)}
+		st := settling{Outcome: o, hash: s.vault.hash([]byte(o.Item.Key))}
 		if !o.Item.Due.IsZero() {
 			st.due = s.file.steady(o.Item.Due)
 		}
@@ -60,7 +60,7 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 		}
 	}
 	s.mu.Unlock()
-	if !durable {
+	if !durable && s.file.failure() == nil { // else a commit heals the file first
 		return wrap("settle", s.releaseAll(w.outcomes))
 	}
 	return wrap("settle", s.file.do(ctx, w, gather))

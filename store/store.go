@@ -1,31 +1,3 @@
-// Package store keeps a sender.Queue in one bbolt file.
-//
-// A [Store] is one lane: a top-level bucket in a file of its own ([Open]), another bucket of such a
-// file ([Store.Lane]), or a bucket in the application's own database ([In]). An item that was
-// appended is on disk, whatever happens next: killed processes, power cuts and failed syncs are
-// healed when the file is opened and after every failed commit.
-//
-// The state of an item is the bucket it lies in, and each transition is one delete and one put in one
-// transaction:
-//
-//	bucket  key                          what lies there
-//	meta    format, ledger, paused, …    the version, the counts, a pause the destination asked for
-//	ready   seq                          what may be sent at any time, in the order of Append
-//	timed   NotBefore, seq               its time has not come
-//	later   due, seq, hash of the Key    failed, waiting for its next try
-//	dead    seq                          given up, with the reason; or being sent at most once
-//	notes   the caller's                 what AppendNoted kept; made with the first note
-//
-// What is in flight, and who waits behind whom, is memory: it follows from the file, and a restart
-// works it out again. Items that were in flight when the process died are sent again, under the same ID.
-//
-// # Caveats
-//
-// One process at a time has the file ([ErrLocked]). The file does not shrink by itself. Reading
-// iterators see each page of items as it was when they reached it.
-//
-// Lanes in an application's own database ([In]) rest on it: the application opens it, heals it and
-// closes it, and a transaction it holds open makes all lanes wait.
 package store
 
 import (
@@ -50,7 +22,8 @@ type Options struct {
 	MaxPayload int
 	// MaxPending is how many items may be pending. 0: no limit.
 	MaxPending int
-	// MaxBytes is how many bytes of payload may be kept, those of dead items included. 0: no limit.
+	// MaxBytes is how many bytes of payload may be kept, those of dead items included. 0: no limit. A
+	// sealed item counts its sealed part: kind, key, header, reasons and some 50 bytes besides.
 	MaxBytes int64
 	// KeepDead is how long dead items are kept; older ones are dropped, and counted, when the lane is
 	// opened and from time to time as it commits. 0: for ever.
@@ -62,6 +35,10 @@ type Options struct {
 	Gather time.Duration
 	// Mode is the permission of a file that Open creates. 0 means 0600. Only Open looks at it.
 	Mode os.FileMode
+	// Sealer seals what records hold. nil: they lie in the file as they are, and a lane that was ever
+	// opened with one is ErrSealed. The first Open with one makes the lane a sealed one, for good, which
+	// older builds refuse; what it holds already is sealed when it is rewritten, if it ever is.
+	Sealer Sealer
 }
 
 const (
@@ -89,6 +66,9 @@ var (
 	ErrCorrupt = errors.New("store: damaged")
 	// ErrStorage: the disk failed. Unless the error says that nothing was stored, the outcome is unknown.
 	ErrStorage = errors.New("store: the disk failed")
+	// ErrSealed: a lane, or a record, is sealed, and the Sealer that was given cannot open it. The error
+	// names the key. Nothing was changed, and with the key it is as it was.
+	ErrSealed = errors.New("store: sealed")
 	// ErrNotFound: Find met no item of that ID.
 	ErrNotFound = errors.New("store: no such item")
 
@@ -102,6 +82,7 @@ type Store struct {
 	name   string
 	bucket []byte
 	opts   Options // with defaults filled in
+	vault  vault   // set before the lane is handed out
 
 	mu      sync.Mutex // a leaf; guards what follows
 	walk    walk
@@ -112,13 +93,15 @@ type Store struct {
 	pause   time.Time     // end of the kept pause
 	oldest  time.Time     // Created of the next item to be claimed, as last seen
 	room    chan struct{} // closed when room appears
+	erasing []*erasure    // calls of Erase that run
 	notify  func()        // nil: nobody
 	refused error         // what Append returns instead of storing; nil: it stores
 
 	reapAt time.Time // not before this KeepDead is looked after; owned by the commit goroutine
 	left   bool      // no write of the lane is accepted any more; guarded by file.mu
 
-	counts atomic.Pointer[Counts]
+	counts snapshot
+	damage atomic.Pointer[error] // that Claim met and could not pass; nil: none
 	closed atomic.Bool
 
 	attached atomic.Bool // a sender drains the lane
@@ -141,6 +124,7 @@ func open(path string, o *Options, now func() time.Time) (*Store, error) {
 	}
 	s, err := f.lane(defaultLane, opts, false)
 	if err != nil {
+		f.dirty = false // it stays as it is
 		return nil, errors.Join(fmt.Errorf("store: open %s: %w", path, err), f.close())
 	}
 	return s, nil
@@ -180,6 +164,11 @@ func (o *Options) withDefaults() (Options, error) {
 			return opts, fmt.Errorf("store: %s is %d, 0 or more expected", f.name, f.n)
 		}
 	}
+	if opts.Sealer != nil {
+		if n := len(opts.Sealer.Current()); n < 1 || n > maxKeyID {
+			return opts, fmt.Errorf("store: the Sealer's current key id has %d bytes, 1 to %d expected", n, maxKeyID)
+		}
+	}
 	if opts.MaxPayload > maxMaxPayload {
 		return opts, fmt.Errorf("store: MaxPayload is %d bytes, at most %d", opts.MaxPayload, maxMaxPayload)
 	}
@@ -212,7 +201,6 @@ func (f *file) reserve(name string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("%w: this process has the lane open", ErrLocked)
 	}
 	s := &Store{file: f, name: name, bucket: []byte(name), opts: opts, room: make(chan struct{})}
-	s.counts.Store(&Counts{})
 	f.lanes[name] = s
 	return s, nil
 }
@@ -238,6 +226,9 @@ func (f *file) load(s *Store, create bool) (err error) {
 		}
 	}
 	if err := s.reload(); err != nil {
+		return err
+	}
+	if err := s.openVault(); err != nil {
 		return err
 	}
 	if err := s.straighten(); err != nil {
@@ -345,6 +336,15 @@ func (s *Store) Notify(fn func()) {
 // Path returns the path of the file, links followed.
 func (s *Store) Path() string { return s.file.path }
 
+// Fallback is nil, or says that one of the two meta pages of the file was unreadable when it was opened,
+// and why. The file is then as of the transaction of the other one: the last commit before it was opened
+// may be missing. After a clean Close that commit has stored nothing.
+func (s *Store) Fallback() error {
+	s.file.mu.Lock()
+	defer s.file.mu.Unlock()
+	return s.file.fallback
+}
+
 // Paused returns the end of the kept pause; zero or past: there is none. It compares with time.Now by
 // the monotonic clock.
-func (s *Store) Paused() time.Time { return s.counts.Load().PausedUntil }
+func (s *Store) Paused() time.Time { return s.counts.load().PausedUntil }

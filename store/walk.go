@@ -1,6 +1,8 @@
 package store
 
 import (
+	"time"
+
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
@@ -22,6 +24,11 @@ type walk struct {
 	turns   []turn             // items of ready, behind the cursor, whose turn it is
 	front   []turn             // the same, and before turns: released ones, the first last
 	next    source             // whose turn it is among the sources
+	near    []near             // read ahead of the cursor
+	nearby  []near             // the memory of near
+	known   bool               // nothing has changed in timed and later since until was read
+	until   time.Time          // when the first of them is due; zero: there is none
+	spare   []*flight          // to be used again
 
 	waiting      int // in all lines
 	flightsLater int // of flights, those that lie in later
@@ -43,6 +50,8 @@ type line struct {
 }
 
 type turn struct{ seq, hash uint64 }
+
+const maxSpare = 1024
 
 // The sources of a claim take turns, so that none starves another.
 type source int
@@ -86,8 +95,18 @@ func (w *walk) awaited(o *settling) bool {
 
 func (w *walk) hasTurns() bool { return len(w.turns)+len(w.front) > 0 }
 
-// fly notes that an item is in flight, as the head of its key.
-func (w *walk) fly(seq uint64, f *flight) {
+// fly notes that an item is in flight, as the head of its key. due is its place in later; 0: in ready.
+func (w *walk) fly(seq, hash uint64, due int64) {
+	f := new(flight)
+	if n := len(w.spare); n > 0 {
+		f, w.spare = w.spare[n-1], w.spare[:n-1]
+	}
+	*f = flight{hash: hash, due: due}
+	w.lift(seq, f)
+}
+
+// lift is fly for a flight that is known.
+func (w *walk) lift(seq uint64, f *flight) {
 	w.flights[seq] = f
 	w.count(f, 1)
 	if f.hash != 0 && w.taken[f.hash] == nil {
@@ -99,6 +118,9 @@ func (w *walk) land(seq uint64) {
 	if f := w.flights[seq]; f != nil {
 		w.count(f, -1)
 		delete(w.flights, seq)
+		if len(w.spare) < maxSpare {
+			w.spare = append(w.spare, f)
+		}
 	}
 }
 
@@ -140,6 +162,7 @@ func (w *walk) settled(o *settling) {
 	if f == nil {
 		return // a repetition; what was claimed since is another flight
 	}
+	w.known = false // it may lie in later, and be free to be claimed again
 	if o.Verdict == sender.Sending {
 		w.moved(f, o.found)
 		return
@@ -147,7 +170,10 @@ func (w *walk) settled(o *settling) {
 	w.land(seq)
 	switch l := w.taken[o.hash]; {
 	case o.Verdict == sender.Released && o.due == 0:
-		// After a rebuild the cursor meets it again by itself.
+		// After a rebuild the cursor meets it again by itself, if what was read ahead did not leave it out.
+		if seq > w.cursor {
+			w.forgetNear()
+		}
 		if seq <= w.cursor && (o.hash == 0 || l != nil && l.head == seq) {
 			w.front = append(w.front, turn{seq, o.hash})
 		} else if o.hash != 0 && l != nil && l.head == seq {
@@ -165,7 +191,7 @@ func (w *walk) rebuild(later *bolt.Bucket) {
 	flights, next := w.flights, w.next
 	*w = walk{flights: make(map[uint64]*flight), taken: make(map[uint64]*line), next: next}
 	for seq, f := range flights {
-		w.fly(seq, f)
+		w.lift(seq, f)
 	}
 	c := later.Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {

@@ -1,0 +1,35 @@
+package store
+
+import (
+	"fmt"
+	"os"
+)
+
+// present reports whether the path still names the file that is open. A file that was unlinked takes
+// every write, and keeps none.
+func (f *file) present() error {
+	info, err := os.Stat(f.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %s is gone while it is in use: %w", ErrStorage, f.path, err)
+	case !os.SameFile(info, f.info):
+		return fmt.Errorf("%w: another file has taken the place of %s while it is in use", ErrStorage, f.path)
+	}
+	return nil
+}
+
+// whole reports whether the file is as long as it must be. bbolt would read past its end, and may do so
+// with its locks held.
+func (f *file) whole() error {
+	if !f.own {
+		return nil
+	}
+	info, err := f.raw.Stat()
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrStorage, f.path, err)
+	}
+	if n, used := info.Size(), f.used.Load(); n < used {
+		return fmt.Errorf("%w: %s has %d bytes, %d expected: somebody made it shorter while it was in use", ErrCorrupt, f.path, n, used)
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// An orphan is a record on a page that no tree led to.
+type orphan struct {
+	off     int64 // of the key
+	key, to int   // lengths of the key, and of both
+	seq     uint64
+	rank    uint64 // grows with the age of an item
+}
+
+// orphans takes the records on pages that no tree led to, where they may be what is missing. What the
+// freelist does not have was in use, and the record belongs to a branch that broke. If nothing tells,
+// the newest of each item is suspicious.
+func (s *salvager) orphans() {
+	type item struct {
+		seq uint64
+		id  uuid.UUID
+	}
+	suspects := make(map[item]orphan)
+	for id := uint64(firstPage); id < s.pages && s.out.err == nil; id++ {
+		if s.read.has(id) || s.free.has(id) {
+			continue
+		}
+		off := int64(id) * s.pageSize
+		s.readAhead(off, s.pageSize)
+		b, err := s.bytes(off, headerLen, &s.table)
+		if err != nil {
+			continue
+		}
+		h := parseHeader(b)
+		s.strays(off, h, func(at int64, k, v []byte) {
+			if s.out.has(k, v) {
+				return
+			}
+			if lane := s.laneOf(k); s.free != nil && s.certain(lane) {
+				s.out.save(lane, placeOf(k, v), k, v)
+				return
+			}
+			if s.free == nil && !s.plausible(k) {
+				return
+			}
+			who := item{keySeq(k), recordID(v)}
+			o := orphan{off: at, key: len(k), to: len(k) + len(v), seq: who.seq, rank: uint64(binary.BigEndian.Uint32(v[offAttempts:]))<<32 | uint64(len(v))}
+			if was, ok := suspects[who]; !ok || o.rank > was.rank {
+				suspects[who] = o
+			}
+		})
+	}
+	list := make([]orphan, 0, len(suspects))
+	for _, o := range suspects {
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b orphan) int { return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.off, b.off)) })
+	for _, o := range list {
+		b, err := s.bytes(o.off, int64(o.to), &s.record)
+		if err != nil {
+			continue
+		}
+		s.out.suspect(s.laneOf(b[:o.key]), b[:o.key], b[o.key:])
+	}
+}
+
+// certain reports whether it is certain of which lane a record is, by laneOf or since there is one lane only.
+func (s *salvager) certain(lane string) bool {
+	return lane != "" || len(s.out.lanes) == 1 && !slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
+}
+
+// laneOf names the lane in which a record with that key is missing; "": none, or one of several.
+func (s *salvager) laneOf(key []byte) (lane string) {
+	bucket := bucketOf(key)
+	for i := range s.newest {
+		h := s.newest[i : i+1]
+		if !inHole(h, "", bucket, key) && (bucket != "ready" || !inHole(h, "", "dead", key)) {
+			continue
+		}
+		if h[0].lane == "" || lane != "" && lane != h[0].lane {
+			return ""
+		}
+		lane = h[0].lane
+	}
+	return lane
+}
+
+// placeOf names the bucket that a record of no known bucket belongs to.
+func placeOf(k, v []byte) string {
+	b := bucketOf(k)
+	if b == "ready" && (binary.BigEndian.Uint32(v[offAttempts:]) > 0 || recordFailures(v) > 0 || v[1]&(flagSending|flagDamaged) != 0) {
+		return "dead"
+	}
+	return b
+}
+
+// findRoot looks for the newest root among all pages of a file without metas: the one whose lanes have
+// assigned the most, and then done the most. 0: there is none.
+func (s *salvager) findRoot() (root uint64) {
+	most := uint64(0)
+	for id := uint64(firstPage); id < s.pages; id++ {
+		lanes := s.bucketsOn(id)
+		sum := uint64(len(lanes))
+		for _, lane := range lanes {
+			ledger, ok := s.ledgerOn(native.Uint64(lane))
+			if !ok || len(lane) != bucketLen {
+				sum = 0
+				break
+			}
+			sum += native.Uint64(lane[8:]) + ledger.Put + ledger.Delivered + ledger.Expired + ledger.Dropped
+		}
+		if sum > most {
+			root, most = id, sum
+		}
+	}
+	return root
+}
+
+// bucketsOn returns the buckets on page id by their names; nil: it is no sound leaf of buckets alone.
+func (s *salvager) bucketsOn(id uint64) map[string][]byte {
+	if id < firstPage || id >= s.pages {
+		return nil
+	}
+	off := int64(id) * s.pageSize
+	b, err := s.bytes(off, headerLen, &s.table)
+	if err != nil {
+		return nil
+	}
+	h := parseHeader(b)
+	if h.id != id || h.kind != kindLeaf || h.count == 0 {
+		return nil
+	}
+	es, sound := s.elements(off, s.size-off, h, false)
+	found := make(map[string][]byte)
+	for i := range es {
+		b, err := s.entry(off, &es[i])
+		n := es[i].value - es[i].key
+		if !sound || err != nil || es[i].flags != flagBucket || int64(len(b)) < n+bucketLen {
+			return nil
+		}
+		found[string(b[:n])] = slices.Clone(b[n:])
+	}
+	return found
+}
+
+// ledgerOn reads the ledger of the lane on page id.
+func (s *salvager) ledgerOn(id uint64) (l ledger, ok bool) {
+	ok = l.decode(s.metaOn(id, metaLedger)) == nil
+	return l, ok
+}
+
+// nameOn reads the name of the lane on page id; "": it does not tell.
+func (s *salvager) nameOn(id uint64) string { return string(cutSum(s.metaOn(id, metaName))) }
+
+// metaOn returns what the lane on page id keeps in meta under a key; nil: nothing.
+func (s *salvager) metaOn(id uint64, key []byte) []byte {
+	meta := s.bucketsOn(id)[string(bucketMeta)]
+	if len(meta) < bucketLen+headerLen || inline(meta[bucketLen:]) != nil {
+		return nil
+	}
+	page := meta[bucketLen:]
+	for i := range int(parseHeader(page).count) {
+		e := parseElement(page[headerLen+i*elementLen:], i, false)
+		if bytes.Equal(page[e.key:e.value], key) {
+			return page[e.value:e.end]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,364 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A salvager reads a damaged file, in the order in which its finds can be trusted: the tree of the
+// newest commit; where that breaks off, the tree of the commit before; then all pages that neither
+// led to.
+type salvager struct {
+	pager
+	out      *salvageWriter
+	problems []error
+
+	pages   uint64  // of the file
+	read    pageSet // those that a tree led to, and that were what it said
+	broken  pageSet // those of which something is missing
+	free    pageSet // what the freelist has; nil: nothing tells
+	holes   []hole  // where the tree that is being walked breaks off
+	newest  []hole  // where that of the newest commit did
+	before  []hole  // where that of the commit before did, which was needed for these
+	unsure  bool    // the newest commit may be another
+	lastSeq uint64  // the least of the sequences in the tree that was walked last: what is above is newer
+
+	effort        int64  // bytes that may yet be read of a page to find records in it
+	table, record []byte // buffers
+}
+
+// A hole is a range of keys that was not reached.
+type hole struct {
+	lane, bucket string // "": any
+	from, below  []byte // nil: unbounded
+}
+
+func (h *hole) bounds(key []byte) bool {
+	return (h.from == nil || bytes.Compare(key, h.from) >= 0) && (h.below == nil || bytes.Compare(key, h.below) < 0)
+}
+
+// inHole reports whether a record of a bucket, of any lane when lane is "", may be what is missing.
+func inHole(holes []hole, lane, bucket string, key []byte) bool {
+	for i := range holes {
+		h := &holes[i]
+		if (h.lane == "" || lane == "" || h.lane == lane) && (h.bucket == "" || h.bucket == bucket && h.bounds(key)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *salvager) problem(format string, args ...any) {
+	if len(s.problems) < maxProblems {
+		s.problems = append(s.problems, fmt.Errorf(format, args...))
+	}
+}
+
+func (s *salvager) run() error {
+	metas, bad, err := readMetas(s.r, s.size)
+	newest, other := &metas[0], &metas[1]
+	if bad[0] != nil || bad[1] == nil && metas[1].txid > metas[0].txid {
+		newest, other = other, newest
+	}
+	s.pageSize = newest.pageSize
+	s.unsure = err != nil || bad[0] != nil || bad[1] != nil || other.txid+1 != newest.txid
+	if err != nil {
+		if s.pageSize = guessPageSize(s.r, s.size); s.pageSize == 0 || errors.Is(err, ErrFormat) {
+			return err
+		}
+	}
+	if s.unsure {
+		s.problem("%w: the metas are not those of two commits in a row, and the newest may be lost: %v", ErrCorrupt, errors.Join(bad[0], bad[1]))
+	}
+	s.pages = uint64((s.size + s.pageSize - 1) / s.pageSize)
+	s.read, s.broken = newPageSet(s.pages), newPageSet(s.pages)
+	if err != nil {
+		newest.root = s.findRoot()
+	}
+	s.walk(newest.root)
+	s.newest, s.holes = s.holes, nil
+	if !s.unsure {
+		s.freelist(newest)
+	}
+	if len(s.newest) > 0 && !s.unsure {
+		s.out.trust = func(lane, bucket string, k []byte) trust {
+			switch {
+			case inHole(s.newest, lane, bucket, k):
+				return full
+			case s.moved(lane, k):
+				return some
+			}
+			return none
+		}
+		s.walk(other.root)
+		s.before, s.holes = s.holes, nil
+		s.out.trust = nil
+	} else {
+		s.before = s.newest
+	}
+	if s.unsure || len(s.newest) > 0 {
+		s.orphans()
+	}
+	return s.out.err
+}
+
+// moved reports whether a record that the newest commit no longer has where it was may be where its
+// tree breaks off: given up under the same Seq, put off, or made ready under a new one.
+func (s *salvager) moved(lane string, key []byte) bool {
+	return inHole(s.newest, lane, "dead", readyKey(keySeq(key))) || inHole(s.newest, lane, "ready", readyKey(math.MaxUint64)) ||
+		slices.ContainsFunc(s.newest, func(h hole) bool { return h.bucket == "later" && h.lane == lane })
+}
+
+// plausible reports whether a record on a page that no tree led to may be what is missing: it fits where
+// the tree of the newest commit breaks off, and nothing tells that the one before did not have it.
+func (s *salvager) plausible(key []byte) bool {
+	bucket, seq := bucketOf(key), keySeq(key)
+	fits := func(holes []hole) bool {
+		return inHole(holes, "", bucket, key) || bucket == "ready" && inHole(holes, "", "dead", key)
+	}
+	if bucket == "" || !s.unsure && !fits(s.newest) {
+		return false
+	}
+	// Or the newest commit put it there, from where the tree of the one before breaks off.
+	return fits(s.before) || seq > s.lastSeq || inHole(s.before, "", "ready", readyKey(seq)) ||
+		bucket == "ready" && slices.ContainsFunc(s.before, func(h hole) bool { return h.bucket == "later" || h.bucket == "timed" })
+}
+
+// bucketOf names the bucket in which a record with that key lies, but that dead has keys as ready
+// has; "": none.
+func bucketOf(key []byte) string {
+	switch len(key) {
+	case 8:
+		return "ready"
+	case 16:
+		return "timed"
+	case 24:
+		return "later"
+	}
+	return ""
+}
+
+// freelist reads which pages are free, if the newest commit kept it and all of it is sound.
+func (s *salvager) freelist(m *metaPage) {
+	if m.freelist == noFreelist || m.pages > s.pages {
+		return
+	}
+	w := inspector{pager: s.pager, meta: *m, used: newPageSet(m.pages)}
+	if err := w.freelist(); err != nil {
+		s.problem("%w", err)
+		return
+	}
+	s.free = w.free
+	for id := m.freelist; id < m.pages && w.used.has(id); id++ {
+		s.read.add(id)
+	}
+}
+
+// A treePage is a page of a tree that is to be read.
+type treePage struct {
+	hole  // what is missing if it cannot be
+	id    uint64
+	depth int // of its bucket: 0 the root, 1 a lane, 2 what lies in a lane
+}
+
+// walk goes through the tree of a commit; pages that were read before are passed over.
+func (s *salvager) walk(root uint64) {
+	met := newPageSet(s.pages)
+	s.lastSeq = math.MaxUint64
+	todo := []treePage{{id: root}}
+	for len(todo) > 0 && s.out.err == nil {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if at.id < firstPage || at.id >= s.pages || met.has(at.id) {
+			s.lose(at, fmt.Errorf("it is out of bounds, or met before"))
+			continue
+		}
+		met.add(at.id)
+		off := int64(at.id) * s.pageSize
+		s.readAhead(off, s.pageSize)
+		b, err := s.bytes(off, headerLen, &s.table)
+		if err != nil {
+			s.lose(at, err)
+			continue
+		}
+		h := parseHeader(b)
+		sound := h.id == at.id
+		switch {
+		case sound && h.kind == kindBranch:
+			below := s.branch(at, h)
+			todo = append(todo, below...)
+			if below == nil {
+				met.remove(at.id) // it may be sound elsewhere in the tree
+			}
+		case sound && h.kind == kindLeaf && at.depth < 2:
+			todo = append(todo, s.buckets(at, h)...)
+		case at.depth >= 2 && s.read.has(at.id):
+			if s.broken.has(at.id) { // in the tree of the newest commit already
+				s.holes = append(s.holes, at.hole)
+			}
+		case at.depth >= 2:
+			if !s.leaf(at, h, sound && h.kind == kindLeaf) {
+				met.remove(at.id)
+			}
+		default:
+			s.lose(at, fmt.Errorf("it has the number %d and the kind %#x", h.id, h.kind))
+		}
+	}
+}
+
+// lose notes that the tree breaks off at a page.
+func (s *salvager) lose(at treePage, err error) {
+	s.problem("%w: page %d: %v: lane %q, bucket %q, keys %x to %x", ErrCorrupt, at.id, err, at.lane, at.bucket, short(at.from), short(at.below))
+	if at.depth == 1 {
+		at.lane = "" // what is damaged may be the name
+	}
+	s.holes = append(s.holes, at.hole)
+	if at.id < s.pages {
+		s.broken.add(at.id)
+	}
+}
+
+// keep notes that page id, and those that its entries reach, are what the tree says.
+func (s *salvager) keep(id uint64, h header, es []element) {
+	need, end := uint64(0), int64(headerLen+len(es)*elementLen)
+	for i := range es {
+		if es[i].follows(end, s.size-int64(id)*s.pageSize) == nil {
+			need = max(need, uint64(es[i].end-1)/uint64(s.pageSize))
+		}
+		end = es[i].end
+	}
+	if have := uint64(h.overflow); have != need && have != need+1 {
+		s.problem("%w: page %d: %d pages belong to it, %d expected", ErrCorrupt, id, have, need)
+	}
+	// Of the two the smaller: what is not kept is looked at again.
+	for last := min(id+min(need, uint64(h.overflow)), s.pages-1); id <= last; id++ {
+		s.read.add(id)
+	}
+}
+
+func (s *salvager) branch(at treePage, h header) (below []treePage) {
+	off := int64(at.id) * s.pageSize
+	es, sound := s.elements(off, s.size-off, h, true)
+	var keys [][]byte
+	for i := range es {
+		b, err := s.bytes(off+es[i].key, es[i].value-es[i].key, &s.record)
+		if sound = sound && err == nil; !sound {
+			break
+		}
+		keys = append(keys, bytes.Clone(b))
+	}
+	if !sound || len(es) == 0 || at.depth >= 2 && (!at.bounds(keys[0]) || !at.bounds(keys[len(keys)-1])) {
+		s.lose(at, errors.New("it is no sound branch"))
+		return nil
+	}
+	for i := range es {
+		child := treePage{id: es[i].child, depth: at.depth, hole: at.hole}
+		if i > 0 {
+			child.from = keys[i]
+		}
+		if i+1 < len(es) {
+			child.below = keys[i+1]
+		}
+		if child.depth < 2 {
+			child.from, child.below = nil, nil // names, not places
+		}
+		below = append(below, child)
+	}
+	s.keep(at.id, h, es)
+	return below
+}
+
+// buckets reads a leaf that holds lanes, or what a lane holds.
+func (s *salvager) buckets(at treePage, h header) (below []treePage) {
+	off := int64(at.id) * s.pageSize
+	es, sound := s.elements(off, s.size-off, h, false)
+	if !sound {
+		s.lose(at, errors.New("its entries do not fit together"))
+	}
+	for i := range es {
+		e := &es[i]
+		b, err := s.entry(off, e)
+		if err != nil || e.flags&flagBucket == 0 || e.end-e.value < bucketLen || e.key >= e.value {
+			s.lose(at, fmt.Errorf("entry %d is no bucket: %v", i, err))
+			continue
+		}
+		name, value := string(b[:e.value-e.key]), bytes.Clone(b[e.value-e.key:])
+		child := treePage{id: native.Uint64(value), depth: at.depth + 1, hole: hole{lane: at.lane, bucket: name}}
+		if at.depth == 0 {
+			if was := s.nameOn(child.id); was != "" {
+				name = was
+			} else if !sound && s.bucketsOn(child.id)[string(bucketMeta)] == nil {
+				s.lose(at, fmt.Errorf("lane %q leads to page %d, which is no lane", short([]byte(name)), child.id))
+				continue
+			}
+			child.lane, child.bucket = name, ""
+			s.out.sequence(name, native.Uint64(value[8:]))
+			s.lastSeq = min(s.lastSeq, native.Uint64(value[8:]))
+		} else if !isBucket(name) {
+			s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, short([]byte(name))))
+			continue
+		}
+		if child.id == 0 && at.depth == 1 {
+			s.inline(child, off+e.value+bucketLen, int64(len(value)-bucketLen))
+			continue
+		}
+		below = append(below, child)
+	}
+	return below
+}
+
+// inline reads a bucket that lies in the leaf of its lane.
+func (s *salvager) inline(at treePage, off, room int64) {
+	b, err := s.bytes(off, headerLen, &s.table)
+	if err != nil || room < headerLen {
+		s.lose(at, errors.New("it is too short"))
+		return
+	}
+	es, _ := s.elements(off, room, parseHeader(b), false)
+	if s.entries(at, off, room, es) > 0 {
+		s.lose(at, errors.New("it has damaged entries"))
+	}
+}
+
+// leaf reads a leaf of what lies in a lane. One that is not what the tree says is read too, for the
+// records that belong here; what else is on it is left to orphans. It reports whether the page is the
+// one that belongs here.
+func (s *salvager) leaf(at treePage, h header, sound bool) bool {
+	off := int64(at.id) * s.pageSize
+	records := at.bucket != "meta" && at.bucket != "notes"
+	here, elsewhere := 0, 0
+	if records && (!sound || at.from != nil || at.below != nil) {
+		s.strays(off, h, func(_ int64, k, v []byte) {
+			if b := bucketOf(k); (b == at.bucket || b == "ready" && at.bucket == "dead") && at.bounds(k) {
+				here++
+				switch {
+				case sound:
+				case h.id != at.id && len(s.out.lanes) > 1: // it may be the page of another lane
+					if s.out.trust == nil || s.out.trust(at.lane, at.bucket, k) != none {
+						s.out.suspect(at.lane, k, v)
+					}
+				default:
+					s.out.save(at.lane, at.bucket, k, v)
+				}
+			} else {
+				elsewhere++
+			}
+		})
+	}
+	if !sound || elsewhere > 0 && here == 0 {
+		if sound {
+			at.from, at.below = nil, nil // what is damaged may be the keys of the branch
+		}
+		s.lose(at, fmt.Errorf("it has the number %d, the kind %#x, %d records that belong here and %d that do not", h.id, h.kind, here, elsewhere))
+		return !sound
+	}
+	es, _ := s.elements(off, s.size-off, h, false)
+	s.keep(at.id, h, es)
+	if s.entries(at, off, s.size-off, es) > 0 {
+		s.lose(at, errors.New("it has damaged entries"))
+	}
+	return true
+}

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// sealedImage is a file with a sealed lane, in which 300 items are ready, one is retried and one is dead.
+func sealedImage(t *testing.T, o *Options) image {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "outbox")
+	s := openStore(t, path, o)
+	items := events(302)
+	items[0].Key, items[2].Key = "k", "k"
+	put(t, s, items...)
+	got := claims(t, s, 2)
+	settle(t, s, failed(got[0], sender.Retry, time.Now()), failed(got[1], sender.Dead, time.Time{}))
+	checkedClose(t, s)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// A sealed lane comes out sealed, and opens with the same Sealer alone.
+func TestSalvageSealed(t *testing.T) {
+	o := sealed(t, "k1")
+	path := sealedImage(t, o).write(t)
+	res, err := Salvage(path, "")
+	if err != nil || res.Saved != 302 || res.Suspicious != 0 || res.Lost != 0 || len(res.Problems) != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if _, err := Open(path, &prompt); !errors.Is(err, ErrSealed) {
+		t.Errorf("without a Sealer: %v", err)
+	}
+	s := openStore(t, path, o)
+	if dead := list(t, s.Dead()); len(dead) != 1 || dead[0].LastErr != "refused 1" {
+		t.Errorf("dead: %+v", dead)
+	}
+	got := drain(t, s)
+	if len(got) != 301 {
+		t.Errorf("%d delivered, want 301", len(got))
+	}
+	for _, name := range got { // of one key
+		if name == "0" {
+			break
+		}
+		if name == "2" {
+			t.Error("2 was delivered before 0")
+		}
+	}
+}
+
+// A damaged record of a sealed lane keeps its bytes among the dead, and a lost page costs what lay on it.
+func TestSalvageSealedDamaged(t *testing.T) {
+	o := sealed(t, "k1")
+	m := sealedImage(t, o)
+	p := m.page(m.find(t, kindLeaf, 5))
+	e := elementOf(p, 1)
+	p[e.end-20] ^= 8
+	path := m.write(t)
+	res, err := Salvage(path, "")
+	if err != nil || res.Saved != 301 || res.Lost != 1 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	s := openStore(t, path, o)
+	buried := 0
+	for _, it := range list(t, s.Dead()) {
+		if strings.Contains(it.LastErr, "damaged") {
+			buried++
+			if string(it.Payload) != string(p[e.value:e.end]) {
+				t.Error("its bytes are not those of the record")
+			}
+		}
+	}
+	if n := len(drain(t, s)); n+buried != 301 || buried != 1 {
+		t.Errorf("%d delivered, %d buried", n, buried)
+	}
+	checkedClose(t, s)
+
+	m = sealedImage(t, o)
+	id := m.find(t, kindLeaf, 5)
+	lost := int(parseHeader(m.page(id)).count)
+	clear(m.page(id))
+	path = m.write(t)
+	if res, err = Salvage(path, ""); err != nil || res.Saved != 302-lost || res.Lost != lost {
+		t.Fatalf("%d lost: %+v, %v", lost, res, err)
+	}
+	openStore(t, path, o)
+}
+
+// What a killed Salvage left behind is removed by the next, unless it is so young that it may be alive.
+func TestSalvageLeftovers(t *testing.T) {
+	path := specimenImage(t, true).write(t)
+	old, young := path+salvaging+"old", path+salvaging+"young"
+	for _, p := range []string{old, young} {
+		if err := os.WriteFile(p, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	then := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(old, then, then); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Salvage(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(old); !os.IsNotExist(err) {
+		t.Errorf("the old one: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error(err)
+	}
+}

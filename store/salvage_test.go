@@ -1,0 +1,205 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// salvaged salvages an image, and opens what comes out.
+func salvaged(t *testing.T, m image) (Salvaged, *Store) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "outbox")
+	if err := os.WriteFile(path, m, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	res, err := Salvage(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if old, err := os.ReadFile(res.Original); err != nil || !bytes.Equal(old, m) {
+		t.Errorf("the original is not as it was: %v", err)
+	}
+	if left, err := filepath.Glob(path + "*"); err != nil || len(left) != 2 {
+		t.Errorf("%q, want two files", left)
+	}
+	return res, openStore(t, path, nil)
+}
+
+// A sound file comes out with every item in its place, and everything else that was known.
+func TestSalvageSound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "outbox")
+	s := openStore(t, path, nil)
+	eu, err := s.Lane("eu", &prompt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	timed := event("timed", "")
+	timed.Due = time.Now().Add(time.Hour)
+	put(t, s, event("sent", ""), event("retried", "k"), event("dead", ""), event("ready", ""), timed)
+	put(t, eu, events(50)...)
+	items := claims(t, s, 3)
+	settle(t, s, delivered(items[0])...)
+	settle(t, s, failed(items[1], sender.Retry, time.Now().Add(time.Hour)), failed(items[2], sender.Dead, time.Time{}))
+	if err := s.AppendNoted(t.Context(), "line", []byte("42")); err != nil {
+		t.Fatal(err)
+	}
+	pending, dead, inEU := list(t, s.Pending()), list(t, s.Dead()), list(t, eu.Pending())
+	want := s.Counts()
+	checkedClose(t, s)
+
+	into := filepath.Join(t.TempDir(), "fresh")
+	res, err := Salvage(path, into)
+	if err != nil || res.Saved != 54 || res.Suspicious != 0 || res.Lost != 0 || len(res.Problems) != 0 || res.Original != path || res.Path != into {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	n := openStore(t, into, nil)
+	neu, err := n.Lane("eu", &prompt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what      string
+		got, want []sender.Item
+	}{{"pending", list(t, n.Pending()), pending}, {"dead", list(t, n.Dead()), dead}, {"eu", list(t, neu.Pending()), inEU}} {
+		if !slices.EqualFunc(c.got, c.want, func(a, b sender.Item) bool {
+			return a.ID == b.ID && a.Seq == b.Seq && a.Due.UnixNano() == b.Due.UnixNano() && a.Failures == b.Failures && a.LastErr == b.LastErr && bytes.Equal(a.Payload, b.Payload)
+		}) {
+			t.Errorf("%s: %+v, want %+v", c.what, c.got, c.want)
+		}
+	}
+	got := n.Counts()
+	if got.Put != want.Put || got.Delivered != want.Delivered || got.Pending() != want.Pending() || got.Dead != want.Dead {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if note, err := n.Note("line"); string(note) != "42" || err != nil {
+		t.Errorf("note %q, %v", note, err)
+	}
+	put(t, n, event("new", ""))
+	var last uint64
+	for _, it := range list(t, n.Pending()) {
+		if it.Kind == "new" {
+			last = it.Seq
+		}
+	}
+	for _, it := range append(pending, dead...) {
+		if it.Seq >= last {
+			t.Errorf("%d was assigned although %d is taken", last, it.Seq)
+		}
+	}
+}
+
+// One page that is gone costs what lay on it; everything else keeps its place.
+func TestSalvageLostLeaf(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		m := specimenImage(t, clean)
+		id := m.find(t, kindLeaf, 5)
+		lost := int(parseHeader(m.page(id)).count)
+		clear(m.page(id))
+		res, s := salvaged(t, m)
+		if res.Saved != 900-lost || res.Lost != lost || len(res.Problems) == 0 || !strings.Contains(res.Problems[0].Error(), "ready") {
+			t.Errorf("clean %t, %d lost: %+v", clean, lost, res)
+		}
+		if n := len(drain(t, s)); n != 900-lost {
+			t.Errorf("clean %t: %d delivered, want %d", clean, n, 900-lost)
+		}
+	}
+}
+
+// A branch costs nothing when something tells which of the pages below were in use, and otherwise the
+// items below are kept for a person to look at.
+func TestSalvageLostBranch(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		m := specimenImage(t, clean)
+		clear(m.page(m.find(t, kindBranch, 2)))
+		res, s := salvaged(t, m)
+		if clean && (res.Saved != 900 || res.Lost != 0 || res.Suspicious != 0) || !clean && res.Saved+res.Suspicious < 900 {
+			t.Errorf("clean %t: %+v", clean, res)
+		}
+		for _, it := range list(t, s.Dead()) {
+			if !strings.Contains(it.LastErr, "salvaged") {
+				t.Errorf("dead with the reason %q", it.LastErr)
+			}
+		}
+		dead := list(t, s.Dead())
+		if err := s.Revive(t.Context(), dead...); err != nil {
+			t.Error(err)
+		}
+		if n := len(drain(t, s)); n < 900 {
+			t.Errorf("clean %t: %d delivered, want 900", clean, n)
+		}
+	}
+}
+
+// A bit in a record costs that record, and its bytes are kept.
+func TestSalvageDamagedRecord(t *testing.T) {
+	m := specimenImage(t, false)
+	p := m.page(m.find(t, kindLeaf, 5))
+	e := parseElement(p[headerLen+elementLen:], 1, false)
+	p[e.end-20] ^= 8
+	res, s := salvaged(t, m)
+	dead := list(t, s.Dead())
+	if res.Saved != 899 || res.Lost != 1 || len(dead) != 1 || !bytes.Equal(dead[0].Payload, p[e.value:e.end]) {
+		t.Errorf("%+v, dead %+v", res, dead)
+	}
+}
+
+// A bit in what a page says about its records costs nothing.
+func TestSalvageDamagedElement(t *testing.T) {
+	for name, at := range map[string]int{"count": 10, "overflow": 14, "number": 3, "kind": 9, "flags": 16, "offset": 21, "key length": 24, "value length": 45, "next offset": 37} {
+		m := specimenImage(t, false)
+		m.page(m.find(t, kindLeaf, 5))[at] ^= 1
+		if res, _ := salvaged(t, m); res.Saved != 900 || res.Lost != 0 {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
+}
+
+func TestSalvageWithoutMetas(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		m := specimenImage(t, clean)
+		clear(m[:8192])
+		res, s := salvaged(t, m)
+		if res.Saved != 900 || res.Lost != 0 {
+			t.Errorf("clean %t: %+v", clean, res)
+		}
+		if n := s.Counts().Delivered; n != 100 {
+			t.Errorf("clean %t: %d were delivered, 100 expected", clean, n)
+		}
+	}
+}
+
+func TestSalvageRefuses(t *testing.T) {
+	dir := t.TempDir()
+	m := specimenImage(t, true)
+	outbox, text, taken := filepath.Join(dir, "outbox"), filepath.Join(dir, "text"), filepath.Join(dir, "taken")
+	for path, b := range map[string][]byte{outbox: m, text: bytes.Repeat([]byte("text"), 10000), taken: []byte("taken")} {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := Salvage(text, "")
+	wantError(t, err, ErrFormat)
+	_, err = Salvage(outbox, taken)
+	wantError(t, err, fs.ErrExist)
+	_, err = Salvage(filepath.Join(dir, "nothing"), "")
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrFormat) {
+		t.Errorf("of a file that is not there: %v", err)
+	}
+	s := openStore(t, outbox, nil)
+	_, err = Salvage(outbox, "")
+	wantError(t, err, ErrLocked)
+	checkedClose(t, s)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("%v in %v, want the three that were there", err, entries)
+	}
+}

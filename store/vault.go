@@ -1,0 +1,190 @@
+package store
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"sync"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+const (
+	codecSealed = 1
+	maxKeyID    = 255 // bytes
+	secretLen   = 40  // bytes, see vault.set
+	hashLen     = 8
+)
+
+// vault seals and opens the records of a lane. Its zero value is that of a plain lane, and leaves them as
+// they are.
+//
+// A sealed record keeps the shape of a plain one. Its head stays readable up to the counts; its parts are:
+//
+//	kind, header  empty
+//	key           8 bytes: the key's hash, for the order per key; 0: it has none
+//	log           empty, or one entry without a reason: when the item last failed, for KeepDead
+//	payload       length of the key id 1, key id, what the Sealer made of the plain record from its
+//	              kind length to its end, checksum excluded
+//
+// What precedes the payload, but for the payload's length, and the name of the lane are the additional
+// data, so that nothing of a record can be exchanged for something of another. The bucket key is not among
+// them: who can write to the file can move, repeat and remove whole records.
+type vault struct {
+	sealer Sealer // nil: the lane is plain
+	lane   []byte
+	since  uint64    // the highest Seq when the lane was sealed; beyond it only what was buried may be plain
+	macs   sync.Pool // of hash.Hash: HMAC-SHA256 under the lane's secret
+}
+
+// set makes c the vault of a sealed lane. Nobody may use it meanwhile. secret has secretLen bytes: a key
+// of 32, since in 8.
+func (c *vault) set(sealer Sealer, lane, secret []byte) {
+	c.sealer, c.lane = sealer, lane
+	c.since = binary.BigEndian.Uint64(secret[sha256.Size:])
+	c.macs.New = func() any { return hmac.New(sha256.New, secret[:sha256.Size]) }
+}
+
+// hash names a key in 8 bytes, never 0, which stands for no key. In a sealed lane only who has the
+// lane's secret can tell which key has which hash.
+func (c *vault) hash(key []byte) uint64 {
+	if c.sealer == nil || len(key) == 0 {
+		return hashKey(key)
+	}
+	m := c.macs.Get().(hash.Hash)
+	defer c.macs.Put(m)
+	m.Reset()
+	m.Write(key)
+	return max(binary.BigEndian.Uint64(m.Sum(make([]byte, 0, sha256.Size))), 1)
+}
+
+// isSealed reports whether v is a sealed record.
+func isSealed(v []byte) bool { return len(v) >= offBody && v[1]&flagCodec == codecSealed }
+
+// recordHash is the hash of a record's key, sealed or not; 0 when it has none, or its lengths do not
+// add up.
+func (c *vault) recordHash(v []byte) uint64 {
+	p, err := split(v)
+	switch {
+	case err != nil:
+		return 0
+	case !isSealed(v):
+		return c.hash(p.key)
+	case len(p.key) != hashLen:
+		return 0
+	}
+	return binary.BigEndian.Uint64(p.key)
+}
+
+// seal returns the plain record v as it is to lie in the lane. Stamp it before use.
+func (c *vault) seal(v []byte) ([]byte, error) {
+	if c.sealer == nil {
+		return v, nil
+	}
+	p, err := split(v)
+	if err != nil {
+		return nil, err
+	}
+	var log []byte
+	if at := recordFailed(v); !at.IsZero() {
+		log = writeLog([]sender.Failure{{At: at}})
+	}
+	id := c.sealer.Current()
+	const room = 64 // for what a Sealer usually adds
+	n := make([]byte, offBody, len(v)+hashLen+len(log)+1+len(id)+room)
+	copy(n, v[:offKindLen])
+	n[1] |= codecSealed
+	binary.BigEndian.PutUint16(n[offKeyLen:], hashLen)
+	binary.BigEndian.PutUint32(n[offLogLen:], uint32(len(log)))
+	n = binary.BigEndian.AppendUint64(n, c.hash(p.key))
+	n = append(n, log...)
+	start := len(n)
+	if n, err = c.lock(n, id, v[offKindLen:len(v)-crcLen], c.additional(n)); err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint32(n[offPayLen:], uint32(len(n)-start))
+	return append(n, make([]byte, crcLen)...), nil
+}
+
+// open verifies record v under bucket key k and returns it as a plain one: v itself, or a copy without a
+// checksum. [ErrSealed] says that it cannot be opened now, any other error that it is damaged.
+func (c *vault) open(k, v []byte) ([]byte, error) {
+	err := verify(k, v)
+	switch {
+	case err != nil:
+		return nil, err
+	case isSealed(v) && c.sealer == nil:
+		return nil, fmt.Errorf("codec %d, a sealed record, in a lane that is not sealed", codecSealed)
+	case !isSealed(v) && c.sealer != nil && keySeq(k) > c.since && v[1]&flagDamaged == 0:
+		return nil, fmt.Errorf("record %d is not sealed, in a lane that is sealed from %d on", keySeq(k), c.since+1)
+	case !isSealed(v):
+		return v, nil
+	}
+	p, err := split(v)
+	if err != nil {
+		return nil, err
+	}
+	n := append(make([]byte, 0, offKindLen+len(p.payload)+crcLen), v[:offKindLen]...)
+	n[1] &^= flagCodec
+	before := v[:len(v)-crcLen-len(p.payload)]
+	if n, err = c.unlock(n, p.payload, c.additional(before)); err != nil {
+		return nil, err
+	}
+	return append(n, make([]byte, crcLen)...), nil
+}
+
+// decode turns record v under bucket key k into an item without its Seq and Due. Nothing of the item
+// aliases v.
+func (c *vault) decode(k, v []byte) (sender.Item, error) {
+	plain, err := c.open(k, v)
+	if err != nil {
+		return sender.Item{}, err
+	}
+	return parse(plain)
+}
+
+// additional is what binds a payload to the record that begins with these bytes.
+func (c *vault) additional(before []byte) []byte {
+	return slices.Concat(before[:offPayLen], before[offBody:], c.lane)
+}
+
+// lock appends to dst a key id and plain sealed under it.
+func (c *vault) lock(dst []byte, id string, plain, additional []byte) ([]byte, error) {
+	if len(id) < 1 || len(id) > maxKeyID {
+		return nil, fmt.Errorf("%w: the Sealer names a key id of %d bytes, 1 to %d expected", ErrSealed, len(id), maxKeyID)
+	}
+	dst = append(append(dst, byte(len(id))), id...)
+	n, err := c.sealer.Seal(dst, id, plain, additional)
+	if err != nil {
+		return nil, fmt.Errorf("%w: sealing under key %q: %w", ErrSealed, id, err)
+	}
+	return n, nil
+}
+
+// unlock appends to dst what lock sealed.
+func (c *vault) unlock(dst, locked, additional []byte) ([]byte, error) {
+	id, rest, err := cutKeyID(locked)
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.sealer.Open(dst, id, rest, additional)
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		return nil, fmt.Errorf("sealed under key %q: %w", id, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w under key %q: %w", ErrSealed, id, err)
+	}
+	return n, nil
+}
+
+func cutKeyID(locked []byte) (id string, rest []byte, err error) {
+	if len(locked) < 2 || locked[0] == 0 || int(locked[0]) >= len(locked) {
+		return "", nil, errors.New("a sealed part without a key id")
+	}
+	n := 1 + int(locked[0])
+	return string(locked[1:n]), locked[n:], nil
+}
