@@ -66,6 +66,9 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if err := st.Fallback(); err != nil && o.Sender.Logger != nil {
+		o.Sender.Logger.Warn("outbox: the file was opened as of an older commit", "err", err)
+	}
 	b := &Outbox{store: st, limiter: o.Limiter, cancel: func() {}, ran: make(chan struct{}), idle: make(chan struct{}), done: make(chan struct{})}
 	if t == nil {
 		if err := st.Attach(); err != nil {
@@ -265,6 +268,7 @@ type Stats struct {
 	Held        string    // why the lane does not move (destination unavailable, disk failed); "": it does
 	HeldSince   time.Time // zero unless Held
 	Rate        float64   // requests per second now allowed; below the setting after a 429; 0: no limit
+	Fallback    string    // why the file was opened as of the commit before its newest one; "": it was not
 
 	Put, Delivered, Expired, Dropped uint64 // since the file was made: the ledger
 }
@@ -289,6 +293,9 @@ func (b *Outbox) Stats() Stats {
 	}
 	if b.limiter != nil {
 		s.Rate = b.limiter.Rate()
+	}
+	if err := b.store.Fallback(); err != nil {
+		s.Fallback = err.Error()
 	}
 	return s
 }

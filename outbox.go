@@ -85,6 +85,9 @@ type Store interface {
 	Find(ctx context.Context, id uuid.UUID) (sender.Item, error)
 	Revive(ctx context.Context, items ...sender.Item) error
 	Drop(ctx context.Context, items ...sender.Item) error
+	Erase(ctx context.Context, key string) (n int, err error)
+	Compact(ctx context.Context) error
+	Fallback() error
 	Remains(mark uint64) (bool, error)
 	Counts() store.Counts
 	Check(ctx context.Context) error
@@ -240,5 +243,18 @@ func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) error {
 	return wrap("drop", b.store.Drop(ctx, items...))
 }
 
+// Erase gives up every event with that key, pending or dead, and then clears the file of what they and
+// those delivered before held: for requests to delete what is known of a person. It returns how many it
+// removed, which are counted as dropped. One in flight may yet arrive. After an error the call is to be
+// repeated. See store.Store.Erase.
+func (b *Outbox) Erase(ctx context.Context, key string) (n int, err error) {
+	n, err = b.store.Erase(ctx, key)
+	return n, wrap("erase", err)
+}
+
 // Check reads the whole outbox and proves that every event is accounted for; see store.Store.Check.
 func (b *Outbox) Check(ctx context.Context) error { return b.store.Check(ctx) }
+
+// Compact makes the file as small as what is in it, which happens by itself when a large backlog has been
+// delivered. Put waits meanwhile: some two seconds for a million events. See store.Store.Compact.
+func (b *Outbox) Compact(ctx context.Context) error { return wrap("compact", b.store.Compact(ctx)) }

@@ -157,6 +157,19 @@ func (s *salvager) ledgerOn(id uint64) (l ledger, ok bool) {
 // nameOn reads the name of the lane on page id; "": it does not tell.
 func (s *salvager) nameOn(id uint64) string { return string(cutSum(s.metaOn(id, metaName))) }
 
+// secrets looks on all pages for the secrets of lanes whose meta was lost. A lane has one for good.
+func (s *salvager) secrets() {
+	for id := uint64(firstPage); id < s.pages; id++ {
+		name := s.nameOn(id)
+		if l := s.out.lanes[name]; name == "" || l == nil || l.known {
+			continue
+		}
+		if secret := s.metaOn(id, metaSecret); secret != nil {
+			s.out.keepEntry(name, string(bucketMeta), metaSecret, secret)
+		}
+	}
+}
+
 // metaOn returns what the lane on page id keeps in meta under a key; nil: nothing.
 func (s *salvager) metaOn(id uint64, key []byte) []byte {
 	meta := s.bucketsOn(id)[string(bucketMeta)]

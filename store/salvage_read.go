@@ -101,6 +101,7 @@ func (s *salvager) run() error {
 	}
 	if s.unsure || len(s.newest) > 0 {
 		s.orphans()
+		s.secrets()
 	}
 	return s.out.err
 }
