@@ -192,7 +192,7 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 			if err != nil {
 				return err
 			}
-			if err := remove(t.dead, readyKey(from)); err != nil {
+			if err := t.remove(t.dead, readyKey(from)); err != nil {
 				return err
 			}
 			if err := add(t.ready, readyKey(seq), rec); err != nil {
@@ -293,7 +293,7 @@ func (t *txn) drop(b *bolt.Bucket, k []byte) error {
 	*bytes -= uint64(payloadLen(b.Get(k)))
 	*count--
 	t.ledger.Dropped++
-	return remove(b, k)
+	return t.remove(b, k)
 }
 
 // locate finds where an item lies now; nil: nowhere. Since it was listed it may have failed, or its

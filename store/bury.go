@@ -80,7 +80,7 @@ func (s *Store) bury(t *txn, from entry) error {
 		t.unsized = true
 	}
 	*from.count--
-	if err := remove(from.bucket, k); err != nil {
+	if err := t.remove(from.bucket, k); err != nil {
 		return err
 	}
 	t.ledger.Dead++

@@ -300,14 +300,16 @@ func (c *claim) take(src source) (taken bool, err error) {
 	if err == nil && c.maxBytes > 0 && len(c.items) > 0 && c.bytes+len(it.Payload) > c.maxBytes {
 		return false, nil
 	}
-	p := place{key: readyKey(it.Seq)}
+	var p place
 	switch src {
 	case fromTurns:
 		t, _ := c.w.turn()
 		hash = t.hash
 		c.w.popTurn()
 	case fromLater:
-		p.key = bytes.Clone(c.lk)
+		if err != nil {
+			p.key = bytes.Clone(c.lk)
+		}
 		hash, due = keyHash(c.lk), keyDue(c.lk)
 		it.Due = c.s.file.instant(due)
 		c.toLater(c.later.Next())
@@ -319,7 +321,9 @@ func (c *claim) take(src source) (taken bool, err error) {
 	c.w.fly(it.Seq, hash, due)
 	c.dry[fromTurns] = false
 	if err != nil {
-		p.hash = hash
+		if p.hash = hash; p.key == nil {
+			p.key = readyKey(it.Seq)
+		}
 		c.bad = append(c.bad, p)
 		return true, nil
 	}

@@ -137,7 +137,7 @@ func (a *aftermath) missing(where ...map[uuid.UUID]bool) (n int) {
 func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 	unhurt := 0
 	for _, it := range a.sp.Items {
-		if !a.touched(it) {
+		if !it.Gone && !a.touched(it) {
 			unhurt++
 		}
 	}
@@ -201,7 +201,7 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 			which = fmt.Sprint(id, it.Pages, len(it.Payload), it.Lane)
 		}
 	}
-	if missing > displaced && !(a.partial && missing <= res.Lost+buried) {
+	if missing > displaced && !((a.partial || len(a.hurt) > 1) && missing <= res.Lost+buried) {
 		return fmt.Errorf("%d items on sound pages are missing, such as %s, and %d others; %+v", missing, which, excused, res)
 	}
 	if excused > res.Lost+buried && len(res.Problems) == 0 {
@@ -211,14 +211,15 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 }
 
 // displaced reports whether err tells of nothing but records that were sealed for another lane than the
-// one they were salvaged into, since nothing told of their own.
+// one they were salvaged into, since nothing told of their own, or of a lane whose secret was lost, so that
+// its keys have other hashes.
 func (a *aftermath) displaced(err error) bool {
 	for i, line := range strings.Split(err.Error(), "\n") {
-		if !strings.Contains(line, "authentication failed") && i > 0 {
+		if i > 0 && !strings.Contains(line, "authentication failed") && !strings.Contains(line, "under another key") {
 			return false
 		}
 	}
-	return a.sp.Sealed && strings.Contains(err.Error(), "authentication failed")
+	return a.sp.Sealed
 }
 
 func (a *aftermath) touched(it kept) bool {

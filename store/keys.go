@@ -22,7 +22,11 @@ func timedKey(due int64, seq uint64) []byte {
 }
 
 func laterKey(due int64, seq, hash uint64) []byte {
-	k := binary.BigEndian.AppendUint64(make([]byte, 0, 24), uint64(due))
+	return appendLaterKey(make([]byte, 0, 24), due, seq, hash)
+}
+
+func appendLaterKey(k []byte, due int64, seq, hash uint64) []byte {
+	k = binary.BigEndian.AppendUint64(k, uint64(due))
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(k, seq), hash)
 }
 

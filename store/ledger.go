@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -83,6 +84,7 @@ type txn struct {
 	longest                         time.Duration
 
 	unsized      bool      // a record has gone whose own size was lost: flush counts all bytes again
+	fingers      [4]finger // so that each bucket needs one cursor
 	appended     bool      // something may be due that was not
 	firstCreated time.Time // Created of the first item appended to ready
 	pause        time.Time // a pause this transaction keeps
@@ -153,6 +155,34 @@ func createLane(tx *bolt.Tx, name []byte) error {
 
 func (t *txn) setFormat(v uint32) error {
 	return t.meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, v))
+}
+
+// A finger is the cursor by which a bucket is searched. bolt.Bucket makes a new one for each call, which costs
+// more than the search.
+type finger struct {
+	bucket *bolt.Bucket
+	cursor *bolt.Cursor
+}
+
+func (t *txn) finger(b *bolt.Bucket) *bolt.Cursor {
+	for i := range t.fingers {
+		f := &t.fingers[i]
+		if f.bucket == nil {
+			*f = finger{b, b.Cursor()}
+		}
+		if f.bucket == b {
+			return f.cursor
+		}
+	}
+	return b.Cursor()
+}
+
+// get returns the value of key k in b, where the finger of b then is; nil: there is none.
+func (t *txn) get(b *bolt.Bucket, k []byte) []byte {
+	if at, v := t.finger(b).Seek(k); bytes.Equal(at, k) {
+		return v
+	}
+	return nil
 }
 
 func (t *txn) flush() error {

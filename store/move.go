@@ -40,11 +40,11 @@ func (t *txn) origin(o *settling) entry {
 // dead if the same claim has recorded it as Sending. nil: in neither place.
 func (o *settling) find(s *Store, t *txn) (entry, []byte) {
 	e := t.origin(o)
-	if v := e.bucket.Get(e.key); v != nil {
+	if v := t.get(e.bucket, e.key); v != nil {
 		return e, v
 	}
 	e = t.inDead(o.Item.Seq)
-	if v := e.bucket.Get(e.key); isSending(v) && s.holds(o) {
+	if v := t.get(e.bucket, e.key); isSending(v) && s.holds(o) {
 		return e, v
 	}
 	return entry{}, nil
@@ -137,7 +137,7 @@ func (o *settling) move(s *Store, t *txn, from, to entry, old, rec []byte) error
 	_, broken := split(old)
 	*from.count--
 	*from.bytes -= uint64(payloadLen(old))
-	if err := remove(from.bucket, from.key); err != nil {
+	if err := t.remove(from.bucket, from.key); err != nil {
 		return err
 	}
 	if to.bucket == nil {

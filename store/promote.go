@@ -35,7 +35,7 @@ func (s *Store) promote(ctx context.Context, now time.Time) error {
 				return err
 			}
 			t.ledger.Bytes += uint64(payloadLen(rec)) - uint64(payloadLen(v))
-			if err := remove(t.timed, from); err != nil {
+			if err := t.remove(t.timed, from); err != nil {
 				return err
 			}
 			if err := t.ready.Put(to, rec); err != nil {

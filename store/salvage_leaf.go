@@ -94,6 +94,10 @@ func (s *salvager) entries(at treePage, off, room int64, es []element) (broken i
 // the one before ends, and next, where the one behind begins. It returns where it found the record;
 // nil: no checksum holds.
 func (s *salvager) cut(off int64, e *element, start, next, room int64) (from int64, k, v []byte) {
+	// One whose offset alone is damaged may lead to the record of another page.
+	if k, v = s.try(off, start, start+e.end-e.key, room, e.value-e.key); k != nil {
+		return start, k, v
+	}
 	if k, v = s.try(off, e.key, e.end, room, e.value-e.key); k != nil {
 		return e.key, k, v
 	}

@@ -27,7 +27,7 @@ func (s *salvager) orphans() {
 	}
 	suspects := make(map[item]orphan)
 	for id := uint64(firstPage); id < s.pages && s.out.err == nil; id++ {
-		if s.read.has(id) || s.free.has(id) {
+		if s.read.has(id) || s.free.has(id) && !s.doubt.has(id) {
 			continue
 		}
 		off := int64(id) * s.pageSize
@@ -41,7 +41,7 @@ func (s *salvager) orphans() {
 			if s.out.has(k, v) {
 				return
 			}
-			if lane := s.laneOf(k); s.free != nil && s.certain(lane) {
+			if lane := s.laneOf(k); s.free != nil && !s.free.has(id) && s.certain(lane) {
 				s.out.save(lane, placeOf(k, v), k, v)
 				return
 			}

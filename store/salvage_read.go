@@ -20,6 +20,7 @@ type salvager struct {
 	read    pageSet // those that a tree led to, and that were what it said
 	broken  pageSet // those of which something is missing
 	free    pageSet // what the freelist has; nil: nothing tells
+	doubt   pageSet // of these, those that a tree leads to all the same
 	holes   []hole  // where the tree that is being walked breaks off
 	newest  []hole  // where that of the newest commit did
 	before  []hole  // where that of the commit before did, which was needed for these
@@ -74,15 +75,15 @@ func (s *salvager) run() error {
 		s.problem("%w: the metas are not those of two commits in a row, and the newest may be lost: %v", ErrCorrupt, errors.Join(bad[0], bad[1]))
 	}
 	s.pages = uint64((s.size + s.pageSize - 1) / s.pageSize)
-	s.read, s.broken = newPageSet(s.pages), newPageSet(s.pages)
+	s.read, s.broken, s.doubt = newPageSet(s.pages), newPageSet(s.pages), newPageSet(s.pages)
 	if err != nil {
 		newest.root = s.findRoot()
 	}
-	s.walk(newest.root)
-	s.newest, s.holes = s.holes, nil
 	if !s.unsure {
 		s.freelist(newest)
 	}
+	s.walk(newest.root)
+	s.newest, s.holes = s.holes, nil
 	if len(s.newest) > 0 && !s.unsure {
 		s.out.trust = func(lane, bucket string, k []byte) trust {
 			switch {
@@ -196,6 +197,11 @@ func (s *salvager) walk(root uint64) {
 			}
 		case sound && h.kind == kindLeaf && at.depth < 2:
 			todo = append(todo, s.buckets(at, h)...)
+		case at.depth >= 2 && s.out.trust == nil && s.free.has(at.id):
+			s.doubt.add(at.id)
+			s.lose(at, errors.New("the freelist has it"))
+		case at.depth >= 2 && s.read.has(at.id) && !sound:
+			s.lose(at, errors.New("it belongs to another page"))
 		case at.depth >= 2 && s.read.has(at.id):
 			if s.broken.has(at.id) { // in the tree of the newest commit already
 				s.holes = append(s.holes, at.hole)
@@ -233,9 +239,9 @@ func (s *salvager) keep(id uint64, h header, es []element) {
 	}
 	if have := uint64(h.overflow); have != need && have != need+1 {
 		s.problem("%w: page %d: %d pages belong to it, %d expected", ErrCorrupt, id, have, need)
+		need = 0 // what is not kept is looked at again
 	}
-	// Of the two the smaller: what is not kept is looked at again.
-	for last := min(id+min(need, uint64(h.overflow)), s.pages-1); id <= last; id++ {
+	for last := min(id+need, s.pages-1); id <= last; id++ {
 		s.read.add(id)
 	}
 }
@@ -279,9 +285,17 @@ func (s *salvager) buckets(at treePage, h header) (below []treePage) {
 	if !sound {
 		s.lose(at, errors.New("its entries do not fit together"))
 	}
+	start := int64(headerLen + len(es)*elementLen)
 	for i := range es {
 		e := &es[i]
+		if !sound && e.end > s.pageSize { // on another page, which may be that of another lane
+			e.key, e.value, e.end = start, start+e.value-e.key, start+e.end-e.key
+		}
+		start = e.end
 		b, err := s.entry(off, e)
+		if !sound && e.end > s.pageSize {
+			err = errors.New("it is on another page")
+		}
 		if err != nil || e.flags&flagBucket == 0 || e.end-e.value < bucketLen || e.key >= e.value {
 			s.lose(at, fmt.Errorf("entry %d is no bucket: %v", i, err))
 			continue

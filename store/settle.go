@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -15,14 +16,15 @@ type settling struct {
 	sender.Outcome
 	due   int64 // the item's place in later; 0: in ready
 	hash  uint64
-	found bool // it lay there, or among the dead as Sending, or where the outcome puts it; set by apply
+	room  [24]byte // for key
+	found bool     // it lay there, or among the dead as Sending, or where the outcome puts it; set by apply
 }
 
 func (o *settling) key() []byte {
 	if o.due == 0 {
-		return readyKey(o.Item.Seq)
+		return binary.BigEndian.AppendUint64(o.room[:0], o.Item.Seq)
 	}
-	return laterKey(o.due, o.Item.Seq, o.hash)
+	return appendLaterKey(o.room[:0], o.due, o.Item.Seq, o.hash)
 }
 
 // compare orders by place, so that what is deleted together lies together.

@@ -91,11 +91,14 @@ func lies(b *bolt.Bucket, k []byte) bool {
 }
 
 // remove deletes key k from b, once and for all.
-func remove(b *bolt.Bucket, k []byte) error {
-	if err := b.Delete(k); err != nil {
+func (t *txn) remove(b *bolt.Bucket, k []byte) error {
+	if t.get(b, k) == nil {
+		return fmt.Errorf("%w: record %d is not found where it was", ErrCorrupt, keySeq(k))
+	}
+	if err := t.finger(b).Delete(); err != nil {
 		return err
 	}
-	if b.Get(k) != nil {
+	if t.get(b, k) != nil {
 		return fmt.Errorf("%w: record %d was deleted, and is still there", ErrCorrupt, keySeq(k))
 	}
 	return nil
@@ -125,7 +128,8 @@ func (t *txn) missing(w *walk) error {
 // hurt notes that damage is in the way of the lane, if that is what err says.
 func (s *Store) hurt(err error) {
 	if errors.Is(err, ErrCorrupt) {
-		s.damage.Store(&err)
+		kept := err
+		s.damage.Store(&kept)
 	}
 }
 

@@ -97,11 +97,13 @@ func (w *walk) hasTurns() bool { return len(w.turns)+len(w.front) > 0 }
 
 // fly notes that an item is in flight, as the head of its key. due is its place in later; 0: in ready.
 func (w *walk) fly(seq, hash uint64, due int64) {
-	f := new(flight)
+	var f *flight
 	if n := len(w.spare); n > 0 {
 		f, w.spare = w.spare[n-1], w.spare[:n-1]
+		*f = flight{hash: hash, due: due}
+	} else {
+		f = &flight{hash: hash, due: due}
 	}
-	*f = flight{hash: hash, due: due}
 	w.lift(seq, f)
 }
 
