@@ -189,7 +189,7 @@ func TestFiftyOutboxes(t *testing.T) {
 			wg.Go(func() {
 				events := make([]outbox.Event, each)
 				for n := range events {
-					events[n] = outbox.Event{Key: "key", Payload: []byte(fmt.Sprint(i, "-", n))}
+					events[n] = outbox.Event{Key: "key", Payload: fmt.Append(nil, i, "-", n)}
 				}
 				if _, err := b.PutAll(t.Context(), events...); err != nil {
 					t.Error(err)
