@@ -271,7 +271,8 @@ func (d *dropping) done(s *Store) {
 		}
 	}
 	for i, hash := range d.freed {
-		if s.walk.flights[d.heads[i]] == nil {
+		// A claim may have seen the commit before us, and given the key away.
+		if l := s.walk.taken[hash]; l != nil && l.head == d.heads[i] && s.walk.flights[l.head] == nil {
 			s.walk.pass(hash)
 		}
 	}

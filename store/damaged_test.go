@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	damageCount = flag.Int("damages", 500, "damaged files that TestDamaged goes through")
+	damageCount = flag.Int("damages", 100, "damaged files that TestDamaged goes through")
 	damageSeed  = flag.Uint64("damageseed", 1, "the first of their seeds")
 	damageDir   = flag.String("damagedir", "", "where the specimens of a run that failed were kept, to be used again")
 )

@@ -32,3 +32,27 @@ func TestReleaseHeals(t *testing.T) {
 	settle(t, s, sender.Outcome{Item: held[0], Verdict: sender.Released})
 	wantNames(t, "released", kinds(claims(t, s, 10)), "a")
 }
+
+// A claim may see a commit before it is learnt of. What it gives away then is not given away again.
+func TestDropSeenByAClaim(t *testing.T) {
+	s := newStore(t, nil)
+	put(t, s, event("a1", "a"), event("a2", "a"), event("a3", "a"))
+	a1 := claims(t, s, 1)[0]
+	settle(t, s, failed(a1, sender.Retry, time.Now().Add(time.Hour)))
+	s.walk.stale = true // as after a failed commit
+	var meanwhile []sender.Item
+	s.file.fault = func(committed bool) error {
+		if committed {
+			meanwhile = claims(t, s, 10)
+		}
+		return nil
+	}
+	if err := s.Drop(t.Context(), a1); err != nil {
+		t.Fatal(err)
+	}
+	s.file.fault = nil
+	wantNames(t, "claimed while the commit was on disk", kinds(meanwhile), "a2")
+	wantNames(t, "claimed after it", kinds(claims(t, s, 10)))
+	settle(t, s, delivered(meanwhile...)...)
+	wantNames(t, "in the end", drain(t, s), "a3")
+}

@@ -16,7 +16,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("seed", 0, "simulate this seed alone; 0: many")
-	simRuns  = flag.Int("runs", 0, "simulate so many seeds; 0: 1000, or 150 with -race, or 100 with -short")
+	simRuns  = flag.Int("runs", 0, "simulate so many seeds; 0: 200, or 60 with -race or -short")
 	simSteps = flag.Int("steps", 300, "steps of each seed")
 )
 
@@ -32,14 +32,12 @@ func TestSimulation(t *testing.T) {
 		simulate(t, *simSeed)
 		return
 	}
-	runs := 1000
+	runs := 200
 	switch {
 	case *simRuns > 0:
 		runs = *simRuns
-	case raceDetector():
-		runs = 150
-	case testing.Short():
-		runs = 100
+	case raceDetector(), testing.Short():
+		runs = 60
 	}
 	for i := range runs {
 		t.Run(fmt.Sprint("seed=", i+1), func(t *testing.T) {
