@@ -129,10 +129,21 @@ func (s *salvager) try(off, from, to, room, n int64) (k, v []byte) {
 	return b[:n:n], b[n:]
 }
 
+// room is how far the records of a page at off may reach. If its elements fit together they tell; else its
+// header does, lest one of them leads to the record of another page.
+func (s *salvager) room(off int64, h header, whole bool) int64 {
+	room := s.size - off
+	if !whole {
+		room = min(room, (int64(h.overflow)+1)*s.pageSize)
+	}
+	return room
+}
+
 // strays hands on the records of a page at off, whatever it is, whose checksums hold.
 func (s *salvager) strays(off int64, h header, found func(at int64, k, v []byte)) {
 	room := s.size - off
-	es, _ := s.elements(off, room, h, false)
+	es, whole := s.elements(off, room, h, false)
+	room = s.room(off, h, whole)
 	end := int64(headerLen + len(es)*elementLen)
 	s.effort = maxCut
 	for i := range es {

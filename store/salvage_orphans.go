@@ -18,8 +18,8 @@ type orphan struct {
 }
 
 // orphans takes the records on pages that no tree led to, where they may be what is missing. What the
-// freelist does not have was in use, and the record belongs to a branch that broke. If nothing tells,
-// the newest of each item is suspicious.
+// freelist does not have was in use, and the record belongs to a branch that broke. If nothing tells, or
+// the page is not what its place says, the newest of each item is suspicious.
 func (s *salvager) orphans() {
 	type item struct {
 		seq uint64
@@ -41,7 +41,7 @@ func (s *salvager) orphans() {
 			if s.out.has(k, v) {
 				return
 			}
-			if lane := s.laneOf(k); s.free != nil && !s.free.has(id) && s.certain(lane) {
+			if lane := s.laneOf(k); s.free != nil && !s.free.has(id) && h.id == id && s.certain(lane) {
 				s.out.save(lane, placeOf(k, v), k, v)
 				return
 			}

@@ -370,9 +370,9 @@ func (s *salvager) leaf(at treePage, h header, sound bool) bool {
 		s.lose(at, fmt.Errorf("it has the number %d, the kind %#x, %d records that belong here and %d that do not", h.id, h.kind, here, elsewhere))
 		return !sound
 	}
-	es, _ := s.elements(off, s.size-off, h, false)
+	es, whole := s.elements(off, s.size-off, h, false)
 	s.keep(at.id, h, es)
-	if s.entries(at, off, s.size-off, es) > 0 {
+	if s.entries(at, off, s.room(off, h, whole), es) > 0 {
 		s.lose(at, errors.New("it has damaged entries"))
 	}
 	return true
