@@ -60,8 +60,9 @@
 //	cut short              what lay behind the cut
 //
 // A file of more than 64 MiB that was closed cleanly is not read whole when it is opened: a damaged leaf
-// shows when it is reached, and [Store.Check] finds it before. Names of lanes, notes and the keys of
-// branches have no checksum of their own.
+// stops the lane when Claim comes to it, Counts.Failed says why, and what can still be sent is; [Store.Check]
+// finds it before. An item may be sent again after damage. Notes, a kept pause and the longest delay have no
+// checksum: a bad byte there may make a lane wait, or retry early.
 //
 // # Caveats
 //
