@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -121,7 +120,7 @@ func look(raw *os.File, fresh bool) (found inspection, err error) {
 	}
 	named, err := os.Stat(raw.Name())
 	if err != nil || !os.SameFile(info, named) {
-		return found, fmt.Errorf("%w: %w", errMoved, err)
+		return found, errors.Join(errMoved, err)
 	}
 	return inspect(raw, info.Size())
 }
@@ -135,7 +134,8 @@ var mapSize = func() int {
 	return 1 << 30
 }()
 
-// explain gives the errors of bolt.Open the names that callers branch on.
+// explain gives the errors of opening the names that callers branch on. What inspect has passed is a bbolt
+// file: if bbolt refuses it, it is damaged.
 func (f *file) explain(err error) error {
 	var system syscall.Errno
 	switch {
@@ -143,28 +143,8 @@ func (f *file) explain(err error) error {
 		return err
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%w: no lock within %v", ErrLocked, max(f.lock, 0))
-	case !errors.Is(err, berrors.ErrVersionMismatch) && f.wasBolt():
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return fmt.Errorf("%w: %w", ErrFormat, err)
-}
-
-// wasBolt tells a damaged database from a file that never was one, by the number that each of its
-// two meta pages leads with.
-func (f *file) wasBolt() bool {
-	const magic, header = 0xED0CDAED, 16
-	r, err := os.Open(f.path)
-	if err != nil {
-		return false
-	}
-	defer r.Close()
-	for _, off := range [...]int64{0, int64(os.Getpagesize())} {
-		var b [4]byte
-		if _, err := r.ReadAt(b[:], off+header); err == nil && binary.NativeEndian.Uint32(b[:]) == magic {
-			return true
-		}
-	}
-	return false
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
 // rewriteMetas writes the two meta pages back as they are and syncs. The newest may be in the page
