@@ -152,10 +152,11 @@ func (l *loop) serveFlushes(now time.Time) {
 	})
 }
 
-// idle reports whether nothing is on its way, calls aside that were abandoned.
-func (l *loop) idle() bool {
-	return l.bearer == nil && len(l.flight) == l.abandoned && l.unsettled == 0 && len(l.pieces) == 0
-}
+// busy reports whether something is on its way, calls aside that were abandoned.
+func (l *loop) busy() bool { return l.bearer != nil || len(l.flight) > l.abandoned }
+
+// idle reports whether nothing is on its way, and nothing remains to be recorded.
+func (l *loop) idle() bool { return !l.busy() && l.unsettled == 0 && len(l.pieces) == 0 }
 
 // quiet reports whether nothing is on its way, and nothing is due.
 func (l *loop) quiet(now time.Time) bool {

@@ -47,17 +47,17 @@ type loop struct {
 	ask    time.Time // when to ask it again; zero: not before there is news
 
 	// What is on its way.
-	flight     []*request
-	abandoned  int            // of these
-	stuckSince time.Time      // when the latest of them was abandoned
-	overdue    time.Time      // no request in flight is to be abandoned before; zero: there is none
-	noted      outcomes       // of this turn, or since Settle failed
-	unread     chan *outcomes // holds one: of a recorder that has not begun; they may grow until it does
-	spare      *outcomes      // empty, for the next recorder: to make room each time cost a quarter of a drain
-	settling   int            // recorders
-	pressing   bool           // one of them is told not to wait for company
-	pressAgain time.Time      // not before
-	unsettled  int            // outcomes noted and not recorded
+	flight      []*request
+	abandoned   int         // of these
+	stuckSince  time.Time   // when the latest of them was abandoned
+	overdue     time.Time   // no request in flight is to be abandoned before; zero: there is none
+	noted       *outcomes   // for the next recorder
+	recordAgain time.Time   // not before
+	spare       []*outcomes // empty, to be used again: to make room each time cost a quarter of a drain
+	settling    int         // recorders
+	pressing    bool        // one of them is told not to wait for company
+	pressAgain  time.Time   // not before
+	unsettled   int         // outcomes noted and not recorded
 
 	// What is known of the lane.
 	silence     silence
@@ -85,8 +85,7 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 	l := &loop{
 		Sender:  s,
 		lasting: context.WithoutCancel(ctx),
-		unread:  make(chan *outcomes, 1),
-		spare:   new(outcomes),
+		noted:   new(outcomes),
 		news:    true,
 		unknown: make(map[string]bool),
 		refused: make(map[uint64]time.Time),
@@ -123,7 +122,7 @@ func (l *loop) run() error {
 	for l.ctx.Err() == nil {
 		now := l.now()
 		l.abandon(now)
-		l.settle(now) // first, so that on a busy machine the recorder runs after the next worker, and finds more
+		l.settle(now)
 		l.offer(now)
 		l.serveFlushes(now)
 		l.press(now)
@@ -304,7 +303,7 @@ func (l *loop) read() {
 func (l *loop) setTimer(now time.Time) {
 	at := now.Add(longestSleep)
 	wanted := false
-	for _, t := range [...]time.Time{l.ask, l.silence.until, l.storage.again, l.source.again, l.pacing.again, l.overdue, l.nextReminder(), l.nextCheck(), l.nextPress()} {
+	for _, t := range [...]time.Time{l.ask, l.silence.until, l.storage.again, l.source.again, l.pacing.again, l.overdue, l.nextReminder(), l.nextCheck(), l.nextPress(), l.nextRecord()} {
 		if t.After(now) {
 			wanted = true
 			if t.Before(at) {
@@ -338,7 +337,7 @@ func (l *loop) finish() error {
 		}
 	}
 	l.awaitSettled()
-	l.storage.again = time.Time{}
+	l.storage.again, l.recordAgain = time.Time{}, time.Time{}
 	l.settle(l.now())
 	l.awaitSettled()
 	l.helpers.Wait()

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -70,7 +69,7 @@ func TestAtMostOnceHolds(t *testing.T) {
 		l.answer("*", "500")
 		l.put("a b c d e f g h")
 		l.run()
-		synctest.Wait()
+		l.wait(time.Millisecond)
 		l.ends("delivered 0, dead a b c d e, pending f g h")
 		if l.s.Status().Held == "" {
 			l.Fatal("the lane is not held")

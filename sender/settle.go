@@ -9,6 +9,13 @@ import (
 // sends twice: no new request starts while there are so many.
 const maxUnsettled = 1024
 
+// recordEvery is how long outcomes wait, on a busy lane, for others to be recorded with: to record each
+// on its own made a drain cost half as much again.
+const (
+	recordEvery  = 250 * time.Microsecond
+	recordAtOnce = 64 // so many wait for no more
+)
+
 const pressEvery = 5 * time.Millisecond
 
 // storageBackoff is how long the sender waits after the queue or the limiter failed.
@@ -33,7 +40,7 @@ func (b *outcomes) reset() {
 	b.list, b.took = b.list[:0], b.took[:0]
 }
 
-// note keeps an outcome until the end of the turn. took is 0 for what was not sent.
+// note keeps an outcome until the next recorder begins. took is 0 for what was not sent.
 func (l *loop) note(o Outcome, took time.Duration) {
 	l.noted.list = append(l.noted.list, o)
 	if l.options.OnOutcome != nil {
@@ -42,37 +49,39 @@ func (l *loop) note(o Outcome, took time.Duration) {
 	l.unsettled++
 }
 
-// settle has the outcomes of this turn recorded beside the loop, so that a slow disk does not stop
-// it. A recorder that has not begun yet takes them along: one for each turn made a drain cost two thirds
-// more. After a failure all outcomes wait for one call together; until that succeeds nothing is sent.
+// settle has the noted outcomes recorded beside the loop, so that a slow disk does not stop it. After a
+// failure all outcomes wait for one call together; until that succeeds nothing is sent.
 func (l *loop) settle(now time.Time) {
-	if len(l.noted.list) == 0 {
+	n := len(l.noted.list)
+	if n == 0 || n < recordAtOnce && (l.more || l.busy()) && now.Before(l.recordAgain) {
 		return
 	}
 	retry := l.storage.on()
 	if retry && (l.settling > 0 || now.Before(l.storage.again)) {
 		return
 	}
-	select {
-	case b := <-l.unread:
-		b.add(&l.noted)
-		l.unread <- b
-	default:
-		b := l.spare
-		l.spare = new(outcomes)
-		b.retry = retry
-		b.add(&l.noted)
-		l.settling++
-		l.pressAgain = time.Time{}
-		l.unread <- b
-		go l.record()
+	b := l.noted
+	b.retry = retry
+	l.noted = new(outcomes)
+	if last := len(l.spare) - 1; last >= 0 {
+		l.noted, l.spare = l.spare[last], l.spare[:last]
 	}
-	l.noted.reset()
+	l.settling++
+	l.recordAgain = now.Add(recordEvery)
+	l.pressAgain = time.Time{}
+	go l.record(b)
+}
+
+// nextRecord returns when the next recorder may begin; zero: there is nothing to record.
+func (l *loop) nextRecord() time.Time {
+	if len(l.noted.list) == 0 {
+		return time.Time{}
+	}
+	return l.recordAgain
 }
 
 // record calls Settle, tells OnOutcome, and reports back.
-func (l *loop) record() {
-	b := <-l.unread
+func (l *loop) record(b *outcomes) {
 	defer l.inbox.leave(b)
 	b.err = l.queue.Settle(l.lasting, b.list...)
 	if b.err != nil || l.options.OnOutcome == nil {
@@ -83,9 +92,10 @@ func (l *loop) record() {
 	}
 }
 
-// inHurry reports whether a Settle in progress may not wait for company: somebody waits for it.
+// inHurry reports whether a Settle in progress may not wait for company: somebody waits for it, and no
+// more will come.
 func (l *loop) inHurry() bool {
-	return l.settling > 0 && (len(l.flushes) > 0 || l.unsettled >= maxUnsettled || l.ctx.Err() != nil)
+	return l.settling > 0 && (l.unsettled >= maxUnsettled || l.ctx.Err() != nil || len(l.flushes) > 0 && !l.busy())
 }
 
 // press tells the queue not to wait for company. Whether the wait has begun cannot be told, so that it
@@ -150,8 +160,8 @@ func (l *loop) tell(o Outcome, took time.Duration) {
 func (l *loop) recorded(b *outcomes) {
 	l.settling--
 	if b.err != nil {
-		b.add(&l.noted)
-		l.noted = outcomes{list: b.list, took: b.took}
+		b.add(l.noted)
+		l.noted = b
 		if l.storage.on() && !b.retry {
 			return // it began before the failure that is known
 		}
@@ -162,9 +172,9 @@ func (l *loop) recorded(b *outcomes) {
 	if b.retry {
 		l.works(&l.storage)
 	}
-	if cap(b.list) <= 2*maxUnsettled { // which append may make of half as many
+	if len(l.spare) < mostResting && cap(b.list) <= 2*maxUnsettled { // which append may make of half as many
 		b.reset()
-		l.spare = b
+		l.spare = append(l.spare, b)
 	}
 	l.news = true // keys are free, retries have their time
 	l.moved = true
