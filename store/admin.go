@@ -272,7 +272,7 @@ func (d *dropping) done(s *Store) {
 	}
 	for i, hash := range d.freed {
 		// A claim may have seen the commit before us, and given the key away.
-		if l := s.walk.taken[hash]; l != nil && l.head == d.heads[i] && s.walk.flights[l.head] == nil {
+		if l, ok := s.walk.taken[hash]; ok && l.head == d.heads[i] && s.walk.flights[l.head] == nil {
 			s.walk.pass(hash)
 		}
 	}
@@ -307,7 +307,7 @@ func (s *Store) locate(t *txn, it *sender.Item) (*bolt.Bucket, []byte) {
 		}
 	}
 	if !it.Due.IsZero() {
-		if k := laterKey(s.file.steady(it.Due), it.Seq, s.vault.hash([]byte(it.Key))); t.later.Get(k) != nil {
+		if k := laterKey(s.file.steady(it.Due), it.Seq, s.vault.hashName(it.Key)); t.later.Get(k) != nil {
 			return t.later, k
 		}
 		if k := timedKey(it.Due.UnixNano(), it.Seq); t.timed.Get(k) != nil {

@@ -138,7 +138,7 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		c.once(name, seq, keyLen)
 		if keyLen == 24 {
 			hash := keyHash(k)
-			if err == nil && hash != c.vault.hash([]byte(it.Key)) {
+			if err == nil && hash != c.vault.hashName(it.Key) {
 				c.say("later: record %d lies under another key than its own", seq)
 			}
 			if hash != 0 && heads[hash] {

@@ -234,8 +234,8 @@ func (c *claim) seek(src source) bool {
 				return false
 			}
 			n := &c.w.near[0]
-			l := c.w.taken[n.hash]
-			if n.hash == 0 || l == nil {
+			l, taken := c.w.taken[n.hash]
+			if !taken {
 				if n.read {
 					return true
 				}
@@ -243,7 +243,7 @@ func (c *claim) seek(src source) bool {
 					c.thirst = true
 					return false
 				}
-				if c.read(n, c.t.ready.Get(readyKey(n.item.Seq))) {
+				if k := readyKey(n.item.Seq); c.read(n, k, c.t.ready.Get(k)) {
 					return true
 				}
 				if c.stuck != nil {
@@ -251,6 +251,7 @@ func (c *claim) seek(src source) bool {
 				} // else it was dropped by its owner
 			} else {
 				l.waiting = append(l.waiting, n.item.Seq)
+				c.w.taken[n.hash] = l
 				c.w.waiting++
 				if f := c.w.flights[l.head]; f != nil && f.settling {
 					c.hurry = true

@@ -53,7 +53,7 @@ func (r refused) Unwrap() error { return r.error }
 const (
 	maxGroup      = 1024
 	maxGroupBytes = 64 << 20
-	maxGathered   = 256 // outcomes that wait for company before they stop waiting
+	maxGathered   = 512 // outcomes that wait for company before they stop waiting
 )
 
 // do hands a write to the commit goroutine and waits for its answer. A gather above zero lets it wait

@@ -31,7 +31,7 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	if s.closed.Load() {
 		return 0, fmt.Errorf("store: erase: %w", ErrClosed)
 	}
-	e := &erasure{s: s, key: []byte(key), hash: s.vault.hash([]byte(key))}
+	e := &erasure{s: s, key: []byte(key), hash: s.vault.hashName(key)}
 	e.begin()
 	defer e.end()
 	if err := e.run(ctx); err != nil {

@@ -53,6 +53,7 @@ type file struct {
 
 	done    sync.WaitGroup // the commit goroutine
 	answers sync.Pool      // of chan error: those of writes that have been answered
+	settled sync.Pool      // of *write: those of Settle that went well, with the memory of their outcomes
 
 	fault func(committed bool) error // tests: fails a commit before, or after, it is on disk; else nil
 }

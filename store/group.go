@@ -70,15 +70,17 @@ func (f *file) commitGroup(tx *bolt.Tx, group []*write) {
 	for lane, t := range c.lanes {
 		lane.committed(id, t, c.accepted)
 	}
-	compact := false
+	var compact []*write
 	for _, w := range c.accepted {
-		if compact = compact || w.compact; !w.compact {
-			w.answer(nil)
+		if w.compact {
+			compact = append(compact, w)
+		} else {
+			w.answer(nil) // and is its caller's again
 		}
 	}
-	if compact {
+	if compact != nil {
 		err := f.shrink()
-		for _, w := range c.accepted {
+		for _, w := range compact {
 			w.answer(err)
 		}
 	}

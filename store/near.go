@@ -9,7 +9,7 @@ import (
 
 // What Claim reads ahead of its cursor in ready.
 const (
-	nearItems = 64
+	nearItems = 128
 	nearBytes = 256 << 10 // of records; one always fits
 )
 
@@ -50,8 +50,8 @@ func (c *claim) readAhead() bool {
 			continue
 		}
 		n := near{hash: c.s.vault.recordHash(v), item: sender.Item{Seq: seq}}
-		if n.hash == 0 || w.taken[n.hash] == nil && !w.isNear(n.hash) {
-			if !c.read(&n, v) {
+		if _, taken := w.taken[n.hash]; n.hash == 0 || !taken && !w.isNear(n.hash) {
+			if !c.read(&n, k, v) {
 				break
 			}
 			size += len(v)
@@ -72,14 +72,14 @@ func (w *walk) isNear(hash uint64) bool {
 	return false
 }
 
-// read decodes the record v of n. It is false when there is none, since its owner dropped it, or when it
+// read decodes the record v of n, under bucket key k. It is false when there is none, since its owner dropped it, or when it
 // cannot be opened now.
-func (c *claim) read(n *near, v []byte) bool {
+func (c *claim) read(n *near, k, v []byte) bool {
 	if v == nil {
 		return false
 	}
 	seq := n.item.Seq
-	it, err := c.s.sendable(readyKey(seq), v)
+	it, err := c.s.sendable(k, v)
 	if errors.Is(err, ErrSealed) {
 		c.stop(fmt.Errorf("item %v: %w", recordID(v), err))
 		return false

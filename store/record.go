@@ -320,7 +320,7 @@ func verify(k, v []byte) error {
 
 // parse turns a record that is not sealed into an item without its Seq and Due. Nothing of the item
 // aliases v.
-func parse(v []byte) (it sender.Item, err error) {
+func parse(v []byte, kinds *names) (it sender.Item, err error) {
 	p, err := split(v)
 	if err != nil {
 		return it, err
@@ -332,7 +332,7 @@ func parse(v []byte) (it sender.Item, err error) {
 	}
 	it.Attempts = int(binary.BigEndian.Uint32(v[offAttempts:]))
 	it.Failures = recordFailures(v)
-	it.Kind, it.Key = string(p.kind), string(p.key)
+	it.Kind, it.Key = kinds.of(p.kind), string(p.key)
 	if it.Header, err = readHeader(p.header); err != nil {
 		return it, err
 	}

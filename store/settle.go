@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -43,14 +44,7 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	if s.closed.Load() {
 		return fmt.Errorf("store: settle: %w", ErrClosed)
 	}
-	w := &write{lane: s, outcomes: make([]settling, len(outcomes))}
-	for i, o := range outcomes {
-		st := settling{Outcome: o, hash: s.vault.hash([]byte(o.Item.Key))}
-		if !o.Item.Due.IsZero() {
-			st.due = s.file.steady(o.Item.Due)
-		}
-		w.outcomes[i] = st
-	}
+	w := s.settling(outcomes)
 	gather, durable := s.opts.Gather, false
 	s.mu.Lock()
 	for i := range w.outcomes {
@@ -62,10 +56,36 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 		}
 	}
 	s.mu.Unlock()
+	var err error
 	if !durable && s.file.failure() == nil { // else a commit heals the file first
-		return wrap("settle", s.releaseAll(w.outcomes))
+		err = s.releaseAll(w.outcomes)
+	} else {
+		err = s.file.do(ctx, w, gather)
 	}
-	return wrap("settle", s.file.do(ctx, w, gather))
+	if err == nil && cap(w.outcomes) <= maxGroup { // then the write is nobody else's any more
+		clear(w.outcomes)
+		*w = write{outcomes: w.outcomes[:0]}
+		s.file.settled.Put(w)
+	}
+	return wrap("settle", err)
+}
+
+// settling makes a write of outcomes.
+func (s *Store) settling(outcomes []sender.Outcome) *write {
+	w, _ := s.file.settled.Get().(*write)
+	if w == nil {
+		w = new(write)
+	}
+	w.lane = s
+	w.outcomes = slices.Grow(w.outcomes, len(outcomes))
+	for i := range outcomes {
+		o := settling{Outcome: outcomes[i], hash: s.vault.hashName(outcomes[i].Item.Key)}
+		if !o.Item.Due.IsZero() {
+			o.due = s.file.steady(o.Item.Due)
+		}
+		w.outcomes = append(w.outcomes, o)
+	}
+	return w
 }
 
 // releaseAll frees items without touching the file. Of one that lay in later it must know whether it

@@ -39,6 +39,7 @@ type vault struct {
 	lane   []byte
 	since  uint64    // the highest Seq when the lane was sealed; beyond it only what was buried may be plain
 	macs   sync.Pool // of hash.Hash: HMAC-SHA256 under the lane's secret
+	kinds  names     // of the records that were opened
 }
 
 // set makes c the vault of a sealed lane. Nobody may use it meanwhile. secret has secretLen bytes: a key
@@ -60,6 +61,14 @@ func (c *vault) hash(key []byte) uint64 {
 	m.Reset()
 	m.Write(key)
 	return max(binary.BigEndian.Uint64(m.Sum(make([]byte, 0, sha256.Size))), 1)
+}
+
+// hashName is hash of a string.
+func (c *vault) hashName(key string) uint64 {
+	if c.sealer == nil {
+		return hashKey(key)
+	}
+	return c.hash([]byte(key))
 }
 
 // isSealed reports whether v is a sealed record.
@@ -144,7 +153,7 @@ func (c *vault) decode(k, v []byte) (sender.Item, error) {
 	if err != nil {
 		return sender.Item{}, err
 	}
-	return parse(plain)
+	return parse(plain, &c.kinds)
 }
 
 // additional is what binds a payload to the record that begins with these bytes.

@@ -20,7 +20,7 @@ type walk struct {
 	stale   bool               // to be rebuilt before the next claim
 	cursor  uint64             // highest Seq of ready already met
 	flights map[uint64]*flight // by Seq
-	taken   map[uint64]*line   // by hash of the key
+	taken   map[uint64]line    // by hash of the key, which is not 0
 	turns   []turn             // items of ready, behind the cursor, whose turn it is
 	front   []turn             // the same, and before turns: released ones, the first last
 	next    source             // whose turn it is among the sources
@@ -89,8 +89,7 @@ func (w *walk) awaited(o *settling) bool {
 	if f := w.flight(o); f != nil {
 		f.settling = o.Verdict != sender.Sending
 	}
-	l := w.taken[o.hash]
-	return o.hash != 0 && l != nil && len(l.waiting) > 0
+	return len(w.taken[o.hash].waiting) > 0
 }
 
 func (w *walk) hasTurns() bool { return len(w.turns)+len(w.front) > 0 }
@@ -111,8 +110,13 @@ func (w *walk) fly(seq, hash uint64, due int64) {
 func (w *walk) lift(seq uint64, f *flight) {
 	w.flights[seq] = f
 	w.count(f, 1)
-	if f.hash != 0 && w.taken[f.hash] == nil {
-		w.taken[f.hash] = &line{head: seq}
+	w.take(f.hash, seq)
+}
+
+// take has the item seq be the head of its key, if it has one that is not taken.
+func (w *walk) take(hash, seq uint64) {
+	if _, taken := w.taken[hash]; hash != 0 && !taken {
+		w.taken[hash] = line{head: seq}
 	}
 }
 
@@ -145,13 +149,14 @@ func (w *walk) moved(f *flight, sent bool) {
 
 // pass gives the turn of a key, whose head is gone, to whoever waits first.
 func (w *walk) pass(hash uint64) {
-	l := w.taken[hash]
+	l, taken := w.taken[hash]
 	switch {
-	case hash == 0 || l == nil:
+	case !taken:
 	case len(l.waiting) == 0:
 		delete(w.taken, hash)
 	default:
 		l.head, l.waiting = l.waiting[0], l.waiting[1:]
+		w.taken[hash] = l
 		w.waiting--
 		w.turns = append(w.turns, turn{l.head, hash})
 	}
@@ -164,26 +169,29 @@ func (w *walk) settled(o *settling) {
 	if f == nil {
 		return // a repetition; what was claimed since is another flight
 	}
-	w.known = false // it may lie in later, and be free to be claimed again
+	if o.due != 0 || o.Verdict == sender.Retry {
+		w.known = false // it may lie in later, and be free to be claimed again
+	}
 	if o.Verdict == sender.Sending {
 		w.moved(f, o.found)
 		return
 	}
 	w.land(seq)
-	switch l := w.taken[o.hash]; {
+	head := o.hash != 0 && w.taken[o.hash].head == seq
+	switch {
 	case o.Verdict == sender.Released && o.due == 0:
 		// After a rebuild the cursor meets it again by itself, if what was read ahead did not leave it out.
 		if seq > w.cursor {
 			w.forgetNear()
 		}
-		if seq <= w.cursor && (o.hash == 0 || l != nil && l.head == seq) {
+		if seq <= w.cursor && (o.hash == 0 || head) {
 			w.front = append(w.front, turn{seq, o.hash})
-		} else if o.hash != 0 && l != nil && l.head == seq {
+		} else if head {
 			delete(w.taken, o.hash)
 		}
 	case (o.Verdict == sender.Released || o.Verdict == sender.Retry) && o.found:
 		// It lies in later and keeps its key.
-	case l != nil && l.head == seq:
+	case head:
 		w.pass(o.hash)
 	}
 }
@@ -191,14 +199,14 @@ func (w *walk) settled(o *settling) {
 // rebuild works the walk out again from what is in flight and from the keys in later.
 func (w *walk) rebuild(later *bolt.Bucket) {
 	flights, next := w.flights, w.next
-	*w = walk{flights: make(map[uint64]*flight), taken: make(map[uint64]*line), next: next}
+	*w = walk{flights: make(map[uint64]*flight), taken: make(map[uint64]line), next: next}
 	for seq, f := range flights {
 		w.lift(seq, f)
 	}
 	c := later.Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		if len(k) == 24 && keyHash(k) != 0 && w.taken[keyHash(k)] == nil {
-			w.taken[keyHash(k)] = &line{head: keySeq(k)}
+		if len(k) == 24 {
+			w.take(keyHash(k), keySeq(k))
 		}
 	}
 }
