@@ -145,21 +145,32 @@ func (f *file) collect() {
 
 // start sees to it that somebody commits. f.mu is held.
 func (f *file) start() {
-	if !f.running {
-		f.running = true
+	switch {
+	case f.running:
+		return
+	case f.started:
+		f.wake <- struct{}{}
+	default:
+		f.started = true
 		f.done.Go(f.commits)
 	}
+	f.running = true
 }
 
-// commits runs while there is work. It alone writes to the file, applications' own transactions aside.
+// commits runs until the file is closed. It alone writes to the file, applications' own transactions aside.
 func (f *file) commits() {
 	for {
 		f.mu.Lock()
 		idle := len(f.queue) == 0
+		if idle && f.closing {
+			f.mu.Unlock()
+			return
+		}
 		if idle && !f.slack() {
 			f.running = false
 			f.mu.Unlock()
-			return
+			<-f.wake
+			continue
 		}
 		failed, mayMend := f.failed, f.own && !f.now().Before(f.healAt)
 		f.mu.Unlock()
@@ -214,6 +225,7 @@ func (f *file) close() error {
 	f.mu.Lock()
 	f.closing = true
 	f.hurry()
+	f.start()
 	f.mu.Unlock()
 	f.done.Wait()
 	if !f.own {

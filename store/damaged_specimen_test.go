@@ -62,7 +62,6 @@ func makeSpecimen(t *testing.T, path string, seed uint64, clean, sealed bool) sp
 	}
 	db.NoSync = true // what is damaged is what was written
 	f := lanes[0].file
-	f.done.Wait()
 	f.now, f.epoch = func() time.Time { return born }, born
 	for round := range 6 {
 		for _, lane := range lanes {

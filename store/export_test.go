@@ -11,3 +11,10 @@ func (s *Store) Fault(fn func(committed bool) error) { s.file.fault = fn }
 
 // StepWall is t after the wall clock was stepped by d, whole seconds, while the monotonic one ran on.
 var StepWall = stepWall
+
+// busy reports whether the commit goroutine has something to do.
+func (f *file) busy() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running
+}

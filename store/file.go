@@ -33,11 +33,14 @@ type file struct {
 
 	// Owned by the commit goroutine, when own.
 	info   os.FileInfo // which file it is that the path names
+	looked time.Time   // when that was last seen by itself
 	last   uint64      // the last transaction, ours
 	size   int64       // bytes of the file, written all
 	dirty  bool        // not to be told from a file whose process was killed
 	fullAt time.Time   // when the disk last had no room; zero: it has
 	shrunk time.Time   // when compaction last failed
+
+	wake chan struct{} // holds one, which has the commit goroutine run again
 
 	mu       sync.Mutex // a leaf; guards what follows
 	lanes    map[string]*Store
@@ -45,7 +48,8 @@ type file struct {
 	lazy     []*write // riding on it, or waiting for timer
 	lazyN    int      // outcomes in lazy
 	timer    *time.Timer
-	running  bool // the commit goroutine is alive
+	started  bool // there is a commit goroutine: from the first write to the end, as the stack of a new one would have to grow
+	running  bool // it looks for work
 	closing  bool
 	failed   error     // the last commit failed and the file has not healed; nil: all is well
 	healAt   time.Time // not before this is healing tried again
@@ -77,7 +81,7 @@ func openFile(path, name string, o *Options, now func() time.Time) (*file, error
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
 	}
-	f := &file{path: real, own: true, lock: o.LockTimeout, now: now, epoch: now(), lanes: make(map[string]*Store)}
+	f := &file{path: real, own: true, lock: o.LockTimeout, now: now, epoch: now(), wake: make(chan struct{}, 1), lanes: make(map[string]*Store)}
 	if f.lock == 0 {
 		f.lock = defaultLockTimeout
 	}

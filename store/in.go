@@ -55,7 +55,7 @@ func reserveIn(db *bolt.DB, bucket string, opts Options) (*file, *Store, error) 
 			return f, s, err
 		}
 	}
-	f = &file{path: db.Path(), db: db, now: time.Now, epoch: time.Now(), lanes: make(map[string]*Store)}
+	f = &file{path: db.Path(), db: db, now: time.Now, epoch: time.Now(), wake: make(chan struct{}, 1), lanes: make(map[string]*Store)}
 	f.lastly = func() {
 		shared.Lock()
 		defer shared.Unlock()

@@ -53,6 +53,9 @@ func (f *file) admitted(tx *bolt.Tx, group []*write) ([]*write, error) {
 			return group, fmt.Errorf("extending the file: %w", err)
 		}
 	}
+	if f.size-used >= need {
+		return group, nil
+	}
 	// Free pages may lie too scattered for what is to be stored: half of them count.
 	room := f.size - used + int64(tx.DB().Stats().FreePageN)*int64(tx.DB().Info().PageSize)/2
 	if room >= need {

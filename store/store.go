@@ -250,6 +250,7 @@ func (f *file) release(s *Store) bool {
 	last := len(f.lanes) == 0
 	if last && !f.own {
 		f.closing = true
+		f.start()
 	}
 	f.mu.Unlock()
 	if last && f.lastly != nil {
