@@ -113,7 +113,7 @@ func (w *inspector) entries(v visit, h header, off, room int64) error {
 			return w.corrupt(id, "entry %d: key %x where one above %x is expected", i, short(key), short(last))
 		}
 		if branch {
-			err = w.child(v, e, key, i < follow)
+			err = w.child(v, e, key, i, follow)
 		} else {
 			err = w.leaf(v, e, off)
 		}
@@ -163,14 +163,15 @@ func (w *inspector) probe(v visit, h header, table []byte) (int, error) {
 	return int(h.count), nil
 }
 
-// child takes a child of a branch, and enters it among the pages to be read if it is to be followed.
-func (w *inspector) child(v visit, e element, key []byte, follow bool) error {
+// child takes child i of a branch, and enters it among the pages to be read if it is one of the first that
+// are to be followed.
+func (w *inspector) child(v visit, e element, key []byte, i, follow int) error {
 	keys := uint32(noKeys)
-	if uint64(len(w.after)) < noKeys-4*maxBoltKey {
+	if i <= follow && uint64(len(w.after)) < noKeys-4*maxBoltKey { // each bounds the one before it
 		keys = uint32(len(w.after))
 		w.after = appendKey(w.after, key)
 	}
-	if !follow {
+	if i >= follow {
 		return w.take(e.child, 0, uint64(v.id))
 	}
 	return w.lead(e.child, uint64(v.id), visit{keys: keys, depth: v.depth})
