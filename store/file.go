@@ -35,6 +35,7 @@ type file struct {
 	info   os.FileInfo // which file it is that the path names
 	looked time.Time   // when that was last seen by itself
 	last   uint64      // the last transaction, ours
+	group  []*write    // the memory of the next group
 	size   int64       // bytes of the file, written all
 	dirty  bool        // not to be told from a file whose process was killed
 	fullAt time.Time   // when the disk last had no room; zero: it has
@@ -57,7 +58,7 @@ type file struct {
 
 	done    sync.WaitGroup // the commit goroutine
 	answers sync.Pool      // of chan error: those of writes that have been answered
-	settled sync.Pool      // of *write: those of Settle that went well, with the memory of their outcomes
+	spare   sync.Pool      // of *write: those that went well, with the memory of what they stored
 
 	fault func(committed bool) error // tests: fails a commit before, or after, it is on disk; else nil
 }

@@ -20,6 +20,8 @@ func (f *file) commit() {
 		return
 	}
 	f.commitGroup(tx, group)
+	clear(group)
+	f.group = group
 }
 
 // begin starts a transaction, once it is certain that the file is what it was after the last one.

@@ -17,8 +17,10 @@ func hashKey[T string | []byte](key T) uint64 {
 
 func readyKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
 
-func timedKey(due int64, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(due)), seq)
+func timedKey(due int64, seq uint64) []byte { return appendTimedKey(make([]byte, 0, 16), due, seq) }
+
+func appendTimedKey(k []byte, due int64, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(k, uint64(due)), seq)
 }
 
 func laterKey(due int64, seq, hash uint64) []byte {

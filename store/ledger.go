@@ -236,7 +236,7 @@ const muchBytes = 64 << 10
 
 // keepLargest notes, in powers of two, how large the records of the lane are.
 func (t *txn) keepLargest(n int) error {
-	if n <= max(t.largest(), muchBytes) {
+	if n <= muchBytes || n <= t.largest() {
 		return nil
 	}
 	return t.meta.Put(metaLargest, binary.BigEndian.AppendUint64(nil, 1<<bits.Len(uint(n))))

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,8 +30,8 @@ func (s *Store) Append(ctx context.Context, items ...sender.Item) error {
 // appendWith appends items, and has besides, unless it is nil, write something in the same commit: an error
 // of it undoes that commit, other writes and all.
 func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides func(*txn) error) error {
-	w := &write{lane: s, apply: besides}
-	w.records = w.single[:0]
+	w := s.file.write(s)
+	w.apply = besides
 	if err := s.prepare(&w.records, items); err != nil {
 		return err
 	}
@@ -42,8 +43,11 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 		if err != nil {
 			return wrap("append", err)
 		}
-		err = s.file.do(ctx, w, 0)
-		if err == nil || !s.opts.Block || !errors.Is(err, ErrFull) || s.neverFits(w.records) {
+		if err = s.file.do(ctx, w, 0); err == nil {
+			s.file.reuse(w)
+			return nil
+		}
+		if !s.opts.Block || !errors.Is(err, ErrFull) || s.neverFits(w.records) {
 			return wrap("append", err)
 		}
 		w = &write{lane: s, apply: besides, records: w.records, size: w.size}
@@ -114,6 +118,7 @@ type prepared struct {
 	timed   int64 // NotBefore; 0: ready
 	payload int   // by payloadLen
 	created time.Time
+	room    [16]byte // for its bucket key
 }
 
 // prepare appends what items become to recs.
@@ -156,9 +161,9 @@ func (s *Store) append(t *txn, recs []prepared) error {
 		if err != nil {
 			return err
 		}
-		b, k := t.ready, readyKey(seq)
+		b, k := t.ready, binary.BigEndian.AppendUint64(r.room[:0], seq)
 		if r.timed != 0 {
-			b, k = t.timed, timedKey(r.timed, seq)
+			b, k = t.timed, appendTimedKey(r.room[:0], r.timed, seq)
 			t.ledger.Timed++
 		} else {
 			t.ledger.Ready++

@@ -15,7 +15,9 @@ const (
 	reserve     = 512 << 10
 	mostReserve = 8 << 20   // for the largest item, besides
 	leastAhead  = 256 << 10 // bytes, the least by which the file is extended
-	mostAhead   = 8 << 20
+	mostAhead   = 2 << 20
+
+	pathBytes = 64 << 10 // of the pages from the root to a leaf, at most
 
 	fullFor = time.Second // how long after the disk had no room it is asked again
 )
@@ -32,9 +34,13 @@ func (f *file) admitted(tx *bolt.Tx, group []*write) ([]*write, error) {
 	if uncured == "reserve" {
 		kept = 0
 	}
-	need := int64(0)
+	need, lanes := int64(0), make(map[*Store]bool, 1)
 	for _, w := range group {
 		need += w.pages()
+		if !lanes[w.lane] && w.size > 0 {
+			lanes[w.lane] = true
+			kept += pathBytes
+		}
 		for i := range w.records {
 			f.grown(len(w.records[i].value))
 		}
@@ -76,18 +82,23 @@ func (f *file) admitted(tx *bolt.Tx, group []*write) ([]*write, error) {
 }
 
 // pages bounds the bytes of the pages that storing the items of a write may take: theirs, half empty at
-// worst, and those above them; 0 when it stores none.
+// worst, and for those that are scheduled, and may lie anywhere, a path of their own; 0 when it stores none.
 func (w *write) pages() int64 {
-	if w.size == 0 {
-		return 0
+	n := 2 * int64(w.size)
+	for i := range w.records {
+		if w.records[i].timed != 0 {
+			n += pathBytes
+		}
 	}
-	return 2*int64(w.size) + 64<<10
+	return n
 }
+
+// zeros are written in pieces that stay in the cache of a core: those of a megabyte took twice as long.
+var zeros [64 << 10]byte
 
 // extend writes zeros up to size and syncs them: what is not on disk may still find no room there, as on
 // a thin pool. What was written counts, also when there was no room for all.
 func (f *file) extend(size int64) error {
-	zeros := make([]byte, min(1<<20, size-f.size))
 	end, err := f.size, error(nil)
 	for end < size && err == nil {
 		var n int

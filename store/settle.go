@@ -62,21 +62,15 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	} else {
 		err = s.file.do(ctx, w, gather)
 	}
-	if err == nil && cap(w.outcomes) <= maxGroup { // then the write is nobody else's any more
-		clear(w.outcomes)
-		*w = write{outcomes: w.outcomes[:0]}
-		s.file.settled.Put(w)
+	if err == nil {
+		s.file.reuse(w)
 	}
 	return wrap("settle", err)
 }
 
 // settling makes a write of outcomes.
 func (s *Store) settling(outcomes []sender.Outcome) *write {
-	w, _ := s.file.settled.Get().(*write)
-	if w == nil {
-		w = new(write)
-	}
-	w.lane = s
+	w := s.file.write(s)
 	w.outcomes = slices.Grow(w.outcomes, len(outcomes))
 	for i := range outcomes {
 		o := settling{Outcome: outcomes[i], hash: s.vault.hashName(outcomes[i].Item.Key)}
