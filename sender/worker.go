@@ -166,9 +166,12 @@ func (l *loop) deliver(r *request) {
 }
 
 // mayBegin reports whether the request may start: nothing was in its way when it began, as far as is
-// known now.
+// known now, and it has not been kept from running for so long since that its token is too old.
 func (l *loop) mayBegin(r *request) bool {
-	return !l.gate.shut(r.began) && l.ctx.Err() == nil
+	if l.gate.shut(r.began) || l.ctx.Err() != nil {
+		return false
+	}
+	return l.limiter == nil || l.now().Sub(r.began) <= tokenKept
 }
 
 // announce records that the items are about to be sent, before an answer can be lost, and reports
