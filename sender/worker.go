@@ -38,6 +38,7 @@ type request struct {
 
 	// Handed over with the answer.
 	recordErr error // AtMostOnce: why the items could not be recorded
+	granted   time.Time // when its token was; zero: there is no limiter
 	began     time.Time
 	unsent    bool // the lane was paused meanwhile, or it could not be recorded; nothing below is set
 	ended     time.Time
@@ -93,7 +94,7 @@ func (l *loop) obtain(r *request) {
 	r.began = l.now()
 	r.items, r.expired = unexpired(r.items, r.began)
 	if len(r.items) > 0 {
-		r.token = time.Time{}
+		r.granted, r.token = r.token, time.Time{}
 	}
 }
 
@@ -171,7 +172,7 @@ func (l *loop) mayBegin(r *request) bool {
 	if l.gate.shut(r.began) || l.ctx.Err() != nil {
 		return false
 	}
-	return l.limiter == nil || l.now().Sub(r.began) <= tokenKept
+	return l.limiter == nil || l.now().Sub(r.granted) <= 2*tokenKept
 }
 
 // announce records that the items are about to be sent, before an answer can be lost, and reports
@@ -197,6 +198,7 @@ func (l *loop) announce(r *request) bool {
 		}
 	}
 	r.began = l.now()
+	r.granted = r.began
 	return l.mayBegin(r) && !slices.ContainsFunc(r.items, func(it Item) bool { return it.expired(r.began) })
 }
 
