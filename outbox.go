@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -76,7 +77,7 @@ type Store interface {
 	sender.Queue
 	sender.Marker
 	sender.Exclusive
-	Append(ctx context.Context, items ...sender.Item) error
+	Append(ctx context.Context, items ...sender.Item) error // items is the caller's again when it returns
 	AppendTx(tx *bbolt.Tx, items ...sender.Item) error
 	Refuse(err error)
 	Notify(fn func())
@@ -165,8 +166,16 @@ func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
 		return it.ID, err
 	}
 	defer b.leave()
-	return it.ID, wrap("put", b.store.Append(ctx, it))
+	one := single.Get().(*[1]sender.Item)
+	one[0] = it
+	err = b.store.Append(ctx, one[:]...)
+	one[0] = sender.Item{}
+	single.Put(one)
+	return it.ID, wrap("put", err)
 }
+
+// single holds the memory of one item for each Put that runs.
+var single = sync.Pool{New: func() any { return new([1]sender.Item) }}
 
 // PutAll stores events, all or none, with one commit, and returns their IDs in order. Their payloads,
 // kinds, keys and headers come to at most 64 MiB. Otherwise it is as Put.

@@ -37,7 +37,7 @@ type request struct {
 	deadline   time.Time // of the answer; set if there will be one
 
 	// Handed over with the answer.
-	recordErr error // AtMostOnce: why the items could not be recorded
+	recordErr error     // AtMostOnce: why the items could not be recorded
 	granted   time.Time // when its token was; zero: there is no limiter
 	began     time.Time
 	unsent    bool // the lane was paused meanwhile, or it could not be recorded; nothing below is set

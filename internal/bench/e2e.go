@@ -13,12 +13,14 @@ import (
 	"github.com/seed8107221f/outbox/internal/bench/peers"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
+	"github.com/seed8107221f/outbox/store"
 )
 
 const (
 	e2eGroup   = "64 producers, 512 B"
 	e2eBare    = "the client alone, 64 at once, nothing persistent"
 	e2eOutbox  = peers.Outbox // Concurrency 64
+	e2eBounded = "outbox, MaxPending 1,000 and Block"
 	e2eDefault = "outbox, the default Concurrency of 10"
 	e2eAtOnce  = 64
 )
@@ -31,7 +33,7 @@ var e2eSuite = suite{
 		of := func(name, variant string, concurrency int) cell {
 			return cell{e2eGroup, name, spec{Op: "e2e", Peer: peers.Outbox, Writers: e2eAtOnce, Size: 512, Items: concurrency, Variant: variant, Duration: 2 * s.duration}}
 		}
-		return []cell{of(e2eOutbox, "outbox", e2eAtOnce), of(e2eDefault, "outbox", 0), of(e2eBare, "bare", 0)}
+		return []cell{of(e2eOutbox, "outbox", e2eAtOnce), of(e2eBounded, "bounded", e2eAtOnce), of(e2eDefault, "outbox", 0), of(e2eBare, "bare", 0)}
 	},
 	ratio: "rate",
 	columns: []column{
@@ -77,10 +79,14 @@ func e2eOp(s spec) (metrics, error) {
 	ctx := context.Background()
 	put := func(_ string, payload []byte) error { return post(ctx, client, server.URL, payload) }
 	left := func() float64 { return 0 }
-	if s.Variant == "outbox" {
+	if s.Variant != "bare" {
+		opts := &outbox.Options{Sender: sender.Options{Concurrency: s.Items}}
+		if s.Variant == "bounded" {
+			opts.Store = store.Options{MaxPending: 1_000, Block: true}
+		}
 		b, err := outbox.Open(peers.OutboxPath(s.Dir), sender.TransportFunc(func(ctx context.Context, it sender.Item) error {
 			return post(ctx, client, server.URL, it.Payload)
-		}), &outbox.Options{Sender: sender.Options{Concurrency: s.Items}})
+		}), opts)
 		if err != nil {
 			return nil, err
 		}
