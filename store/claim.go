@@ -123,8 +123,8 @@ func (c *claim) recall() bool {
 		return false
 	}
 	next := w.next
-	if err := c.walkOn(); err != nil || c.thirst && len(c.items) == 0 {
-		w.next = next
+	if err := c.walkOn(); err != nil || c.thirst && len(c.items) < max(c.max, 1) {
+		w.next = next // the file has the rest
 		return false
 	}
 	switch {

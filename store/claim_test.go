@@ -288,3 +288,26 @@ func TestSettleCountsWhatWasStored(t *testing.T) {
 		t.Errorf("counts %+v", c)
 	}
 }
+
+// Claims are full as long as there are items, whatever was read ahead before, and say so.
+func TestClaimsAreFull(t *testing.T) {
+	for _, n := range []int{1, 7, 100, nearItems, nearItems + 1, 500} {
+		s := newStore(t, nil)
+		put(t, s, events(1000)...)
+		for left := 1000; left > 0; {
+			items, next, err := s.Claim(t.Context(), time.Now(), n, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(items) != min(n, left) {
+				t.Fatalf("%d items of %d that are left, want %d", len(items), left, n)
+			}
+			if left -= n; left > 0 && (next.IsZero() || next.After(time.Now())) {
+				t.Fatalf("more is due at %v, want now: %d are left", next, left)
+			}
+			if left%3 == 0 {
+				settle(t, s, delivered(items...)...)
+			}
+		}
+	}
+}
