@@ -32,6 +32,7 @@ var backlogSuite = suite{
 	},
 	measure: measureBacklog,
 	columns: []column{
+		{"open ms", "open warm", millis, true},
 		{"open ms, cold", "open", millis, true},
 		{"open ms, killed, cold", "open killed", millis, true},
 		{"first ms, cold", "first", millis, false},
@@ -57,6 +58,7 @@ func measureBacklog(h *harness, c cell) (metrics, error) {
 	b.size("file")
 	b.step("first", map[string]string{"first": "first"})
 	b.step("look", map[string]string{"open": "open", "rss": "rss", "heap": "heap open", "p50": "p50", "unkeyed": "unkeyed", "keyed": "keyed"})
+	b.step("reopen", map[string]string{"open": "open warm"})
 	b.kill()
 	b.step("first", map[string]string{"open": "open killed"})
 	if c.spec.Items > 0 {
@@ -76,10 +78,10 @@ type backlog struct {
 	err   error
 }
 
-// step has a process of its own do an operation, with the file cold, and keeps of its metrics those
+// step has a process of its own do an operation, with the file cold unless it is reopen, and keeps of its metrics those
 // that are named, under their new names.
 func (b *backlog) step(op string, names map[string]string) {
-	if b.err == nil && op != "fill" {
+	if b.err == nil && op != "fill" && op != "reopen" {
 		b.err = evict(b.path)
 	}
 	if b.err != nil {
@@ -158,6 +160,15 @@ func openTimed(s spec, t sender.Transport) (*outbox.Outbox, metrics, error) {
 	began := time.Now()
 	b, err := outbox.Open(peers.OutboxPath(s.Dir), t, nil)
 	return b, metrics{"open": time.Since(began).Seconds(), "heap before": before}, err
+}
+
+// reopenOp opens and closes the outbox.
+func reopenOp(s spec) (metrics, error) {
+	b, m, err := openTimed(s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return m, b.Close()
 }
 
 // firstOp opens the outbox and measures until its transport is called; of an empty one, until a put has

@@ -24,6 +24,7 @@ var operations = map[string]func(spec) (metrics, error){
 	"look":       lookOp,
 	"drainlive":  drainLiveOp,
 	"first":      firstOp,
+	"reopen":     reopenOp,
 	"victim":     victimOp,
 	"wake":       wakeOp,
 	"idle":       idleOp,

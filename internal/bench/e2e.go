@@ -28,7 +28,7 @@ const (
 var e2eSuite = suite{
 	name:  "e2e",
 	title: "End to end over HTTP",
-	intro: "64 producers put without a pause while the outbox delivers, over HTTP on this machine, whose cores producers, outbox and server share. Beside it the same client is called by 64 producers that persist nothing. The row `outbox` has a Concurrency of 64. *Left* is what had been put and not delivered at the end.",
+	intro: "64 producers put without a pause while the outbox delivers, over HTTP on this machine, whose cores producers, outbox and server share. Beside it the same client is called by 64 producers that persist nothing. Two rows have a Concurrency of 64, one of them with a bound that makes producers wait; the third has the defaults. *Left* is what had been put and not delivered at the end.",
 	cells: func(s scale) []cell {
 		of := func(name, variant string, concurrency int) cell {
 			return cell{e2eGroup, name, spec{Op: "e2e", Peer: peers.Outbox, Writers: e2eAtOnce, Size: 512, Items: concurrency, Variant: variant, Duration: 2 * s.duration}}
@@ -110,6 +110,7 @@ func e2eOp(s spec) (metrics, error) {
 	took := after.at.Sub(before.at)
 	m := after.since(before, n)
 	m["put"], m["rate"] = m["rate"], float64(arrived.Load()-from)/took.Seconds()
+	m["balance"] = m["rate"] / m["put"]
 	m["left"] = left()
 	l.latencies(m)
 	return m, nil

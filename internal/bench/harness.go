@@ -62,6 +62,9 @@ func (h *harness) run(s suite) error {
 				if err := h.ctx.Err(); err != nil {
 					return err
 				}
+				if round > 0 && c.spec.Items >= onceFrom {
+					continue
+				}
 				began := time.Now()
 				m, err := h.measure(s, c)
 				if err != nil {
@@ -77,6 +80,9 @@ func (h *harness) run(s suite) error {
 	}
 	return errors.Join(failed...)
 }
+
+// onceFrom is the number of events from which on a cell is measured once: it takes minutes.
+const onceFrom = 10_000_000
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9.-]+`) // of directories
 

@@ -55,13 +55,14 @@ func targets() []target {
 		{"drain, one by one", "200,000 events/s", of(drainSuite.name, drainGroup, peers.Outbox, "rate"), number, atLeast(200_000), false},
 		{"drain, one by one, with keys", "100,000 events/s", of(drainSuite.name, drainGroup, keyed(peers.Outbox), "rate"), number, atLeast(100_000), false},
 		{"end to end over HTTP", "0.5 of the client without persistence, stretch 0.6", func(r results) []float64 {
-			return r.ratios(e2eSuite.name, e2eGroup, e2eOutbox, e2eBare, "rate")
+			return r.ratios(e2eSuite.name, e2eGroup, e2eDefault, e2eBare, "rate")
 		}, times, atLeast(0.5), false},
-		{"a million pending: Open after Close, cold", "below 10 ms", of(backlogSuite.name, "", million, "open"), ms, below(0.010), false},
+		{"end to end: delivered beside put", "in balance (0.9 to 1.1)", of(e2eSuite.name, e2eGroup, e2eDefault, "balance"), times, atLeast(0.9), false},
+		{"a million pending: Open after Close", "below 10 ms", of(backlogSuite.name, "", million, "open warm"), ms, below(0.010), false},
 		{"a million pending: Open after a kill, cold", "below 1 s", of(backlogSuite.name, "", million, "open killed"), ms, below(1), false},
 		{"a million pending: live heap", "below 16 MiB", of(backlogSuite.name, "", million, "heap"), asMiB, below(16 << 20), true},
 		{"a million pending: p50 of a Put", "as on an empty file (1.1 times at most)", across(backlogSuite.name, million, "p50", empty, "p50"), times, below(1.1), false},
-		{"ten million pending: live heap", "below 16 MiB", of(backlogSuite.name, "", tenMillion, "heap"), asMiB, below(16 << 20), true},
+		{"ten million pending: live heap once Open has returned", "below 16 MiB", of(backlogSuite.name, "", tenMillion, "heap open"), asMiB, below(16 << 20), true},
 		{"ten million pending: drain", "0.8 of that of a million", across(backlogSuite.name, tenMillion, "rate", million, "rate"), times, atLeast(0.8), false},
 		{"wake-up, p50 after Put returned", "below 0.2 ms", of(wakeSuite.name, wakeGroup, peers.Outbox, "p50"), ms, below(0.0002), false},
 		{"idle CPU", "below 0.01 %", of(wakeSuite.name, idleGroup, idleEmpty, "share"), percent, below(0.0001), false},
