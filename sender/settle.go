@@ -9,11 +9,12 @@ import (
 // sends twice: no new request starts while there are so many.
 const maxUnsettled = 1024
 
-// recordEvery is how long outcomes wait, on a busy lane, for others to be recorded with: to record each
-// on its own made a drain cost half as much again.
+// On a busy lane outcomes wait for others to be recorded with: one recorder for each made a drain cost half
+// as much again.
 const (
 	recordEvery  = 250 * time.Microsecond
-	recordAtOnce = 64 // so many wait for no more
+	recordAtOnce = 64 // so many wait no longer
+	mostSpare    = 16 // the memory of so many is kept
 )
 
 const pressEvery = 5 * time.Millisecond
@@ -172,7 +173,7 @@ func (l *loop) recorded(b *outcomes) {
 	if b.retry {
 		l.works(&l.storage)
 	}
-	if len(l.spare) < mostResting && cap(b.list) <= 2*maxUnsettled { // which append may make of half as many
+	if len(l.spare) < mostSpare && cap(b.list) <= 2*maxUnsettled { // which append may make of half as many
 		b.reset()
 		l.spare = append(l.spare, b)
 	}

@@ -35,13 +35,13 @@ type file struct {
 	info   os.FileInfo // which file it is that the path names
 	looked time.Time   // when that was last seen by itself
 	last   uint64      // the last transaction, ours
-	group  []*write    // the memory of the next group
 	size   int64       // bytes of the file, written all
 	dirty  bool        // not to be told from a file whose process was killed
 	fullAt time.Time   // when the disk last had no room; zero: it has
 	shrunk time.Time   // when compaction last failed
 
-	wake chan struct{} // holds one, which has the commit goroutine run again
+	wake  chan struct{} // holds one, which has the commit goroutine run again
+	group []*write      // the memory of its next group
 
 	mu       sync.Mutex // a leaf; guards what follows
 	lanes    map[string]*Store

@@ -17,9 +17,9 @@ func (f *file) commit() {
 	group := f.take()
 	if err != nil {
 		f.fail(group, 0, fmt.Errorf("%w: begin: %w", ErrStorage, err))
-		return
+	} else {
+		f.commitGroup(tx, group)
 	}
-	f.commitGroup(tx, group)
 	clear(group)
 	f.group = group
 }

@@ -72,8 +72,8 @@ func (w *walk) isNear(hash uint64) bool {
 	return false
 }
 
-// read decodes the record v of n, under bucket key k. It is false when there is none, since its owner dropped it, or when it
-// cannot be opened now.
+// read decodes the record v of n, under bucket key k. It is false when there is none, since its owner dropped
+// it, or when it cannot be opened now.
 func (c *claim) read(n *near, k, v []byte) bool {
 	if v == nil {
 		return false

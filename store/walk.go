@@ -169,9 +169,7 @@ func (w *walk) settled(o *settling) {
 	if f == nil {
 		return // a repetition; what was claimed since is another flight
 	}
-	if o.due != 0 || o.Verdict == sender.Retry {
-		w.known = false // it may lie in later, and be free to be claimed again
-	}
+	w.known = false // it may lie in later, and be free to be claimed again
 	if o.Verdict == sender.Sending {
 		w.moved(f, o.found)
 		return

@@ -54,6 +54,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		samples  = flags.String("json", "", "write every single sample to this `file`")
 		profile  = flags.String("profile", "", "write profiles of every process into this `directory`; what is profiled is slower")
 		svg      = flags.String("svg", "", "write a drawing of the puts to this `file`")
+		from     = flags.String("from", "", "measure nothing, and take the samples that -json wrote to this `file`")
 	)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -68,6 +69,20 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	}
 	if s.rounds < 1 || s.duration <= 0 {
 		return errors.New("there must be a round, and it must last")
+	}
+	reports := func(about []string, r results) error {
+		return errors.Join(
+			write(*md, stdout, func(w io.Writer) error { return report(w, about, versions(), suites(), s, r) }),
+			write(*samples, nil, func(w io.Writer) error { return writeSamples(w, about, r) }),
+			write(*svg, nil, func(w io.Writer) error { return draw(w, r) }),
+		)
+	}
+	if *from != "" {
+		about, r, err := readSamples(*from)
+		if err != nil {
+			return err
+		}
+		return reports(about, r)
 	}
 	data, err := os.MkdirTemp(*dir, "outbox-bench")
 	if err != nil {
@@ -85,11 +100,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return context.Cause(ctx)
 	}
 	about = append(about, fmt.Sprintf("load average %s before, %s after", load, loadAverage()))
-	return errors.Join(append(failed,
-		write(*md, stdout, func(w io.Writer) error { return report(w, about, versions(), suites(), s, h.results) }),
-		write(*samples, nil, func(w io.Writer) error { return writeSamples(w, about, h.results) }),
-		write(*svg, nil, func(w io.Writer) error { return draw(w, h.results) }),
-	)...)
+	return errors.Join(append(failed, reports(about, h.results))...)
 }
 
 // write makes the file at path; without one it writes to instead, if there is that.
@@ -107,8 +118,26 @@ func write(path string, instead io.Writer, content func(io.Writer) error) error 
 	return errors.Join(content(f), f.Close())
 }
 
+// A record is everything that was measured, as -json keeps it.
+type record struct {
+	Facts   []string `json:"facts"`
+	Samples results  `json:"samples"`
+}
+
 func writeSamples(w io.Writer, facts []string, r results) error {
 	out := json.NewEncoder(w)
 	out.SetIndent("", " ")
-	return out.Encode(map[string]any{"facts": facts, "samples": r})
+	return out.Encode(record{facts, r})
+}
+
+func readSamples(path string) (facts []string, r results, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	var all record
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, nil, fmt.Errorf("samples in %s: %w", path, err)
+	}
+	return all.Facts, all.Samples, nil
 }
