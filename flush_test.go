@@ -240,3 +240,34 @@ func TestLanesShareALimiter(t *testing.T) {
 		sound(t, path)
 	})
 }
+
+// What is put after the call does not keep Flush waiting for the outcomes of what was there before.
+func TestFlushBesideTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := sender.TransportFunc(func(context.Context, sender.Item) error {
+			time.Sleep(50 * time.Millisecond)
+			return nil
+		})
+		b := open(t, newPath(t), slow, &outbox.Options{Store: store.Options{Gather: time.Minute}})
+		put := func(n int) {
+			if _, err := b.PutAll(t.Context(), make([]outbox.Event, n)...); err != nil {
+				t.Error(err)
+			}
+		}
+		put(40) // ten at a time: 200 ms
+		var later sync.WaitGroup
+		later.Go(func() {
+			time.Sleep(20 * time.Millisecond)
+			put(400)
+		})
+		began := time.Now()
+		// It says that more is pending by now.
+		if err := b.Flush(t.Context()); err != nil && !errors.Is(err, outbox.ErrPending) {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 200*time.Millisecond || took > 400*time.Millisecond {
+			t.Errorf("it took %v, the items before it 200ms", took)
+		}
+		later.Wait()
+	})
+}

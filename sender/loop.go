@@ -57,6 +57,7 @@ type loop struct {
 	settling    int         // recorders
 	pressing    bool        // one of them is told not to wait for company
 	pressAgain  time.Time   // not before
+	pressed     time.Time   // when it was last told
 	unsettled   int         // outcomes noted and not recorded
 
 	// What is known of the lane.

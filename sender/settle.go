@@ -93,19 +93,28 @@ func (l *loop) record(b *outcomes) {
 	}
 }
 
-// inHurry reports whether a Settle in progress may not wait for company: somebody waits for it, and no
-// more will come.
-func (l *loop) inHurry() bool {
-	return l.settling > 0 && (l.unsettled >= maxUnsettled || l.ctx.Err() != nil || len(l.flushes) > 0 && !l.busy())
+// hurry reports whether somebody waits for a Settle in progress, so that the queue is to be told not to wait
+// for company, and when: while more outcomes are on their way not for each of them. Whether the wait has begun
+// cannot be told, so that it is repeated until nothing is in a hurry any more.
+func (l *loop) hurry() (at time.Time, ok bool) {
+	switch {
+	case l.settling == 0 || l.pressing:
+		return time.Time{}, false
+	case l.unsettled >= maxUnsettled || l.ctx.Err() != nil:
+		return l.pressAgain, true
+	case len(l.flushes) > 0 && l.busy():
+		return latest(l.pressAgain, l.pressed.Add(pressEvery)), true
+	}
+	return l.pressAgain, len(l.flushes) > 0
 }
 
-// press tells the queue not to wait for company. Whether the wait has begun cannot be told, so that it
-// is repeated until nothing is in a hurry any more.
+// press tells the queue not to wait for company.
 func (l *loop) press(now time.Time) {
-	if l.pressing || !l.inHurry() || now.Before(l.pressAgain) {
+	if at, ok := l.hurry(); !ok || now.Before(at) {
 		return
 	}
 	l.pressing = true
+	l.pressed = now
 	l.helpers.Go(func() {
 		l.queue.Settle(l.lasting) // an error would be that of the other call
 		l.inbox.leave(pressed{})
@@ -120,10 +129,11 @@ func (l *loop) relax(now time.Time) {
 
 // nextPress returns when the queue is to be told again; zero: not before something happens.
 func (l *loop) nextPress() time.Time {
-	if l.pressing || !l.inHurry() {
+	at, ok := l.hurry()
+	if !ok {
 		return time.Time{}
 	}
-	return l.pressAgain
+	return at
 }
 
 // awaitSettled waits until no Settle is in progress.

@@ -40,7 +40,7 @@ type request struct {
 	recordErr error     // AtMostOnce: why the items could not be recorded
 	granted   time.Time // when its token was; zero: there is no limiter
 	began     time.Time
-	unsent    bool // the lane was paused meanwhile, or it could not be recorded; nothing below is set
+	unsent    bool // the lane was paused meanwhile, its token is too old, or it could not be recorded; nothing below is set
 	ended     time.Time
 	errs      []error         // one for each item
 	delays    []time.Duration // the backoff of each item; nil: none failed
