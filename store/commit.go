@@ -183,6 +183,7 @@ func (f *file) commits() {
 		f.mu.Lock()
 		idle := len(f.queue) == 0
 		if idle && f.closing {
+			f.running = false
 			f.mu.Unlock()
 			return
 		}
@@ -196,9 +197,11 @@ func (f *file) commits() {
 		f.mu.Unlock()
 		switch {
 		case failed != nil && !(mayMend && f.mend()):
-			for _, w := range f.take() {
+			group := f.take()
+			for _, w := range group {
 				w.answer(f.failure())
 			}
+			clear(group)
 		case idle:
 			_ = f.shrink() // tried again by and by
 		default:

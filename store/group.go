@@ -220,7 +220,7 @@ func (f *file) singly(group []*write, err error) {
 		case w.told:
 		case w.size > 0:
 			w.answer(fmt.Errorf("%w: %w of %s: %w", ErrFull, errNoSpace, f.path, err))
-		case len(group) == 1 && len(w.outcomes) <= 1:
+		case w.compact || len(group) == 1 && len(w.outcomes) <= 1:
 			w.answer(err)
 		default:
 			w.answer(f.bits(w))

@@ -343,3 +343,18 @@ func TestKeepDead(t *testing.T) {
 		}
 	})
 }
+
+// Storing many small items takes room for what they hold, scheduled or not, and no more than a little ahead.
+func TestManyTakeLittleRoom(t *testing.T) {
+	for _, due := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		s := newStore(t, nil)
+		its := events(2000)
+		for i := range its {
+			its[i].Due = due
+		}
+		put(t, s, its...)
+		if n := sizeOf(t, s.Path()); n > 4<<20 {
+			t.Errorf("a file of %d bytes for 2,000 small items due at %v", n, due)
+		}
+	}
+}

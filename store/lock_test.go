@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -233,4 +234,19 @@ func TestLanesShareCommits(t *testing.T) {
 	if err := mail.Check(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A lane and its file may be closed at the same time, in whatever order the two get on.
+func TestLaneClosedBesideItsFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // where waiting for ever is a failure
+		s := newStore(t, nil)
+		lane, err := s.Lane("mail", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, lane, event("a", ""))
+		lane.shut() // with which its Close begins
+		checkedClose(t, s)
+		lane.file.leave(lane)
+	})
 }

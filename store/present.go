@@ -8,7 +8,7 @@ import (
 )
 
 // lookEvery bounds how long the kernel's word is taken for what the path names: another machine may have
-// changed a directory of a network file system.
+// changed a directory that is shared with it, and something may have been mounted over the path.
 const lookEvery = time.Second
 
 // present reports whether the path still names the file that is open. A file that was unlinked takes
@@ -35,11 +35,12 @@ func (f *file) whole() error {
 	if !f.own {
 		return nil
 	}
+	used := f.used.Load()               // first: the file may grow meanwhile
 	n, err := f.raw.Seek(0, io.SeekEnd) // Stat would ask for the times, see isAt; nobody uses the offset
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrStorage, f.path, err)
 	}
-	if used := f.used.Load(); n < used {
+	if n < used {
 		return fmt.Errorf("%w: %s has %d bytes, %d expected: somebody made it shorter while it was in use", ErrCorrupt, f.path, n, used)
 	}
 	return nil

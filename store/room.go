@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,7 +18,8 @@ const (
 	leastAhead  = 256 << 10 // bytes, the least by which the file is extended
 	mostAhead   = 2 << 20
 
-	pathBytes = 64 << 10 // of the pages from the root to a leaf, at most
+	pathBytes   = 64 << 10 // of the pages from the root to a leaf, at most
+	recordExtra = 96       // twice what bbolt adds to a record
 
 	fullFor = time.Second // how long after the disk had no room it is asked again
 )
@@ -81,14 +83,12 @@ func (f *file) admitted(tx *bolt.Tx, group []*write) ([]*write, error) {
 	return fits, nil
 }
 
-// pages bounds the bytes of the pages that storing the items of a write may take: theirs, half empty at
-// worst, and for those that are scheduled, and may lie anywhere, a path of their own; 0 when it stores none.
+// pages bounds the bytes of the pages that storing the items of a write may take: theirs, with what bbolt
+// adds and half empty at worst, and, if some are scheduled, the path to where those lie; 0 when it stores none.
 func (w *write) pages() int64 {
-	n := 2 * int64(w.size)
-	for i := range w.records {
-		if w.records[i].timed != 0 {
-			n += pathBytes
-		}
+	n := 2*int64(w.size) + recordExtra*int64(len(w.records))
+	if slices.ContainsFunc(w.records, func(p prepared) bool { return p.timed != 0 }) {
+		n += pathBytes
 	}
 	return n
 }
