@@ -94,8 +94,8 @@ func (l *loop) record(b *outcomes) {
 }
 
 // hurry reports whether somebody waits for a Settle in progress, so that the queue is to be told not to wait
-// for company, and when: while more outcomes are on their way not for each of them. Whether the wait has begun
-// cannot be told, so that it is repeated until nothing is in a hurry any more.
+// for company, and when: while more outcomes are on their way no oftener than Flush looks. Whether the wait has
+// begun cannot be told, so that it is repeated until nothing is in a hurry any more.
 func (l *loop) hurry() (at time.Time, ok bool) {
 	switch {
 	case l.settling == 0 || l.pressing:
@@ -103,7 +103,7 @@ func (l *loop) hurry() (at time.Time, ok bool) {
 	case l.unsettled >= maxUnsettled || l.ctx.Err() != nil:
 		return l.pressAgain, true
 	case len(l.flushes) > 0 && l.busy():
-		return latest(l.pressAgain, l.pressed.Add(pressEvery)), true
+		return latest(l.pressAgain, l.pressed.Add(checkEvery)), true
 	}
 	return l.pressAgain, len(l.flushes) > 0
 }
