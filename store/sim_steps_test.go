@@ -240,10 +240,12 @@ func (l *lane) flush() {
 	s := l.s
 	ctx, cancel := context.WithTimeout(s.t.Context(), s.short())
 	defer cancel()
-	var stored []*event // for certain: the commit of a Put whose context has ended may still run
+	// There for certain: the commit of a Put whose context has ended may still run, and what is scheduled counts
+	// as put when its time comes.
+	var stored []*event
 	s.mu.Lock()
 	for _, e := range l.events {
-		if e.returned > 0 && e.can&absent == 0 {
+		if e.returned > 0 && e.can&absent == 0 && !e.NotBefore.After(time.Now()) {
 			stored = append(stored, e)
 		}
 	}
