@@ -19,7 +19,7 @@ const (
 	mostAhead   = 2 << 20
 
 	pathBytes   = 64 << 10 // of the pages from the root to a leaf, at most
-	recordExtra = 96       // twice what bbolt adds to a record
+	recordExtra = 96       // for each, what bbolt adds and what remains empty behind it
 
 	fullFor = time.Second // how long after the disk had no room it is asked again
 )
