@@ -92,7 +92,7 @@ func inside(pkg, root string) bool { return pkg == root || strings.HasPrefix(pkg
 
 // client is what an application uses in the place of an outbox: it stands over several, and nothing
 // imports it but applications.
-const client = module + "/sender/customerio"
+const client = module + "/customerio"
 
 func TestArrows(t *testing.T) {
 	all := imports(t)

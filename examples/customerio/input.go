@@ -14,7 +14,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
+	"github.com/seed8107221f/outbox/customerio"
 )
 
 const (

@@ -30,8 +30,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 	"github.com/seed8107221f/outbox/limiter"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 

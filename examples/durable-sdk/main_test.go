@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 // TestMain takes the credentials of whoever runs the tests out of the way.

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 const customerioRow = "identify"
@@ -16,7 +16,7 @@ const customerioRow = "identify"
 var customerioSuite = suite{
 	name:   "customerio",
 	title:  "Customer.io",
-	intro:  "Identifies put in groups of 500 and delivered in batches, at the 80 requests a second of `sender/customerio`, to the stand-in of `customeriotest`, which checks every one of them and shares this machine's cores.",
+	intro:  "Identifies put in groups of 500 and delivered in batches, at the 80 requests a second of `customerio`, to the stand-in of `customeriotest`, which checks every one of them and shares this machine's cores.",
 	rounds: 3,
 	cells: func(s scale) []cell {
 		return []cell{{"", customerioRow, spec{Op: "customerio", Duration: pick(s, 5*s.duration, 500*time.Millisecond)}}}

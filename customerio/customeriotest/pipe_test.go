@@ -6,7 +6,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 // A dial that nobody accepts ends with its context, or with the listener.

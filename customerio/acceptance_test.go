@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 // An import of ten thousand people and a stream of live events beside it arrive complete, and unique

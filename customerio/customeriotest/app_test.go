@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 func TestMessages(t *testing.T) {

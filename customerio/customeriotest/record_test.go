@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 func TestRecord(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 func deadline(t *testing.T, d time.Duration) context.Context {

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 func Example() {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
+	"github.com/seed8107221f/outbox/customerio"
 )
 
 // The variables by which the test binary becomes a child that another test kills.

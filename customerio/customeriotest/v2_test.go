@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 func TestV2Entity(t *testing.T) {

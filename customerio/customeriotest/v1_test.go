@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 const ulid = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

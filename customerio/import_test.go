@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 // people is a CSV of n rows.

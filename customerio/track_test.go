@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
-	"github.com/seed8107221f/outbox/sender/customerio"
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 // identifies are n, of people "from" and on.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio"
+	"github.com/seed8107221f/outbox/customerio"
 )
 
 // No secret is found in the file, a log or an error, not even when the destination echoes it.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed8107221f/outbox/sender/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
 // A window rolls: it is not emptied at the turn of the second, and what came exactly one second ago
