@@ -187,9 +187,9 @@ func TestCheckOfABusyOutbox(t *testing.T) {
 // failing is a store whose disk has failed.
 type failing struct{ *store.Store }
 
-func (f failing) Counts() store.Counts {
+func (f failing) Counts() sender.Counts {
 	c := f.Store.Counts()
-	c.Failed = fmt.Errorf("%w: input/output error", store.ErrStorage)
+	c.Err = fmt.Errorf("%w: input/output error", sender.ErrStorage)
 	return c
 }
 

@@ -31,7 +31,7 @@ func TestInputThatIsRefused(t *testing.T) {
 		{"kind", outbox.Event{Kind: long}, outbox.ErrInvalid, []string{"Kind", "40960", "1024"}},
 		{"key", outbox.Event{Key: long}, outbox.ErrInvalid, []string{"Key", "40960", "1024"}},
 		{"header", outbox.Event{Header: map[string]string{"a": long, "b": long}}, outbox.ErrInvalid, []string{"Header", "81922", "65536"}},
-		{"payload", outbox.Event{Payload: make([]byte, 1001)}, store.ErrTooLarge, []string{"payload", "1001", "1000"}},
+		{"payload", outbox.Event{Payload: make([]byte, 1001)}, sender.ErrTooLarge, []string{"payload", "1001", "1000"}},
 		{"expires first", outbox.Event{NotBefore: year(2030), Expires: year(2029)}, outbox.ErrInvalid, []string{"Expires", "2029", "NotBefore", "2030"}},
 		{"expires at once", outbox.Event{NotBefore: year(2030), Expires: year(2030)}, outbox.ErrInvalid, []string{"Expires", "NotBefore", "2030"}},
 		{"year 1", outbox.Event{NotBefore: year(1)}, outbox.ErrInvalid, []string{"NotBefore", "0001", "1970", "2262"}},
@@ -164,7 +164,7 @@ func TestPutAllOfNothingAndOfTooMuch(t *testing.T) {
 		es[i].Payload = make([]byte, 4<<20)
 	}
 	_, err := b.PutAll(t.Context(), es...)
-	if !errors.Is(err, store.ErrTooLarge) || !strings.Contains(err.Error(), fmt.Sprint(17*4<<20)) || !strings.Contains(err.Error(), fmt.Sprint(64<<20)) {
+	if !errors.Is(err, sender.ErrTooLarge) || !strings.Contains(err.Error(), fmt.Sprint(17*4<<20)) || !strings.Contains(err.Error(), fmt.Sprint(64<<20)) {
 		t.Errorf("of 68 MiB: %v", err)
 	}
 	if s := b.Stats(); s.Put != 0 {

@@ -71,7 +71,7 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	}
 	b := &Outbox{store: st, limiter: o.Limiter, cancel: func() {}, ran: make(chan struct{}), idle: make(chan struct{}), done: make(chan struct{})}
 	if t == nil {
-		if err := st.Attach(); err != nil {
+		if err := st.Attach(nil); err != nil {
 			return nil, fmt.Errorf("outbox: %w", err)
 		}
 		st.Refuse(nil) // what an outbox before this one may have left
@@ -83,7 +83,6 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
 	st.Refuse(nil)
-	st.Notify(s.Wake)
 	var ctx context.Context
 	ctx, b.cancel = context.WithCancel(context.Background())
 	b.sender = s
@@ -133,7 +132,7 @@ func (b *Outbox) leave() {
 // deadline of ctx, and with ErrClosed after Shutdown or Close.
 func (b *Outbox) Flush(ctx context.Context) error {
 	if err := b.enter(); err != nil {
-		return err
+		return wrap("flush", err)
 	}
 	b.leave()
 	return b.flush(ctx)
@@ -149,8 +148,8 @@ func (b *Outbox) flush(ctx context.Context) error {
 	if err == nil {
 		remains, err = b.store.Remains(mark)
 	}
-	if errors.Is(err, store.ErrClosed) {
-		return fmt.Errorf("%w before the flush was complete", ErrClosed)
+	if errors.Is(err, sender.ErrClosed) {
+		return fmt.Errorf("outbox: flush: %w before the flush was complete", ErrClosed)
 	}
 	if err != nil {
 		return fmt.Errorf("outbox: flush: %w", errors.Join(err, cause))
@@ -160,9 +159,9 @@ func (b *Outbox) flush(ctx context.Context) error {
 	}
 	why := b.Stats().why(b.sender == nil)
 	if cause != nil {
-		return fmt.Errorf("%w: %s: %w", ErrPending, why, cause)
+		return fmt.Errorf("outbox: flush: %w: %s: %w", ErrPending, why, cause)
 	}
-	return fmt.Errorf("%w: %s", ErrPending, why)
+	return fmt.Errorf("outbox: flush: %w: %s", ErrPending, why)
 }
 
 // why says what the pending events wait for.
@@ -277,7 +276,7 @@ type Stats struct {
 func (b *Outbox) Stats() Stats {
 	c := b.store.Counts()
 	s := Stats{
-		Pending: c.Pending(), Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying, InLine: c.InLine,
+		Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying, InLine: c.InLine,
 		InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, Oldest: c.Oldest,
 		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped,
 	}
@@ -288,8 +287,8 @@ func (b *Outbox) Stats() Stats {
 		st := b.sender.Status()
 		s.Abandoned, s.Held, s.HeldSince = st.Abandoned, st.Held, st.HeldSince
 	}
-	if c.Failed != nil && s.Held == "" {
-		s.Held = c.Failed.Error()
+	if c.Err != nil && s.Held == "" {
+		s.Held = c.Err.Error()
 	}
 	if b.limiter != nil {
 		s.Rate = b.limiter.Rate()

@@ -80,7 +80,6 @@ type Store interface {
 	Append(ctx context.Context, items ...sender.Item) error // items is the caller's again when it returns
 	AppendTx(tx *bbolt.Tx, items ...sender.Item) error
 	Refuse(err error)
-	Notify(fn func())
 	Pending() iter.Seq2[sender.Item, error]
 	Dead() iter.Seq2[sender.Item, error]
 	Find(ctx context.Context, id uuid.UUID) (sender.Item, error)
@@ -90,21 +89,43 @@ type Store interface {
 	Compact(ctx context.Context) error
 	Fallback() error
 	Remains(mark uint64) (bool, error)
-	Counts() store.Counts
+	Counts() sender.Counts
 	Check(ctx context.Context) error
 	Close() error
 }
 
-// Errors that callers branch on. Those of package store arrive wrapped as well: store.ErrFull,
-// ErrTooLarge and ErrStorage from Put, ErrLocked, ErrFormat and ErrCorrupt from Open.
+// Errors that callers branch on. They arrive wrapped, with the operation, the place and the numbers.
+// Each is the error of that name in the package that defines it.
 var (
-	// ErrClosed, from Put, PutAll, PutTx and Flush: the outbox is shutting down or closed. Nothing was
-	// stored. What reads or changes a closed file returns store.ErrClosed.
-	ErrClosed = errors.New("outbox: closed")
-	// ErrInvalid: a field of the event is not acceptable; the error names it, its length and the limit.
-	ErrInvalid = errors.New("outbox: invalid event")
-	// ErrPending: Flush left events behind; the error says how many and why.
-	ErrPending = errors.New("outbox: events remain")
+	// ErrInvalid, from Put, PutAll and PutTx: a field of the event is not acceptable. The error names the
+	// field, its length and the limit. Nothing was stored.
+	ErrInvalid = errors.New("invalid event")
+	// ErrTooLarge, from Put, PutAll and PutTx: the payload is above store.Options.MaxPayload, or the events
+	// of one PutAll are too large together. Nothing was stored.
+	ErrTooLarge = sender.ErrTooLarge
+	// ErrFull, from Put, PutAll, PutTx and Revive: the outbox is at MaxPending or MaxBytes, or the disk is
+	// full. Nothing was stored.
+	ErrFull = sender.ErrFull
+	// ErrClosed, from every method that reads or changes the outbox: it is shutting down or closed. Nothing
+	// was stored.
+	ErrClosed = sender.ErrClosed
+	// ErrStorage, from every method that reads or changes the outbox: the storage failed. Unless the error
+	// says that nothing was stored, the outcome is unknown.
+	ErrStorage = sender.ErrStorage
+	// ErrNotFound, from Find: there is no event of that ID.
+	ErrNotFound = sender.ErrNotFound
+	// ErrPending, from Flush and Shutdown: events remain. The error says how many and why.
+	ErrPending = errors.New("events remain")
+
+	// ErrLocked, from Open and New: another process, or another outbox of this one, uses the file or the lane.
+	ErrLocked = store.ErrLocked
+	// ErrFormat, from Open: the file is not an outbox, or a newer version wrote it.
+	ErrFormat = store.ErrFormat
+	// ErrCorrupt, from Open and from every method that reads: the file is an outbox, and it is damaged.
+	ErrCorrupt = store.ErrCorrupt
+	// ErrSealed, from Open and from every method that reads: a lane or a record is sealed, and the Sealer
+	// cannot open it. Nothing was changed.
+	ErrSealed = store.ErrSealed
 )
 
 const (
@@ -153,17 +174,17 @@ func (e *Event) item(now time.Time) (sender.Item, error) {
 
 // Put stores an event durably and returns its ID. When it returns nil the event is on disk.
 //
-// ErrInvalid, ErrClosed, store.ErrTooLarge and store.ErrFull mean that nothing was stored, as does an
-// end of ctx before the commit began. store.ErrStorage, or an end of ctx during the commit, leaves the
+// ErrInvalid, ErrClosed, sender.ErrTooLarge and sender.ErrFull mean that nothing was stored, as does an
+// end of ctx before the commit began. sender.ErrStorage, or an end of ctx during the commit, leaves the
 // outcome unknown: the event may have been stored, so a repetition should carry the same ID. The ID
 // is returned with every error that follows its making.
 func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
 	it, err := e.item(time.Now())
 	if err != nil {
-		return uuid.Nil, err
+		return uuid.Nil, wrap("put", err)
 	}
 	if err := b.enter(); err != nil {
-		return it.ID, err
+		return it.ID, wrap("put", err)
 	}
 	defer b.leave()
 	one := single.Get().(*[1]sender.Item)
@@ -195,10 +216,10 @@ func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
 		}
 	}
 	if size > maxPutAll {
-		return nil, fmt.Errorf("outbox: put: %w: %d events of %d bytes, at most %d in one call", store.ErrTooLarge, len(es), size, maxPutAll)
+		return nil, fmt.Errorf("outbox: put: %w: %d events of %d bytes, at most %d in one call", sender.ErrTooLarge, len(es), size, maxPutAll)
 	}
 	if err := b.enter(); err != nil {
-		return ids, err
+		return ids, wrap("put", err)
 	}
 	defer b.leave()
 	return ids, wrap("put", b.store.Append(ctx, items...))
@@ -206,23 +227,29 @@ func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
 
 // PutTx stores an event as part of the application's own bbolt transaction: it is put when that
 // commits, and the sender is woken then. For an outbox made by [New] over a lane that store.In opened
-// in the database of tx. It never blocks: a full outbox is store.ErrFull at once. A transaction that
+// in the database of tx. It never blocks: a full outbox is sender.ErrFull at once. A transaction that
 // is read-only, has ended, or is of another database is an error.
 func (b *Outbox) PutTx(tx *bbolt.Tx, e Event) (uuid.UUID, error) {
 	it, err := e.item(time.Now())
 	if err != nil {
-		return uuid.Nil, err
+		return uuid.Nil, wrap("put", err)
 	}
 	if err := b.enter(); err != nil {
-		return it.ID, err
+		return it.ID, wrap("put", err)
 	}
 	defer b.leave()
 	return it.ID, wrap("put", b.store.AppendTx(tx, it))
 }
 
+// wrap gives an error its operation. Of a store's error it keeps the place and the cause, so that each is
+// said once.
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil
+	}
+	var at *sender.StoreError
+	if errors.As(err, &at) {
+		return &sender.StoreError{Op: "outbox: " + op, Place: at.Place, Err: at.Err}
 	}
 	return fmt.Errorf("outbox: %s: %w", op, err)
 }
@@ -234,14 +261,14 @@ func (b *Outbox) Pending() iter.Seq2[sender.Item, error] { return b.store.Pendin
 // Dead lists the events given up, with the reason in LastErr and the time in Failed.
 func (b *Outbox) Dead() iter.Seq2[sender.Item, error] { return b.store.Dead() }
 
-// Find returns the first event with that ID, pending or dead, or store.ErrNotFound. It scans all
+// Find returns the first event with that ID, pending or dead, or sender.ErrNotFound. It scans all
 // events: seconds where there are millions.
 func (b *Outbox) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 	return b.store.Find(ctx, id)
 }
 
 // Revive has dead events sent again: they take a new place at the end, with the same ID and no
-// attempts. Those no longer dead are passed over. store.ErrFull when the outbox is at MaxPending.
+// attempts. Those no longer dead are passed over. sender.ErrFull when the outbox is at MaxPending.
 func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) error {
 	return wrap("revive", b.store.Revive(ctx, items...))
 }

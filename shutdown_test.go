@@ -55,7 +55,7 @@ func TestClosedRefusesAndStillTells(t *testing.T) {
 			t.Errorf("Shutdown after Close: %v", err)
 		}
 		for _, err := range b.Pending() {
-			if !errors.Is(err, store.ErrClosed) {
+			if !errors.Is(err, sender.ErrClosed) {
 				t.Errorf("Pending: %v", err)
 			}
 		}
@@ -321,7 +321,7 @@ func TestPutTxNeverBlocks(t *testing.T) {
 		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("fits")}); err != nil {
 			t.Error(err)
 		}
-		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("does not")}); !errors.Is(err, store.ErrFull) {
+		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("does not")}); !errors.Is(err, sender.ErrFull) {
 			t.Errorf("beyond MaxPending: %v, want ErrFull", err)
 		}
 		return nil

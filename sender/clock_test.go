@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/sendertest"
 )
@@ -61,7 +62,7 @@ func TestBlameAfterClockIsSetBack(t *testing.T) {
 		l.options.Backoff = steady(time.Minute)
 		l.options.MaxAttempts = 3
 		l.answer("bad", "500")
-		l.append(sender.Item{ID: uuid.New(), Payload: []byte("bad"), Attempts: 1, Failures: 1, Failed: time.Now().AddDate(10, 0, 0)})
+		l.append(sender.Item{ID: uuid.New(), Payload: []byte("bad"), Attempts: 1, Failures: 1, FailedAt: time.Now().AddDate(10, 0, 0)})
 		l.put("good")
 		l.run()
 		l.wait(30 * time.Second)

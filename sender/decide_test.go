@@ -18,12 +18,12 @@ func TestDecide(t *testing.T) {
 	plainErr := errors.New("500")
 
 	never := Item{Seq: 7, Due: ago(time.Hour)}                                                // has not failed
-	innocent := Item{Seq: 7, Attempts: 1, Failures: 3, Failed: ago(time.Minute)}              // nobody succeeded since
-	guilty := Item{Seq: 7, Attempts: 1, Failures: 3, Failed: ago(time.Hour)}                  // somebody did
-	ahead := Item{Seq: 7, Attempts: 1, Failures: 3, Failed: now.AddDate(10, 0, 0)}            // noted before the clock was set back
-	last := Item{Seq: 7, Attempts: 4, Failures: 9, Failed: ago(time.Hour)}                    // guilty, at its last attempt
-	spared := Item{Seq: 7, Attempts: 4, Failures: 9, Failed: ago(time.Minute)}                // innocent, at its last attempt
-	over := Item{Seq: 7, Attempts: 9, Failures: 9, Failed: ago(time.Minute)}                  // the same, under a lower limit
+	innocent := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: ago(time.Minute)}            // nobody succeeded since
+	guilty := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: ago(time.Hour)}                // somebody did
+	ahead := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: now.AddDate(10, 0, 0)}          // noted before the clock was set back
+	last := Item{Seq: 7, Attempts: 4, Failures: 9, FailedAt: ago(time.Hour)}                  // guilty, at its last attempt
+	spared := Item{Seq: 7, Attempts: 4, Failures: 9, FailedAt: ago(time.Minute)}              // innocent, at its last attempt
+	over := Item{Seq: 7, Attempts: 9, Failures: 9, FailedAt: ago(time.Minute)}                // the same, under a lower limit
 	fresh := known{now: now, maxAttempts: 5, delay: 10 * time.Second, pause: ago(-time.Hour)} // no success yet
 	lane := fresh
 	lane.lastSuccess = ago(30 * time.Minute)
@@ -130,8 +130,8 @@ func TestDecide(t *testing.T) {
 	}
 	for _, row := range rows {
 		o, e := decide(row.k, row.it, row.err)
-		got := result{verdict: o.Verdict, charged: o.Item.Attempts == row.it.Attempts+1, pause: o.Pause.Equal(row.k.pause), effect: e}
-		got.failed = o.Item.Failures == row.it.Failures+1 && o.Item.Failed.Equal(now)
+		got := result{verdict: o.Verdict, charged: o.Item.Attempts == row.it.Attempts+1, pause: o.PauseUntil.Equal(row.k.pause), effect: e}
+		got.failed = o.Item.Failures == row.it.Failures+1 && o.Item.FailedAt.Equal(now)
 		if o.Verdict == Retry {
 			got.due = o.Due.Sub(now)
 		} else if !o.Due.IsZero() {
@@ -140,7 +140,7 @@ func TestDecide(t *testing.T) {
 		if got != row.want {
 			t.Errorf("%s:\n\tgot  %+v\n\twant %+v", row.says, got, row.want)
 		}
-		if !got.charged && o.Item.Attempts != row.it.Attempts || !got.failed && (o.Item.Failures != row.it.Failures || !o.Item.Failed.Equal(row.it.Failed)) {
+		if !got.charged && o.Item.Attempts != row.it.Attempts || !got.failed && (o.Item.Failures != row.it.Failures || !o.Item.FailedAt.Equal(row.it.FailedAt)) {
 			t.Errorf("%s: the item is now %+v", row.says, o.Item)
 		}
 		if o.Item.Seq != row.it.Seq || !o.Item.Due.Equal(row.it.Due) || o.Err != row.err {

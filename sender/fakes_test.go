@@ -178,16 +178,17 @@ type gathering struct {
 	hurry chan struct{}
 }
 
-func (g *gathering) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
-	if len(outcomes) == 0 {
-		for {
-			select {
-			case g.hurry <- struct{}{}: // somebody waits
-			default:
-				return nil
-			}
+func (g *gathering) FlushGathered() {
+	for {
+		select {
+		case g.hurry <- struct{}{}: // somebody waits
+		default:
+			return
 		}
 	}
+}
+
+func (g *gathering) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	select {
 	case <-time.After(time.Second):
 	case <-g.hurry:

@@ -8,17 +8,6 @@ import (
 	"time"
 )
 
-// A Marker is a [Queue] that can tell old items from new ones. Without it Flush waits until nothing
-// at all is due or in flight. Both methods are safe for concurrent use.
-type Marker interface {
-	// Mark returns the highest Seq assigned so far, after it has made ready what is scheduled and whose
-	// time has come at now.
-	Mark(ctx context.Context, now time.Time) (uint64, error)
-	// Unsent reports whether an item up to mark could be sent now, or is held by the sender. Those
-	// scheduled, waiting for a retry, or behind such an item do not count.
-	Unsent(ctx context.Context, now time.Time, mark uint64) (bool, error)
-}
-
 // checkEvery is how often Flush asks a Marker at most while the lane is busy.
 const checkEvery = 20 * time.Millisecond
 

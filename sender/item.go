@@ -57,8 +57,8 @@ type Item struct {
 	Attempts int
 	// Failures counts all failed attempts, charged or not; the backoff grows with it.
 	Failures int
-	// Failed is when the item last failed; zero: never.
-	Failed time.Time
+	// FailedAt is when the item last failed; zero: never.
+	FailedAt time.Time
 	// LastErr is why the item was last put off or buried, cut to 1 KiB; "" if it never was.
 	LastErr string
 	// History is the last eight failures, oldest first; nil if it never failed.
@@ -148,9 +148,9 @@ type Outcome struct {
 	Verdict Verdict
 	// Due is the moment before which a Retry does not come again.
 	Due time.Time
-	// Pause, unless zero, is the moment before which the whole lane starts nothing, by order of the
+	// PauseUntil, unless zero, is the moment before which the whole lane starts nothing, by order of the
 	// destination. It is kept with the outcomes and only ever extends an earlier one.
-	Pause time.Time
+	PauseUntil time.Time
 	// Err is what the transport returned; nil when Delivered.
 	Err error
 }
@@ -172,8 +172,8 @@ type Queue interface {
 	Claim(ctx context.Context, now time.Time, max, maxBytes int) (items []Item, next time.Time, err error)
 
 	// Settle records the outcomes durably, all or none, and returns when that is done. It may let
-	// them wait a short time for others to share a commit with, unless there is a reason to hurry:
-	// somebody waits for the key, a pause is to be kept. A call without outcomes ends such a wait.
+	// them wait a short time for others to share a commit with (see [Gatherer]), unless there is a reason
+	// to hurry: somebody waits for the key, a pause is to be kept. A call without outcomes does nothing.
 	// Released items are merely free to be claimed again; of the others, one that is found where it
 	// was claimed is changed, and one that is not (it was dropped, or this call repeats another) is
 	// passed over. After an error the items are still held, and the call is to be repeated. The slice is
@@ -191,12 +191,33 @@ type Queue interface {
 	Paused() time.Time
 }
 
-// Exclusive is a [Queue] that notices a second sender. [New] attaches, and the end of Run detaches.
+// Exclusive is a [Queue] that notices a second sender, and that wakes the one it has. Without it the
+// sender looks only when something else happens, or when [Sender.Wake] is called.
 type Exclusive interface {
-	// Attach reserves the queue, or says who has it.
-	Attach() error
+	// Attach reserves the queue for one sender until Detach, or says who has it. From then on the queue
+	// calls wake after each change that may have made something due. wake does not block, and may be
+	// called from any goroutine, also after Detach; nil: nobody is to be woken.
+	Attach(wake func()) error
 	// Detach takes Attach back.
 	Detach()
+}
+
+// A Gatherer is a [Queue] whose Settle may let outcomes wait, so that several share a commit. Without it
+// the sender expects that Settle never waits for other calls.
+type Gatherer interface {
+	// FlushGathered ends the waits that have begun. It does not wait for the commit.
+	FlushGathered()
+}
+
+// A Marker is a [Queue] that can tell old items from new ones. Without it Flush waits until nothing
+// at all is due or in flight. Both methods are safe for concurrent use.
+type Marker interface {
+	// Mark returns the highest Seq assigned so far, after it has made ready what is scheduled and whose
+	// time has come at now.
+	Mark(ctx context.Context, now time.Time) (uint64, error)
+	// Unsent reports whether an item up to mark could be sent now, or is held by the sender. Items that
+	// are scheduled, wait for a retry, or wait behind such an item do not count.
+	Unsent(ctx context.Context, now time.Time, mark uint64) (bool, error)
 }
 
 // A Limiter decides when a request may start. It is safe for concurrent use and may serve several

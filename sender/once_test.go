@@ -104,7 +104,7 @@ func TestAtMostOnceIsRecordedFirst(t *testing.T) {
 		s, err := sender.New(&l.Memory, sender.TransportFunc(func(ctx context.Context, it sender.Item) error {
 			if string(it.Payload) == "a/1" {
 				first = l.Counts()
-				if it.LastErr != "" || it.Attempts+it.Failures != 0 || !it.Failed.IsZero() {
+				if it.LastErr != "" || it.Attempts+it.Failures != 0 || !it.FailedAt.IsZero() {
 					l.Errorf("the transport sees the record: %+v", it)
 				}
 			}

@@ -101,7 +101,7 @@ func TestBackoffCountsFailures(t *testing.T) {
 		if want := []int{1, 2, 3, 4, 5}; !slices.Equal(asked, want) {
 			l.Fatalf("Backoff was asked for %v, want %v", asked, want)
 		}
-		if it := l.item("a"); it.Attempts != 1 || it.Failures != 5 || !it.Failed.Equal(l.start.Add(4*time.Second)) {
+		if it := l.item("a"); it.Attempts != 1 || it.Failures != 5 || !it.FailedAt.Equal(l.start.Add(4*time.Second)) {
 			l.Fatalf("after five failures, alone: %+v", it)
 		}
 	})

@@ -102,8 +102,8 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 	if cancelled && !unknown {
 		return o, calm
 	}
-	first := it.Failed.IsZero()
-	last := latest(it.Failed, k.refused)
+	first := it.FailedAt.IsZero()
+	last := latest(it.FailedAt, k.refused)
 	// A failure that lies ahead of the clock was noted before the clock was set back.
 	blamed := !last.IsZero() && !k.lastSuccess.IsZero() && (k.lastSuccess.After(last) || last.After(k.now))
 
@@ -121,7 +121,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		return o, calm
 
 	case throttled:
-		o.Pause = k.pause
+		o.PauseUntil = k.pause
 		if k.probe || blamed {
 			// Out of the way for a while after the pause, or it would cause the next one at once
 			// and the others would hardly move.
@@ -162,7 +162,7 @@ func (o *Outcome) fail(k known, charged bool) {
 	o.Verdict = Retry
 	o.Due = k.now.Add(min(max(k.delay, shortestDelay), longestDelay))
 	o.Item.Failures++
-	o.Item.Failed = k.now
+	o.Item.FailedAt = k.now
 	o.Item.LastErr = text(o.Err)
 	if !charged {
 		return

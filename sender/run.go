@@ -95,7 +95,8 @@ func (o *Options) withDefaults() (Options, error) {
 type Sender struct {
 	options  Options // complete
 	queue    Queue
-	limiter  Limiter // nil: no limit
+	gatherer Gatherer // the queue; nil: it lets no outcome wait
+	limiter  Limiter  // nil: no limit
 	send     func(ctx context.Context, r *request)
 	maxItems int // per request
 	maxBytes int // per request; 0: no limit
@@ -140,6 +141,7 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 		ended:    make(chan struct{}),
 		inbox:    inbox{bell: make(chan struct{}, 1)},
 	}
+	s.gatherer, _ = q.(Gatherer)
 	s.status.Store(&Status{})
 	s.send = func(ctx context.Context, r *request) { r.single[0] = t.Send(ctx, r.items[0]); r.errs = r.single[:] }
 	if b, ok := t.(BatchTransport); ok {
@@ -148,7 +150,7 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 		s.send = func(ctx context.Context, r *request) { r.errs = slices.Clone(b.SendBatch(ctx, r.items)) }
 	}
 	if e, ok := q.(Exclusive); ok {
-		if err := e.Attach(); err != nil {
+		if err := e.Attach(s.Wake); err != nil {
 			return nil, fmt.Errorf("sender: %w", err)
 		}
 	}

@@ -98,7 +98,7 @@ func (l *loop) record(b *outcomes) {
 // begun cannot be told, so that it is repeated until nothing is in a hurry any more.
 func (l *loop) hurry() (at time.Time, ok bool) {
 	switch {
-	case l.settling == 0 || l.pressing:
+	case l.settling == 0 || l.pressing || l.gatherer == nil:
 		return time.Time{}, false
 	case l.unsettled >= maxUnsettled || l.ctx.Err() != nil:
 		return l.pressAgain, true
@@ -116,7 +116,7 @@ func (l *loop) press(now time.Time) {
 	l.pressing = true
 	l.pressed = now
 	l.helpers.Go(func() {
-		l.queue.Settle(l.lasting) // an error would be that of the other call
+		l.gatherer.FlushGathered()
 		l.inbox.leave(pressed{})
 	})
 }

@@ -183,7 +183,7 @@ func (l *loop) announce(r *request) bool {
 	asked := l.now()
 	list := make([]Outcome, len(r.items))
 	for i, it := range r.items {
-		it.Failed, it.LastErr = asked, answerUnknown
+		it.FailedAt, it.LastErr = asked, answerUnknown
 		list[i] = Outcome{Item: it, Verdict: Sending}
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, l.options.Timeout)

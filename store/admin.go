@@ -50,7 +50,7 @@ func (s *Store) list(bucket []byte, underWay bool, yield func(sender.Item, error
 	var after []byte
 	for page, more := make([]listed, 0, pageItems), true; more; page = page[:0] {
 		if s.closed.Load() {
-			return yield(sender.Item{}, fmt.Errorf("store: list: %w", ErrClosed))
+			return yield(sender.Item{}, fmt.Errorf("store: list: %w", sender.ErrClosed))
 		}
 		s.mu.Lock() // before the transaction, as in Claim, so that what is in flight and on disk agree
 		err := s.file.view(func(tx *bolt.Tx) error {
@@ -118,7 +118,7 @@ func (s *Store) item(k, v []byte) (sender.Item, error) {
 	return it, nil
 }
 
-// Find returns the first item with that ID, pending or dead, or ErrNotFound. It reads the whole lane,
+// Find returns the first item with that ID, pending or dead, or sender.ErrNotFound. It reads the whole lane,
 // page by page: one look at a million items takes seconds on a cold file.
 func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 	for _, name := range [...][]byte{bucketReady, bucketLater, bucketTimed, bucketDead} {
@@ -154,11 +154,11 @@ func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 			}
 		}
 	}
-	return sender.Item{}, fmt.Errorf("store: find %v: %w", id, ErrNotFound)
+	return sender.Item{}, fmt.Errorf("store: find %v: %w", id, sender.ErrNotFound)
 }
 
 // Revive gives dead items a new place at the end of ready: the same ID, attempts at zero, their
-// failures forgotten. Those that are no longer dead, or are in flight, are passed over. A lane at MaxPending is ErrFull,
+// failures forgotten. Those that are no longer dead, or are in flight, are passed over. A lane at MaxPending is sender.ErrFull,
 // and a record that was damaged cannot be revived: an error, and nothing changes.
 func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 	return wrap("revive", s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {

@@ -45,8 +45,8 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %+v, %v", it.Kind, got, err)
 		}
 	}
-	if _, err := s.Find(t.Context(), uuid.New()); !errors.Is(err, ErrNotFound) {
-		t.Errorf("one that is not there: %v, want ErrNotFound", err)
+	if _, err := s.Find(t.Context(), uuid.New()); !errors.Is(err, sender.ErrNotFound) {
+		t.Errorf("one that is not there: %v, want sender.ErrNotFound", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -95,7 +95,7 @@ func TestDropEverywhere(t *testing.T) {
 		if err := s.Drop(t.Context(), items...); err != nil {
 			t.Fatal(err)
 		}
-		if c := s.Counts(); c.Dropped != 4 || c.Pending() != 0 || c.Dead != 0 || c.Bytes != 0 || c.DeadBytes != 0 {
+		if c := s.Counts(); c.Dropped != 4 || c.Pending != 0 || c.Dead != 0 || c.Bytes != 0 || c.DeadBytes != 0 {
 			t.Errorf("counts %+v", c)
 		}
 	}
@@ -121,7 +121,7 @@ func TestDropOfWhatHasMoved(t *testing.T) {
 		if err := s.Drop(t.Context(), stale...); err != nil {
 			t.Fatal(err)
 		}
-		if c := s.Counts(); c.Dropped != 3 || c.Pending() != 1 {
+		if c := s.Counts(); c.Dropped != 3 || c.Pending != 1 {
 			t.Errorf("counts %+v", c)
 		}
 		wantNames(t, "left", drain(t, s), "waits")
@@ -165,7 +165,7 @@ func TestRevive(t *testing.T) {
 	if got.Seq <= dead[0].Seq || got.Attempts != 0 || got.Failures != 0 || got.LastErr != "" || got.History != nil || !got.Created.Equal(dead[0].Created) {
 		t.Errorf("revived as %+v, was %+v", got, dead[0])
 	}
-	if c := s.Counts(); c.Dead != 0 || c.DeadBytes != 0 || c.Put != 4 || c.Pending() != 4 {
+	if c := s.Counts(); c.Dead != 0 || c.DeadBytes != 0 || c.Put != 4 || c.Pending != 4 {
 		t.Errorf("counts %+v", c)
 	}
 }

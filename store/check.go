@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // Check proves that the lane is sound: every record decodes and lies in exactly one bucket, no key has
@@ -18,7 +20,7 @@ import (
 // well; otherwise the error names everything found, up to a hundred of the records and of the pages.
 func (s *Store) Check(ctx context.Context) error {
 	if s.closed.Load() {
-		return fmt.Errorf("store: check: %w", ErrClosed)
+		return fmt.Errorf("store: check: %w", sender.ErrClosed)
 	}
 	var found []error
 	err := s.file.view(func(tx *bolt.Tx) error {
@@ -81,7 +83,7 @@ func (f *file) inspectAll(txid uint64) error {
 	}
 	info, err := r.Stat()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStorage, err)
+		return fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	found, err := inspectWhole(r, info.Size())
 	if err == nil && found.txid != txid {

@@ -22,7 +22,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		return nil, time.Time{}, fmt.Errorf("store: claim: %w", context.Cause(ctx))
 	}
 	if s.closed.Load() {
-		return nil, time.Time{}, fmt.Errorf("store: claim: %w", ErrClosed)
+		return nil, time.Time{}, fmt.Errorf("store: claim: %w", sender.ErrClosed)
 	}
 	if s.file.failure() != nil {
 		// A commit of nothing heals the file, or says why it cannot be healed.

@@ -166,7 +166,7 @@ func TestExpiredAreHandedOut(t *testing.T) {
 		t.Fatalf("claimed %v", items)
 	}
 	settle(t, s, sender.Outcome{Item: items[0], Verdict: sender.Expired})
-	if c := s.Counts(); c.Expired != 1 || c.Pending() != 0 || c.Bytes != 0 {
+	if c := s.Counts(); c.Expired != 1 || c.Pending != 0 || c.Bytes != 0 {
 		t.Errorf("counts %+v", c)
 	}
 }
@@ -213,11 +213,11 @@ func TestCountsAddUp(t *testing.T) {
 			low, done := acknowledged.Load(), settled.Load()
 			c := s.Counts()
 			high := began.Load()
-			if sum := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight; sum != c.Pending() {
+			if sum := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight; sum != c.Pending {
 				t.Errorf("%d by the parts: %+v", sum, c)
 				return
 			}
-			if sum := uint64(c.Pending()+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
+			if sum := uint64(c.Pending+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
 				t.Errorf("put %d, accounted for %d: %+v", c.Put, sum, c)
 				return
 			}

@@ -96,7 +96,7 @@ func TestPauseNeverLastsLongerThanTold(t *testing.T) {
 			s := openAt(t, path, tt.told)
 			put(t, s, event("a", ""))
 			it := claims(t, s, 1)[0]
-			settle(t, s, sender.Outcome{Item: it, Verdict: sender.Released, Pause: s.file.now().Add(time.Hour)})
+			settle(t, s, sender.Outcome{Item: it, Verdict: sender.Released, PauseUntil: s.file.now().Add(time.Hour)})
 			if left := s.Paused().Sub(s.file.now()); left < 59*time.Minute || left > time.Hour {
 				t.Errorf("told an hour, paused for %v", left)
 			}
@@ -120,7 +120,7 @@ func TestPauseOnlyExtends(t *testing.T) {
 	items := claims(t, s, 3)
 	until := time.Now().Add(time.Hour)
 	for i, pause := range []time.Time{until, until.Add(-time.Minute), {}} {
-		settle(t, s, sender.Outcome{Item: items[i], Verdict: sender.Released, Pause: pause})
+		settle(t, s, sender.Outcome{Item: items[i], Verdict: sender.Released, PauseUntil: pause})
 		if !s.Paused().Equal(until) {
 			t.Errorf("after %v paused until %v, want %v", pause, s.Paused(), until)
 		}
@@ -150,7 +150,7 @@ func TestWallClockStepsWhileRunning(t *testing.T) {
 			items := claims(t, s, 2)
 			settle(t, s, failed(items[0], sender.Retry, clock().Add(time.Hour)))
 			pause := clock().Add(30 * time.Minute)
-			settle(t, s, sender.Outcome{Item: items[1], Verdict: sender.Released, Pause: pause})
+			settle(t, s, sender.Outcome{Item: items[1], Verdict: sender.Released, PauseUntil: pause})
 
 			off.Store(int64(step))
 			due := func(after time.Duration) ([]string, time.Duration) {

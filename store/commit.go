@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // A write is one change of one lane, waiting for a commit that it shares with others.
@@ -105,7 +107,7 @@ func (f *file) submit(w *write, gather time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing || w.lane.left {
-		return ErrClosed
+		return sender.ErrClosed
 	}
 	if gather <= 0 {
 		f.queue = append(f.queue, w)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // When the file is compacted by itself: it is large, little of it is in use, and that is copied in some
@@ -115,7 +117,7 @@ func (f *file) replace(db *bolt.DB, raw *os.File) error {
 	}
 	if err != nil {
 		// Known before readers find no database: they would take the file for closed.
-		return f.fails(fmt.Errorf("%w: compacting %s: %w", ErrStorage, f.path, errors.Join(err, db.Close())))
+		return f.fails(fmt.Errorf("%w: compacting %s: %w", sender.ErrStorage, f.path, errors.Join(err, db.Close())))
 	}
 	return nil
 }

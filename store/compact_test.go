@@ -211,5 +211,5 @@ func TestCompactRefuses(t *testing.T) {
 	wantError(t, in.Compact(t.Context()), errors.ErrUnsupported)
 	s := newStore(t, nil)
 	checkedClose(t, s)
-	wantError(t, s.Compact(t.Context()), ErrClosed)
+	wantError(t, s.Compact(t.Context()), sender.ErrClosed)
 }

@@ -149,11 +149,11 @@ func buried(t *testing.T, s *Store, others ...string) {
 		}
 	}
 	dead := list(t, s.Dead())
-	if len(dead) != 1 || !strings.Contains(dead[0].LastErr, "damaged") || dead[0].Failed.IsZero() {
+	if len(dead) != 1 || !strings.Contains(dead[0].LastErr, "damaged") || dead[0].FailedAt.IsZero() {
 		t.Fatalf("dead: %+v", dead)
 	}
 	c := s.Counts()
-	if c.Pending() != 0 || c.Bytes != 0 || c.Dead != 1 || s.opts.Sealer == nil && c.DeadBytes != int64(len(dead[0].Payload)) || c.InFlight != 0 {
+	if c.Pending != 0 || c.Bytes != 0 || c.Dead != 1 || s.opts.Sealer == nil && c.DeadBytes != int64(len(dead[0].Payload)) || c.InFlight != 0 {
 		t.Errorf("counts %+v, with %d bytes buried", c, len(dead[0].Payload))
 	}
 	if err := s.Check(t.Context()); err != nil {

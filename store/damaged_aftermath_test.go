@@ -93,7 +93,7 @@ func (a *aftermath) use(path string) error {
 func (a *aftermath) drain(s *Store) error {
 	for range 10000 {
 		items, next, err := s.Claim(context.Background(), after(), 200, 0)
-		if errors.Is(err, ErrCorrupt) && s.Counts().Failed == nil {
+		if errors.Is(err, ErrCorrupt) && s.Counts().Err == nil {
 			return fmt.Errorf("%w: %w", errMute, err)
 		}
 		if err != nil {

@@ -123,7 +123,7 @@ func (sp *specimen) use(t *testing.T, rng *rand.Rand, lane *Store, round int) {
 	for _, it := range claimed {
 		o := sender.Outcome{Item: it, Verdict: sender.Delivered}
 		if o.Verdict = []sender.Verdict{sender.Retry, sender.Dead, sender.Delivered, sender.Delivered}[rng.IntN(4)]; o.Verdict != sender.Delivered {
-			o.Item.Attempts, o.Item.Failures, o.Item.Failed, o.Item.LastErr = it.Attempts+1, it.Failures+1, born, "refused"
+			o.Item.Attempts, o.Item.Failures, o.Item.FailedAt, o.Item.LastErr = it.Attempts+1, it.Failures+1, born, "refused"
 		}
 		if o.Verdict == sender.Retry {
 			o.Due = born.Add(time.Hour)

@@ -29,12 +29,12 @@
 //	a killed process        nothing. What was in flight, or answered in the last Gather, is sent again. The
 //	                        next Open reads every page; after Close it reads what leads to the items
 //	a power cut             the same
-//	a failed write or sync  ErrStorage. The file is closed and opened anew, both its meta pages are written
+//	a failed write or sync  sender.ErrStorage. The file is closed and opened anew, both its meta pages are written
 //	                        back and synced, and only then does anything go on; until that works all is
 //	                        refused, and Counts.Failed says why. It is tried once a second, when asked for
-//	a full disk, a quota    ErrFull, and nothing was stored, without a commit each time. What settles, drops
+//	a full disk, a quota    sender.ErrFull, and nothing was stored, without a commit each time. What settles, drops
 //	                        or buries has a reserve inside the file. It goes on within a second of room
-//	the file was removed,   ErrStorage, or ErrCorrupt, before anything more is acknowledged. It goes on when
+//	the file was removed,   sender.ErrStorage, or ErrCorrupt, before anything more is acknowledged. It goes on when
 //	replaced, cut short,    the file is back; a file that went back to an older state has to be opened anew
 //	or overwritten
 //	a bug in a Sealer       that commit fails, and is healed

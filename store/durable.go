@@ -13,6 +13,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // errMoved: the lock is that of a file which the path names no longer.
@@ -49,13 +51,13 @@ func (f *file) tryOpen(wait time.Duration) error {
 func (f *file) adopt(db *bolt.DB, raw *os.File) error {
 	info, err := raw.Stat()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStorage, err)
+		return fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	if f.info != nil && !os.SameFile(info, f.info) {
-		return fmt.Errorf("%w: another file has taken the place of %s while it was in use", ErrStorage, f.path)
+		return fmt.Errorf("%w: another file has taken the place of %s while it was in use", sender.ErrStorage, f.path)
 	}
 	if err := errors.Join(rewriteMetas(raw, db.Info().PageSize), syncDir(filepath.Dir(f.path))); err != nil {
-		return fmt.Errorf("%w: %w", ErrStorage, err)
+		return fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	var last uint64
 	if err := db.View(func(tx *bolt.Tx) error {

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // Erase gives up every item with that key, whatever it waits for, and then clears the file of what they
@@ -29,7 +31,7 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 		return 0, errors.New("store: erase: the key is empty: such items have nothing in common")
 	}
 	if s.closed.Load() {
-		return 0, fmt.Errorf("store: erase: %w", ErrClosed)
+		return 0, fmt.Errorf("store: erase: %w", sender.ErrClosed)
 	}
 	e := &erasure{s: s, key: []byte(key), hash: s.vault.hashName(key)}
 	e.begin()

@@ -127,8 +127,8 @@ func TestEraseWhatGoesToAndFro(t *testing.T) {
 		n, err := s.Erase(t.Context(), "ann")
 		close(stop)
 		<-moving
-		if c := s.Counts(); n != 1 || err != nil || c.Pending() != 0 {
-			t.Fatalf("%d removed, %v, %d left", n, err, c.Pending())
+		if c := s.Counts(); n != 1 || err != nil || c.Pending != 0 {
+			t.Fatalf("%d removed, %v, %d left", n, err, c.Pending)
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestEraseAgainstModel(t *testing.T) {
 		for range 5 {
 			drain(t, s)
 		}
-		if c := s.Counts(); c.Pending() != 0 || c.InFlight != 0 || c.InLine != 0 {
+		if c := s.Counts(); c.Pending != 0 || c.InFlight != 0 || c.InLine != 0 {
 			t.Errorf("seed %d: counts %+v", seed, c)
 		}
 	})

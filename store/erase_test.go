@@ -94,7 +94,7 @@ func TestEraseRefuses(t *testing.T) {
 	wantNames(t, "left", drain(t, s), "a")
 	checkedClose(t, s)
 	_, err = s.Erase(t.Context(), "a")
-	wantError(t, err, ErrClosed)
+	wantError(t, err, sender.ErrClosed)
 }
 
 // One that is sent at most once lies among the dead meanwhile; erased, it is gone from there, whatever
@@ -109,7 +109,7 @@ func TestEraseWhileSending(t *testing.T) {
 			erase(t, s, "a", 2)
 			settle(t, s, failed(a1, verdict, time.Now()))
 			wantNames(t, "left", drain(t, s), "b1")
-			if c := s.Counts(); c.Dead != 0 || c.Pending() != 0 || c.InFlight != 0 || c.InLine != 0 || c.Delivered != 1 {
+			if c := s.Counts(); c.Dead != 0 || c.Pending != 0 || c.InFlight != 0 || c.InLine != 0 || c.Delivered != 1 {
 				t.Errorf("%v: counts %+v", verdict, c)
 			}
 		})
@@ -152,7 +152,7 @@ func TestEraseDamaged(t *testing.T) {
 				t.Errorf("left: %+v", it)
 			}
 		}
-		if c := s.Counts(); c.Dead != 2 || c.Pending() != 0 {
+		if c := s.Counts(); c.Dead != 2 || c.Pending != 0 {
 			t.Errorf("counts %+v", c)
 		}
 	})

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // A file is a bbolt database and what all lanes in it share: the handle, its healing, the commits.
@@ -143,7 +145,7 @@ func (f *file) view(fn func(tx *bolt.Tx) error) error {
 	f.swap.RLock()
 	defer f.swap.RUnlock()
 	if f.db == nil || f.broken.Load() {
-		return cmp.Or(f.failure(), ErrClosed)
+		return cmp.Or(f.failure(), sender.ErrClosed)
 	}
 	if err := f.whole(); err != nil {
 		return f.fails(err)

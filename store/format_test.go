@@ -53,7 +53,7 @@ func TestFormat1OpensForEver(t *testing.T) {
 			string(it.Payload) != string([]byte{id, 0, 0xff}) || !it.Created.Equal(born.Add(time.Duration(id))) {
 			t.Errorf("pending: %+v", it)
 		}
-		if retried := id == 3 || id == 5; retried != (it.LastErr == "503 for "+w.key) || retried != (it.Attempts == 1 && it.Failures == 2 && it.Failed.Equal(born.Add(time.Second))) {
+		if retried := id == 3 || id == 5; retried != (it.LastErr == "503 for "+w.key) || retried != (it.Attempts == 1 && it.Failures == 2 && it.FailedAt.Equal(born.Add(time.Second))) {
 			t.Errorf("failures of %+v", it)
 		}
 		if first := id == 1; first != (len(it.Header) == 2 && it.Header["content-type"] == "application/json" && it.Header[""] == "empty") || first != it.Expires.Equal(born.Add(1000*time.Hour)) {

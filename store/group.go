@@ -7,6 +7,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // commit runs one transaction for all that wait. The group is taken after the lock of the database
@@ -16,7 +18,7 @@ func (f *file) commit() {
 	tx, err := f.begin()
 	group := f.take()
 	if err != nil {
-		f.fail(group, 0, fmt.Errorf("%w: begin: %w", ErrStorage, err))
+		f.fail(group, 0, fmt.Errorf("%w: begin: %w", sender.ErrStorage, err))
 	} else {
 		f.commitGroup(tx, group)
 	}
@@ -48,13 +50,13 @@ func (f *file) commitGroup(tx *bolt.Tx, group []*write) {
 		return c.apply(group)
 	})
 	if err != nil {
-		err = errors.Join(fmt.Errorf("%w: %w", ErrStorage, err), guard(tx.Rollback))
+		err = errors.Join(fmt.Errorf("%w: %w", sender.ErrStorage, err), guard(tx.Rollback))
 		f.fail(group, 0, err)
 		return
 	}
 	if len(c.accepted) == 0 {
 		if err := guard(tx.Rollback); err != nil {
-			f.fail(nil, 0, fmt.Errorf("%w: %w", ErrStorage, err))
+			f.fail(nil, 0, fmt.Errorf("%w: %w", sender.ErrStorage, err))
 		}
 		return
 	}
@@ -66,7 +68,7 @@ func (f *file) commitGroup(tx *bolt.Tx, group []*write) {
 		err = f.rests(id)
 	}
 	if err != nil {
-		f.fail(group, id, fmt.Errorf("%w: commit: %w", ErrStorage, err))
+		f.fail(group, id, fmt.Errorf("%w: commit: %w", sender.ErrStorage, err))
 		return
 	}
 	for lane, t := range c.lanes {
@@ -219,7 +221,7 @@ func (f *file) singly(group []*write, err error) {
 		switch {
 		case w.told:
 		case w.size > 0:
-			w.answer(fmt.Errorf("%w: %w of %s: %w", ErrFull, errNoSpace, f.path, err))
+			w.answer(fmt.Errorf("%w: %w of %s: %w", sender.ErrFull, errNoSpace, f.path, err))
 		case w.compact || len(group) == 1 && len(w.outcomes) <= 1:
 			w.answer(err)
 		default:
@@ -242,7 +244,7 @@ func (f *file) bits(w *write) (err error) {
 		p.done = make(chan error, 1)
 		tx, failed := f.begin()
 		if failed != nil {
-			f.fail([]*write{p}, 0, fmt.Errorf("%w: begin: %w", ErrStorage, failed))
+			f.fail([]*write{p}, 0, fmt.Errorf("%w: begin: %w", sender.ErrStorage, failed))
 		} else {
 			f.commitGroup(tx, []*write{p})
 		}
@@ -265,7 +267,7 @@ func (f *file) mend() bool {
 	f.mu.Lock()
 	if err != nil {
 		f.healAt = f.now().Add(time.Second)
-		f.failed = fmt.Errorf("%w: healing %s: %w", ErrStorage, f.path, err)
+		f.failed = fmt.Errorf("%w: healing %s: %w", sender.ErrStorage, f.path, err)
 	} else {
 		f.failed = nil
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // stolen is a store that could not heal, since somebody took the lock while it tried, with its clock
@@ -35,7 +37,7 @@ func stolen(t *testing.T) (s *Store, clock *atomic.Int64, letGo func()) {
 		thief = openDB(t, path)
 	}
 	f.armed.Store(1)
-	wantError(t, s.Append(t.Context(), event("lost", "")), ErrStorage)
+	wantError(t, s.Append(t.Context(), event("lost", "")), sender.ErrStorage)
 	return s, clock, func() {
 		if err := thief.Close(); err != nil {
 			t.Error(err)
@@ -46,18 +48,18 @@ func stolen(t *testing.T) (s *Store, clock *atomic.Int64, letGo func()) {
 func TestStaysFailedWhileItCannotHeal(t *testing.T) {
 	s, clock, letGo := stolen(t)
 	for range 2 {
-		if err := s.Counts().Failed; err == nil || !strings.Contains(err.Error(), s.Path()) {
+		if err := s.Counts().Err; err == nil || !strings.Contains(err.Error(), s.Path()) {
 			t.Errorf("Failed is %v, want the reason with the path", err)
 		}
 		err := s.Append(t.Context(), event("refused", ""))
-		wantError(t, err, ErrStorage)
+		wantError(t, err, sender.ErrStorage)
 		wantError(t, err, ErrLocked)
 		_, _, err = s.Claim(t.Context(), time.Now(), 10, 0)
-		wantError(t, err, ErrStorage)
+		wantError(t, err, sender.ErrStorage)
 		for _, err := range s.Pending() {
-			wantError(t, err, ErrStorage)
+			wantError(t, err, sender.ErrStorage)
 		}
-		wantError(t, s.Check(t.Context()), ErrStorage)
+		wantError(t, s.Check(t.Context()), sender.ErrStorage)
 		if s.Counts().Put != 2 {
 			t.Errorf("counts %+v", s.Counts())
 		}
@@ -66,7 +68,7 @@ func TestStaysFailedWhileItCannotHeal(t *testing.T) {
 	letGo()
 	clock.Add(int64(time.Minute))
 	put(t, s, event("c", ""))
-	if err := s.Counts().Failed; err != nil {
+	if err := s.Counts().Err; err != nil {
 		t.Error(err)
 	}
 	wantNames(t, "not in flight", kinds(claims(t, s, 10)), "b", "c")
@@ -77,7 +79,7 @@ func TestClaimHeals(t *testing.T) {
 	letGo()
 	clock.Add(int64(time.Minute))
 	wantNames(t, "claimed", kinds(claims(t, s, 10)), "b")
-	if err := s.Counts().Failed; err != nil {
+	if err := s.Counts().Err; err != nil {
 		t.Error(err)
 	}
 }

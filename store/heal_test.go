@@ -57,12 +57,12 @@ func TestFailedCommitHeals(t *testing.T) {
 
 			tt.fail(s)
 			err := s.Append(t.Context(), event("new", ""))
-			wantError(t, err, ErrStorage)
+			wantError(t, err, sender.ErrStorage)
 			if err == nil || !strings.Contains(err.Error(), "the outcome is unknown") && !strings.Contains(err.Error(), "nothing was stored") {
 				t.Errorf("error %q does not tell what became of the items", err)
 			}
 			c := s.Counts()
-			if c.Failed != nil || c.InFlight != 2 || c.Put != uint64(4+tt.stored) {
+			if c.Err != nil || c.InFlight != 2 || c.Put != uint64(4+tt.stored) {
 				t.Errorf("after healing: %+v", c)
 			}
 			if err := s.Check(t.Context()); err != nil {
@@ -86,20 +86,20 @@ func TestFailedSettleIsRepeated(t *testing.T) {
 			put(t, s, event("a1", "a"), event("b1", "b"), event("c1", "c"), event("a2", "a"), event("d1", "d"))
 			items := claims(t, s, 4)
 			outcomes := []sender.Outcome{
-				{Item: items[0], Verdict: sender.Delivered, Pause: time.Now().Add(time.Hour)},
+				{Item: items[0], Verdict: sender.Delivered, PauseUntil: time.Now().Add(time.Hour)},
 				failed(items[1], sender.Retry, time.Now().Add(time.Hour)),
 				failed(items[2], sender.Dead, time.Time{}),
 				{Item: items[3], Verdict: sender.Released},
 			}
 			f.armed.Store(when)
-			wantError(t, s.Settle(t.Context(), outcomes...), ErrStorage)
+			wantError(t, s.Settle(t.Context(), outcomes...), sender.ErrStorage)
 			if got := claims(t, s, 10); len(got) > 0 {
 				t.Errorf("handed out before it was settled: %q", kinds(got))
 			}
 			for range 2 { // and once more for nothing
 				settle(t, s, outcomes...)
 				c := s.Counts()
-				if c.Put != 5 || c.Delivered != 1 || c.Retrying != 1 || c.Dead != 1 || c.InFlight != 0 || c.Pending() != 3 {
+				if c.Put != 5 || c.Delivered != 1 || c.Retrying != 1 || c.Dead != 1 || c.InFlight != 0 || c.Pending != 3 {
 					t.Errorf("counts %+v", c)
 				}
 				if !s.Paused().After(time.Now()) {
@@ -120,7 +120,7 @@ func TestTwoLanesHealTogether(t *testing.T) {
 	put(t, s, event("a", ""))
 	put(t, mail, event("b", ""))
 	f.armed.Store(2)
-	wantError(t, mail.Append(t.Context(), event("c", "")), ErrStorage)
+	wantError(t, mail.Append(t.Context(), event("c", "")), sender.ErrStorage)
 	put(t, s, event("d", ""))
 	wantNames(t, "outbox", drain(t, s), "a", "d")
 	wantNames(t, "mail", drain(t, mail), "b", "c")
@@ -137,7 +137,7 @@ func TestDatabaseSyncsEveryCommit(t *testing.T) {
 			t.Errorf("%s with NoSync %t, NoGrowSync %t", when, db.NoSync, db.NoGrowSync)
 		}
 		f.armed.Store(1)
-		wantError(t, s.Append(t.Context(), event("a", "")), ErrStorage)
+		wantError(t, s.Append(t.Context(), event("a", "")), sender.ErrStorage)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestCloseAfterFailure(t *testing.T) {
 	f := makeFaulty(s)
 	put(t, s, event("a", ""))
 	f.armed.Store(1)
-	wantError(t, s.Append(t.Context(), event("b", "")), ErrStorage)
+	wantError(t, s.Append(t.Context(), event("b", "")), sender.ErrStorage)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -158,15 +158,15 @@ func TestCloseAfterFailure(t *testing.T) {
 		"Revive": s.Revive(t.Context(), event("c", "")),
 		"Drop":   s.Drop(t.Context(), event("c", "")),
 	} {
-		if !errors.Is(err, ErrClosed) {
-			t.Errorf("%s after Close: %v, want ErrClosed", what, err)
+		if !errors.Is(err, sender.ErrClosed) {
+			t.Errorf("%s after Close: %v, want sender.ErrClosed", what, err)
 		}
 	}
-	if _, _, err := s.Claim(t.Context(), time.Now(), 1, 0); !errors.Is(err, ErrClosed) {
-		t.Errorf("Claim after Close: %v, want ErrClosed", err)
+	if _, _, err := s.Claim(t.Context(), time.Now(), 1, 0); !errors.Is(err, sender.ErrClosed) {
+		t.Errorf("Claim after Close: %v, want sender.ErrClosed", err)
 	}
-	if _, err := s.Find(t.Context(), event("c", "").ID); !errors.Is(err, ErrClosed) {
-		t.Errorf("Find after Close: %v, want ErrClosed", err)
+	if _, err := s.Find(t.Context(), event("c", "").ID); !errors.Is(err, sender.ErrClosed) {
+		t.Errorf("Find after Close: %v, want sender.ErrClosed", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)

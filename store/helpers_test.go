@@ -129,7 +129,7 @@ func delivered(items ...sender.Item) (outcomes []sender.Outcome) {
 func failed(it sender.Item, v sender.Verdict, due time.Time) sender.Outcome {
 	it.Attempts++
 	it.Failures++
-	it.Failed, it.LastErr = time.Now(), "refused "+it.Kind
+	it.FailedAt, it.LastErr = time.Now(), "refused "+it.Kind
 	return sender.Outcome{Item: it, Verdict: v, Due: due}
 }
 

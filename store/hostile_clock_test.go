@@ -58,7 +58,7 @@ func (q jumpingQueue) Claim(ctx context.Context, now time.Time, max, bytes int) 
 func (q jumpingQueue) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	for i := range outcomes {
 		o := &outcomes[i]
-		o.Due, o.Pause = q.at(o.Due), q.at(o.Pause)
+		o.Due, o.PauseUntil = q.at(o.Due), q.at(o.PauseUntil)
 	}
 	return q.Store.Settle(ctx, outcomes...)
 }
@@ -133,7 +133,7 @@ func TestClockThatJumps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Notify(snd.Wake)
+		s.Attach(snd.Wake)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- snd.Run(ctx) }()

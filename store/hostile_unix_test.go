@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // useUpFiles opens files until the process has no descriptor left.
@@ -70,12 +72,12 @@ func TestWithoutDescriptors(t *testing.T) {
 
 	f := makeFaulty(s)
 	f.armed.Store(1)
-	wantError(t, s.Append(t.Context(), event("lost", "")), ErrStorage)
+	wantError(t, s.Append(t.Context(), event("lost", "")), sender.ErrStorage)
 	for range 2 {
 		err := s.Append(t.Context(), event("refused", ""))
-		wantError(t, err, ErrStorage)
+		wantError(t, err, sender.ErrStorage)
 		wantError(t, err, syscall.EMFILE)
-		wantError(t, s.Counts().Failed, syscall.EMFILE)
+		wantError(t, s.Counts().Err, syscall.EMFILE)
 		forward(time.Minute) // it tries to heal again, in vain
 	}
 	giveBack()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // shared holds the databases of applications that have lanes in them, so that those lanes share
@@ -20,7 +22,7 @@ var shared = struct {
 // created when there is none. The database's options, its healing and its closing stay with the
 // application, which closes the lane first; a database with NoSync or NoGrowSync is refused, since
 // nothing put into it would be safe. A transaction that the application holds makes the lane wait.
-// After a failed commit the lane stays failed (ErrStorage) until database and lane are opened anew.
+// After a failed commit the lane stays failed (sender.ErrStorage) until database and lane are opened anew.
 // In must not be called from inside a transaction.
 func In(db *bolt.DB, bucket string, o *Options) (*Store, error) {
 	opts, err := o.withDefaults()
@@ -51,7 +53,7 @@ func reserveIn(db *bolt.DB, bucket string, opts Options) (*file, *Store, error) 
 	defer shared.Unlock()
 	f := shared.files[db]
 	if f != nil {
-		if s, err := f.reserve(bucket, opts); err != ErrClosed {
+		if s, err := f.reserve(bucket, opts); err != sender.ErrClosed {
 			return f, s, err
 		}
 	}

@@ -32,7 +32,7 @@ const maxDepth = 64
 // out but for one of each parent. One that was not is read by bbolt when it is opened, and hence here.
 //
 // What is wrong is ErrCorrupt, with the page and both numbers; ErrFormat: it is no bbolt database, or
-// one of another version; ErrStorage: it could not be read.
+// one of another version; sender.ErrStorage: it could not be read.
 func inspect(r io.ReaderAt, size int64) (inspection, error) { return inspectPages(r, size, false) }
 
 // inspectWhole is inspect that leaves nothing out.

@@ -24,13 +24,13 @@ func TestAppendRefuses(t *testing.T) {
 		sentinel error // nil: any
 		words    []string
 	}{
-		{"payload", func(it *sender.Item) { it.Payload = make([]byte, 1001) }, ErrTooLarge, []string{"payload", "1001", "1000"}},
-		{"kind", func(it *sender.Item) { it.Kind = strings.Repeat("x", 40<<10) }, ErrTooLarge, []string{"kind", "40960", "1024"}},
-		{"key", func(it *sender.Item) { it.Key = strings.Repeat("x", 40<<10) }, ErrTooLarge, []string{"key", "40960", "1024"}},
-		{"key by a byte", func(it *sender.Item) { it.Key = strings.Repeat("x", 1025) }, ErrTooLarge, []string{"1025"}},
+		{"payload", func(it *sender.Item) { it.Payload = make([]byte, 1001) }, sender.ErrTooLarge, []string{"payload", "1001", "1000"}},
+		{"kind", func(it *sender.Item) { it.Kind = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"kind", "40960", "1024"}},
+		{"key", func(it *sender.Item) { it.Key = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"key", "40960", "1024"}},
+		{"key by a byte", func(it *sender.Item) { it.Key = strings.Repeat("x", 1025) }, sender.ErrTooLarge, []string{"1025"}},
 		{"header", func(it *sender.Item) {
 			it.Header = map[string]string{"a": strings.Repeat("x", 40<<10), "b": strings.Repeat("x", 40<<10)}
-		}, ErrTooLarge, []string{"header", "81922", "65536"}},
+		}, sender.ErrTooLarge, []string{"header", "81922", "65536"}},
 		{"no Created", func(it *sender.Item) { it.Created = time.Time{} }, nil, []string{"Created"}},
 		{"Created in year 1", func(it *sender.Item) { it.Created = time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC) }, nil, []string{"Created"}},
 		{"Due in 1969", func(it *sender.Item) { it.Due = time.Unix(-1, 0) }, nil, []string{"Due"}},
@@ -112,7 +112,7 @@ func TestFull(t *testing.T) {
 		s := newStore(t, &Options{MaxPending: 3, Gather: -1})
 		put(t, s, events(2)...)
 		err := s.Append(t.Context(), events(2)...)
-		wantError(t, err, ErrFull)
+		wantError(t, err, sender.ErrFull)
 		for _, word := range []string{"2 pending", "2 more", "at most 3", "nothing was stored"} {
 			if err == nil || !strings.Contains(err.Error(), word) {
 				t.Errorf("error %q does not say %q", err, word)
@@ -121,12 +121,12 @@ func TestFull(t *testing.T) {
 		put(t, s, events(1)...)
 		items := claims(t, s, 3)
 		// What is in flight counts; acknowledging, retrying and burying work at the limit.
-		wantError(t, s.Append(t.Context(), events(1)...), ErrFull)
+		wantError(t, s.Append(t.Context(), events(1)...), sender.ErrFull)
 		settle(t, s, failed(items[0], sender.Retry, time.Now()))
-		wantError(t, s.Append(t.Context(), events(1)...), ErrFull)
+		wantError(t, s.Append(t.Context(), events(1)...), sender.ErrFull)
 		settle(t, s, failed(items[1], sender.Dead, time.Time{}))
 		put(t, s, events(1)...)
-		wantError(t, s.Revive(t.Context(), list(t, s.Dead())...), ErrFull)
+		wantError(t, s.Revive(t.Context(), list(t, s.Dead())...), sender.ErrFull)
 		settle(t, s, delivered(items[2])...)
 		if err := s.Revive(t.Context(), list(t, s.Dead())...); err != nil {
 			t.Error(err)
@@ -141,7 +141,7 @@ func TestFull(t *testing.T) {
 		}
 		put(t, s, sized(60), sized(0))
 		err := s.Append(t.Context(), sized(41))
-		wantError(t, err, ErrFull)
+		wantError(t, err, sender.ErrFull)
 		for _, word := range []string{"60 bytes", "41 more", "at most 100"} {
 			if err == nil || !strings.Contains(err.Error(), word) {
 				t.Errorf("error %q does not say %q", err, word)
@@ -149,7 +149,7 @@ func TestFull(t *testing.T) {
 		}
 		put(t, s, sized(40))
 		settle(t, s, failed(claims(t, s, 1)[0], sender.Dead, time.Time{}))
-		wantError(t, s.Append(t.Context(), sized(1)), ErrFull) // the dead count
+		wantError(t, s.Append(t.Context(), sized(1)), sender.ErrFull) // the dead count
 		if err := s.Drop(t.Context(), list(t, s.Dead())...); err != nil {
 			t.Error(err)
 		}
@@ -220,7 +220,7 @@ func TestBlock(t *testing.T) {
 			defer cancel()
 			err := <-blocked(t, ctx, s, event("waited", ""))
 			wantError(t, err, context.DeadlineExceeded)
-			wantError(t, err, ErrFull)
+			wantError(t, err, sender.ErrFull)
 			if !strings.Contains(err.Error(), "nothing was stored") || s.Counts().Put != 2 {
 				t.Errorf("%v; %+v", err, s.Counts())
 			}
@@ -244,13 +244,13 @@ func TestBlock(t *testing.T) {
 			s := full(t)
 			done := blocked(t, t.Context(), s, event("waited", ""))
 			checkedClose(t, s)
-			wantError(t, <-done, ErrClosed)
+			wantError(t, <-done, sender.ErrClosed)
 		})
 	})
 	t.Run("what never fits does not wait", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStore(t, options)
-			wantError(t, s.Append(t.Context(), events(3)...), ErrFull)
+			wantError(t, s.Append(t.Context(), events(3)...), sender.ErrFull)
 		})
 	})
 }

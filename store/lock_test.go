@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // inUse opens a path that somebody has, and wants to be told within about patience.
@@ -91,8 +93,8 @@ func TestLaneIsOpenOnce(t *testing.T) {
 		"Drop":   mail.Drop(t.Context(), event("b", "")),
 		"Revive": mail.Revive(t.Context(), event("b", "")),
 	} {
-		if !errors.Is(err, ErrClosed) {
-			t.Errorf("%s on a closed lane: %v, want ErrClosed", what, err)
+		if !errors.Is(err, sender.ErrClosed) {
+			t.Errorf("%s on a closed lane: %v, want sender.ErrClosed", what, err)
 		}
 	}
 	if mail, err = s.Lane("mail", &prompt); err != nil {
@@ -107,8 +109,8 @@ func TestLaneIsOpenOnce(t *testing.T) {
 	}
 	checkedClose(t, mail)
 	checkedClose(t, s)
-	if _, err := s.Lane("late", nil); !errors.Is(err, ErrClosed) {
-		t.Errorf("a lane of a closed store: %v, want ErrClosed", err)
+	if _, err := s.Lane("late", nil); !errors.Is(err, sender.ErrClosed) {
+		t.Errorf("a lane of a closed store: %v, want sender.ErrClosed", err)
 	}
 }
 
@@ -163,7 +165,7 @@ func TestLaneClosedWhileBusy(t *testing.T) {
 				for {
 					err := lane.Append(context.Background(), event("a", ""))
 					if err != nil {
-						wantError(t, err, ErrClosed)
+						wantError(t, err, sender.ErrClosed)
 						return
 					}
 					mu.Lock()

@@ -53,10 +53,10 @@ func (o *settling) find(s *Store, t *txn) (entry, []byte) {
 // apply makes the transition of one outcome. An item that find does not find was dropped, or this is a
 // repetition: nothing changes and nothing is counted.
 func (o *settling) apply(s *Store, t *txn) error {
-	if !o.Pause.IsZero() {
-		if o.Pause.After(s.Paused()) && o.Pause.After(t.pause) {
-			t.pause = o.Pause
-			if err := t.setPaused(s.file.steady(o.Pause), s.file.steady(s.file.now())); err != nil {
+	if !o.PauseUntil.IsZero() {
+		if o.PauseUntil.After(s.Paused()) && o.PauseUntil.After(t.pause) {
+			t.pause = o.PauseUntil
+			if err := t.setPaused(s.file.steady(o.PauseUntil), s.file.steady(s.file.now())); err != nil {
 				return err
 			}
 		}
@@ -115,14 +115,14 @@ func (o *settling) apply(s *Store, t *txn) error {
 func (o *settling) rewrite(v []byte, now time.Time) (rec []byte, err error) {
 	it := &o.Item
 	if o.Verdict == sender.Sending {
-		return announce(v, it.Failed, it.LastErr)
+		return announce(v, it.FailedAt, it.LastErr)
 	}
 	if isSending(v) {
 		if v, err = takeBack(v); err != nil || o.Verdict == sender.Released {
 			return v, err
 		}
 	}
-	at := it.Failed
+	at := it.FailedAt
 	if was := recordFailures(v); it.Failures <= was { // put off, which is no failure
 		at = time.Time{}
 		if was == 0 && it.LastErr != "" {

@@ -21,10 +21,10 @@ const (
 // AppendNoted is Append that also keeps a note: a small record of the caller's, such as how far it has
 // read its input. Both are stored, or neither. value replaces what key had; empty, it removes the note.
 // There may be no items. A key of 1 to 255 bytes and a value of at most 4 KiB are taken, else the
-// error is ErrTooLarge. Notes are not sealed, whatever Sealer the lane has.
+// error is sender.ErrTooLarge. Notes are not sealed, whatever Sealer the lane has.
 func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items ...sender.Item) error {
 	if len(key) == 0 || len(key) > maxNoteKey || len(value) > maxNote {
-		return fmt.Errorf("store: append: %w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", ErrTooLarge, len(key), len(value), maxNoteKey, maxNote)
+		return fmt.Errorf("store: append: %w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", sender.ErrTooLarge, len(key), len(value), maxNoteKey, maxNote)
 	}
 	value = bytes.Clone(value) // the commit may outlive the call
 	return s.appendWith(ctx, items, func(t *txn) error { return t.note(key, value) })
@@ -47,7 +47,7 @@ func (t *txn) note(key string, value []byte) error {
 // Note returns what AppendNoted last kept under key; nil: nothing.
 func (s *Store) Note(key string) (value []byte, err error) {
 	if s.closed.Load() {
-		return nil, fmt.Errorf("store: note: %w", ErrClosed)
+		return nil, fmt.Errorf("store: note: %w", sender.ErrClosed)
 	}
 	err = s.file.view(func(tx *bolt.Tx) error {
 		t, err := openTxn(tx, s.bucket)

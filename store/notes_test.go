@@ -28,8 +28,8 @@ func TestNotes(t *testing.T) {
 		t.Helper()
 		note, err := s.Note(key)
 		counts := s.Counts()
-		if err != nil || string(note) != value || counts.Pending() != pending {
-			t.Errorf("%s: note %q, %d pending, %v; want %q and %d", key, note, counts.Pending(), err, value, pending)
+		if err != nil || string(note) != value || counts.Pending != pending {
+			t.Errorf("%s: note %q, %d pending, %v; want %q and %d", key, note, counts.Pending, err, value, pending)
 		}
 	}
 	items := func(n int) (items []sender.Item) {
@@ -44,7 +44,7 @@ func TestNotes(t *testing.T) {
 	}
 	expect(s, "line", "2", 2)
 	expect(other, "line", "", 0) // each lane has its own
-	if err := s.AppendNoted(t.Context(), "line", []byte("4"), items(2)...); !errors.Is(err, ErrFull) {
+	if err := s.AppendNoted(t.Context(), "line", []byte("4"), items(2)...); !errors.Is(err, sender.ErrFull) {
 		t.Errorf("four items into room for three: %v", err)
 	}
 	expect(s, "line", "2", 2)
@@ -58,7 +58,7 @@ func TestNotes(t *testing.T) {
 		key   string
 		bytes int
 	}{{"", 1}, {strings.Repeat("k", 256), 1}, {"k", 4097}} {
-		if err := s.AppendNoted(t.Context(), row.key, make([]byte, row.bytes)); !errors.Is(err, ErrTooLarge) {
+		if err := s.AppendNoted(t.Context(), row.key, make([]byte, row.bytes)); !errors.Is(err, sender.ErrTooLarge) {
 			t.Errorf("a key of %d bytes and a value of %d: %v", len(row.key), row.bytes, err)
 		}
 	}
@@ -71,7 +71,7 @@ func TestNotes(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Note("line"); !errors.Is(err, ErrClosed) {
+	if _, err := s.Note("line"); !errors.Is(err, sender.ErrClosed) {
 		t.Errorf("of a closed store: %v", err)
 	}
 

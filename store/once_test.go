@@ -52,7 +52,7 @@ func sendingOnce(path string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin) // the parent has ended
 		cancel()
 	}()
-	s.Notify(d.Wake)
+	s.Attach(d.Wake)
 	return d.Run(ctx)
 }
 

@@ -8,6 +8,8 @@ import (
 	"hash/fnv"
 	"io"
 	"math/bits"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // What follows reads the pages of bbolt's file format, version 2, without bbolt and without a map:
@@ -121,7 +123,7 @@ func readMetas(r io.ReaderAt, size int64) (metas [2]metaPage, bad [2]error, err 
 	read := func(at int64) (metaPage, error) {
 		b := make([]byte, min(metaLen, max(0, size-at-headerLen)))
 		if _, err := r.ReadAt(b, at+headerLen); err != nil && err != io.EOF {
-			return metaPage{}, fmt.Errorf("%w: reading at %d: %w", ErrStorage, at, err)
+			return metaPage{}, fmt.Errorf("%w: reading at %d: %w", sender.ErrStorage, at, err)
 		}
 		return parseMeta(b)
 	}
@@ -203,7 +205,7 @@ func (p *pager) bytes(off, n int64, into *[]byte) ([]byte, error) {
 	if _, err := p.r.ReadAt(b, off); err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("%w: the file ends before byte %d", ErrCorrupt, off+n)
 	} else if err != nil {
-		return nil, fmt.Errorf("%w: reading %d bytes at %d: %w", ErrStorage, n, off, err)
+		return nil, fmt.Errorf("%w: reading %d bytes at %d: %w", sender.ErrStorage, n, off, err)
 	}
 	return b, nil
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // lookEvery bounds how long the kernel's word is taken for what the path names: another machine may have
@@ -21,9 +23,9 @@ func (f *file) present() error {
 	info, err := os.Stat(f.path)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %s is gone while it is in use: %w", ErrStorage, f.path, err)
+		return fmt.Errorf("%w: %s is gone while it is in use: %w", sender.ErrStorage, f.path, err)
 	case !os.SameFile(info, f.info):
-		return fmt.Errorf("%w: another file has taken the place of %s while it is in use", ErrStorage, f.path)
+		return fmt.Errorf("%w: another file has taken the place of %s while it is in use", sender.ErrStorage, f.path)
 	}
 	f.looked = now
 	return nil
@@ -38,7 +40,7 @@ func (f *file) whole() error {
 	used := f.used.Load()               // first: the file may grow meanwhile
 	n, err := f.raw.Seek(0, io.SeekEnd) // Stat would ask for the times, see isAt; nobody uses the offset
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrStorage, f.path, err)
+		return fmt.Errorf("%w: %s: %w", sender.ErrStorage, f.path, err)
 	}
 	if n < used {
 		return fmt.Errorf("%w: %s has %d bytes, %d expected: somebody made it shorter while it was in use", ErrCorrupt, f.path, n, used)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // cutShort makes the file shorter while it is open.
@@ -35,15 +37,15 @@ func TestTouched(t *testing.T) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-		}, ErrStorage},
-		{"moved away", func(t *testing.T, path string) { rename(t, path, path+".old") }, ErrStorage},
-		{"its directory moved away", func(t *testing.T, path string) { rename(t, filepath.Dir(path), filepath.Dir(path)+".old") }, ErrStorage},
+		}, sender.ErrStorage},
+		{"moved away", func(t *testing.T, path string) { rename(t, path, path+".old") }, sender.ErrStorage},
+		{"its directory moved away", func(t *testing.T, path string) { rename(t, filepath.Dir(path), filepath.Dir(path)+".old") }, sender.ErrStorage},
 		{"replaced by another outbox", func(t *testing.T, path string) {
 			other := openStore(t, path+".other", nil)
 			put(t, other, event("theirs", ""))
 			checkedClose(t, other)
 			rename(t, path+".other", path)
-		}, ErrStorage},
+		}, sender.ErrStorage},
 		{"emptied", cutShort(0), ErrCorrupt},
 		{"cut behind its metas", cutShort(8192), ErrCorrupt},
 		{"cut in the middle", cutShort(16384), ErrCorrupt},
@@ -83,8 +85,8 @@ func TestTouched(t *testing.T) {
 
 			tt.touch(t, path)
 			wantError(t, s.Append(t.Context(), event("into the void", "")), tt.want)
-			wantError(t, s.Settle(t.Context(), delivered(held...)...), ErrStorage)
-			if s.Counts().Failed == nil {
+			wantError(t, s.Settle(t.Context(), delivered(held...)...), sender.ErrStorage)
+			if s.Counts().Err == nil {
 				t.Error("Counts do not tell")
 			}
 			if _, _, err := s.Claim(t.Context(), time.Now(), 1, 0); err == nil {
@@ -99,7 +101,7 @@ func TestMovedAwayAndBack(t *testing.T) {
 	s, forward := clocked(t, &prompt)
 	put(t, s, event("a", ""))
 	rename(t, s.Path(), s.Path()+".old")
-	wantError(t, s.Append(t.Context(), event("lost", "")), ErrStorage)
+	wantError(t, s.Append(t.Context(), event("lost", "")), sender.ErrStorage)
 	rename(t, s.Path()+".old", s.Path())
 	forward(time.Minute)
 	put(t, s, event("b", ""))

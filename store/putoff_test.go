@@ -24,7 +24,7 @@ func TestPutOffIsNoFailure(t *testing.T) {
 	for _, it := range claims(t, s, 2) {
 		switch it.Kind {
 		case "new":
-			if it.LastErr != "no transport" || !it.Failed.IsZero() || len(it.History) != 1 {
+			if it.LastErr != "no transport" || !it.FailedAt.IsZero() || len(it.History) != 1 {
 				t.Errorf("put off and never failed: %+v", it)
 			}
 		case "failed":
@@ -32,7 +32,7 @@ func TestPutOffIsNoFailure(t *testing.T) {
 			it.LastErr = "no transport"
 			settle(t, s, sender.Outcome{Item: it, Verdict: sender.Retry, Due: now})
 			again := claims(t, s, 1)[0]
-			if again.LastErr != "refused failed" || len(again.History) != len(history) || !again.Failed.Equal(it.Failed) {
+			if again.LastErr != "refused failed" || len(again.History) != len(history) || !again.FailedAt.Equal(it.FailedAt) {
 				t.Errorf("failed, then put off: %+v", again)
 			}
 		}

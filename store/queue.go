@@ -17,8 +17,8 @@ import (
 // it may share with others. It assigns Seq, in order; an item whose Due is after now waits until then.
 // ID is kept as it is, also when another item has the same. Payloads are not retained.
 //
-// ErrTooLarge and ErrFull say that nothing was stored, as does an error that says so; with Block a
-// full lane makes it wait for room instead, until ctx ends, unless the items fit into no empty lane. ErrStorage, or the end of ctx during the
+// sender.ErrTooLarge and sender.ErrFull say that nothing was stored, as does an error that says so; with Block a
+// full lane makes it wait for room instead, until ctx ends, unless the items fit into no empty lane. sender.ErrStorage, or the end of ctx during the
 // commit, leaves the outcome unknown: the items may have been stored.
 func (s *Store) Append(ctx context.Context, items ...sender.Item) error {
 	if len(items) == 0 {
@@ -47,7 +47,7 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 			s.file.reuse(w)
 			return nil
 		}
-		if !s.opts.Block || !errors.Is(err, ErrFull) || s.neverFits(w.records) {
+		if !s.opts.Block || !errors.Is(err, sender.ErrFull) || s.neverFits(w.records) {
 			return wrap("append", err)
 		}
 		w = &write{lane: s, apply: besides, records: w.records, size: w.size}
@@ -65,7 +65,7 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 }
 
 // AppendTx stores items as part of the application's own transaction, and never blocks: they are
-// stored when it commits. Only for a lane opened by [In] in the database of tx. A full lane is ErrFull
+// stored when it commits. Only for a lane opened by [In] in the database of tx. A full lane is sender.ErrFull
 // at once, whatever Block says, since what makes room needs the lock that the caller holds.
 func (s *Store) AppendTx(tx *bolt.Tx, items ...sender.Item) error {
 	switch {
@@ -188,10 +188,10 @@ func (s *Store) append(t *txn, recs []prepared) error {
 // admit refuses what would go beyond MaxPending or MaxBytes.
 func (s *Store) admit(t *txn, items, size int) error {
 	if n := t.ledger.pending() + s.sentCount(); s.opts.MaxPending > 0 && n+uint64(items) > uint64(s.opts.MaxPending) {
-		return fmt.Errorf("%w: %d pending and %d more, at most %d (MaxPending): nothing was stored", ErrFull, n, items, s.opts.MaxPending)
+		return fmt.Errorf("%w: %d pending and %d more, at most %d (MaxPending): nothing was stored", sender.ErrFull, n, items, s.opts.MaxPending)
 	}
 	if n := t.ledger.Bytes + t.ledger.DeadBytes; s.opts.MaxBytes > 0 && n+uint64(size) > uint64(s.opts.MaxBytes) {
-		return fmt.Errorf("%w: %d bytes and %d more, at most %d (MaxBytes): nothing was stored", ErrFull, n, size, s.opts.MaxBytes)
+		return fmt.Errorf("%w: %d bytes and %d more, at most %d (MaxBytes): nothing was stored", sender.ErrFull, n, size, s.opts.MaxBytes)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (s *subject) Settle(ctx context.Context, outcomes ...sender.Outcome) error 
 	s.mu.Lock()
 	released := !slices.ContainsFunc(outcomes, func(o sender.Outcome) bool {
 		f := s.walk.flights[o.Item.Seq]
-		return o.Verdict != sender.Released || !o.Pause.IsZero() || f != nil && f.announced
+		return o.Verdict != sender.Released || !o.PauseUntil.IsZero() || f != nil && f.announced
 	})
 	s.mu.Unlock()
 	if released && len(outcomes) > 0 && s.failures.Load() > 0 {

@@ -342,7 +342,7 @@ func parse(v []byte, kinds *names) (it sender.Item, err error) {
 	if n := len(it.History); n > 0 {
 		it.LastErr = it.History[n-1].Reason
 		if it.Failures > 0 || isSending(v) {
-			it.Failed = it.History[n-1].At
+			it.FailedAt = it.History[n-1].At
 		}
 		it.History = it.History[max(0, n-maxLog):]
 	}
@@ -375,7 +375,7 @@ func validate(it *sender.Item, maxPayload int) error {
 		n, max int
 	}{{"payload", len(it.Payload), maxPayload}, {"kind", len(it.Kind), maxName}, {"key", len(it.Key), maxName}, {"header", head, maxHeader}} {
 		if f.n > f.max {
-			return fmt.Errorf("%w: %s of %d bytes, at most %d", ErrTooLarge, f.name, f.n, f.max)
+			return fmt.Errorf("%w: %s of %d bytes, at most %d", sender.ErrTooLarge, f.name, f.n, f.max)
 		}
 	}
 	if ns := it.Created.UnixNano(); ns <= 0 || !time.Unix(0, ns).Equal(it.Created) {

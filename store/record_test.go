@@ -30,7 +30,7 @@ func stamped(it sender.Item, k []byte) []byte {
 // same compares two items; times are compared as instants.
 func same(a, b sender.Item) bool {
 	times := func(it *sender.Item) (ts []time.Time) {
-		for _, t := range []*time.Time{&it.Created, &it.Due, &it.Expires, &it.Failed} {
+		for _, t := range []*time.Time{&it.Created, &it.Due, &it.Expires, &it.FailedAt} {
 			ts, *t = append(ts, *t), time.Time{}
 		}
 		history := it.History
@@ -89,10 +89,10 @@ func TestRecordKeepsEveryField(t *testing.T) {
 		v := stamped(it, k)
 		for range rng.IntN(4) { // it fails
 			it.Attempts, it.Failures = int(rng.Int32()), 1+int(rng.Int32N(1<<30))
-			it.Failed, it.LastErr = time.Unix(0, rng.Int64()), fmt.Sprint("reason ", rng.Uint64())
-			it.History = append(it.History, sender.Failure{At: it.Failed, Reason: it.LastErr})
+			it.FailedAt, it.LastErr = time.Unix(0, rng.Int64()), fmt.Sprint("reason ", rng.Uint64())
+			it.History = append(it.History, sender.Failure{At: it.FailedAt, Reason: it.LastErr})
 			var err error
-			if v, err = amend(v, it.Attempts, it.Failures, it.Failed, it.LastErr); err != nil {
+			if v, err = amend(v, it.Attempts, it.Failures, it.FailedAt, it.LastErr); err != nil {
 				t.Fatal(err)
 			}
 			k = laterKey(rng.Int64(), rng.Uint64(), hashKey(it.Key))
@@ -241,7 +241,7 @@ func TestLogKeepsTheLastEight(t *testing.T) {
 			t.Fatalf("after %d failures: %d, with a log of %d", n, it.Failures, len(it.History))
 		}
 		it.Attempts, it.Failures = it.Attempts+1, it.Failures+1
-		it.Failed, it.LastErr = born.Add(time.Duration(n)), fmt.Sprint("failure ", n)
+		it.FailedAt, it.LastErr = born.Add(time.Duration(n)), fmt.Sprint("failure ", n)
 		settle(t, s, sender.Outcome{Item: it, Verdict: sender.Retry, Due: time.Now()})
 	}
 	it := claims(t, s, 1)[0]
@@ -250,8 +250,8 @@ func TestLogKeepsTheLastEight(t *testing.T) {
 			t.Errorf("entry %d is %q at %v, want %q", i, f.Reason, f.At, want)
 		}
 	}
-	if it.LastErr != "failure 10" || !it.Failed.Equal(born.Add(10)) {
-		t.Errorf("last failure %q at %v", it.LastErr, it.Failed)
+	if it.LastErr != "failure 10" || !it.FailedAt.Equal(born.Add(10)) {
+		t.Errorf("last failure %q at %v", it.LastErr, it.FailedAt)
 	}
 }
 

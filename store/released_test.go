@@ -22,7 +22,7 @@ func TestReleaseHeals(t *testing.T) {
 		}
 	}
 	f.armed.Store(1)
-	wantError(t, s.Append(t.Context(), event("b", "")), ErrStorage)
+	wantError(t, s.Append(t.Context(), event("b", "")), sender.ErrStorage)
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}

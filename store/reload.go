@@ -54,10 +54,10 @@ func (s *Store) reload() error {
 		}
 	}
 	s.publish()
-	notify := s.notify
+	wake := s.wake
 	s.mu.Unlock()
-	if notify != nil {
-		notify()
+	if wake != nil {
+		wake()
 	}
 	return nil
 }

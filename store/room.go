@@ -7,6 +7,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // The file is written with zeros ahead of what bbolt uses. What is there cannot be refused by a full
@@ -24,10 +26,10 @@ const (
 	fullFor = time.Second // how long after the disk had no room it is asked again
 )
 
-// errNoSpace is the reason of ErrFull that nobody here can end.
+// errNoSpace is the reason of sender.ErrFull that nobody here can end.
 var errNoSpace = errors.New("no space left on the disk")
 
-// admitted returns the writes of a group that there is room for, and answers the others with ErrFull.
+// admitted returns the writes of a group that there is room for, and answers the others with sender.ErrFull.
 func (f *file) admitted(tx *bolt.Tx, group []*write) ([]*write, error) {
 	if !f.own {
 		return group, nil
@@ -74,7 +76,7 @@ func (f *file) admitted(tx *bolt.Tx, group []*write) ([]*write, error) {
 	for _, w := range group {
 		n := w.pages()
 		if n > 0 && n > room {
-			w.answer(fmt.Errorf("%w: %w of %s: %d bytes are to be stored where %d are left: nothing was stored", ErrFull, errNoSpace, f.path, n, max(room, 0)))
+			w.answer(fmt.Errorf("%w: %w of %s: %d bytes are to be stored where %d are left: nothing was stored", sender.ErrFull, errNoSpace, f.path, n, max(room, 0)))
 			continue
 		}
 		room -= n

@@ -46,7 +46,7 @@ func fillUp(t *testing.T, s *Store, size int) (n int) {
 		if err == nil {
 			continue
 		}
-		wantError(t, err, ErrFull)
+		wantError(t, err, sender.ErrFull)
 		if !strings.Contains(err.Error(), "nothing was stored") || !strings.Contains(err.Error(), s.Path()) {
 			t.Errorf("error %q does not tell what became of the items, or where", err)
 		}
@@ -72,7 +72,7 @@ func TestDiskFull(t *testing.T) {
 	if n < 50 {
 		t.Fatalf("%d items of 20,000 bytes fitted into a file of 4 MiB", n)
 	}
-	if err := s.Counts().Failed; err != nil {
+	if err := s.Counts().Err; err != nil {
 		t.Fatalf("a full disk is no failed one: %v", err)
 	}
 	for fillUp(t, s, 20_000) > 0 { // pages that become free may take one or two more
@@ -109,7 +109,7 @@ func TestDiskFull(t *testing.T) {
 		it.Payload = make([]byte, 20_000)
 		put(t, s, it)
 	}
-	if c := s.Counts(); c.InFlight != 0 || c.Failed != nil {
+	if c := s.Counts(); c.InFlight != 0 || c.Err != nil {
 		t.Errorf("counts %+v", c)
 	}
 }
@@ -134,12 +134,12 @@ func TestDiskFullInCommit(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		err := s.Append(t.Context(), event("new", "")) // shares its commit
-		wantError(t, err, ErrFull)
+		wantError(t, err, sender.ErrFull)
 		wantError(t, err, why)
 		if err := <-settled; err != nil {
 			t.Errorf("settling on a full disk: %v", err)
 		}
-		if c := s.Counts(); c.Delivered != 3 || c.Put != 3 || c.Pending() != 0 {
+		if c := s.Counts(); c.Delivered != 3 || c.Put != 3 || c.Pending != 0 {
 			t.Errorf("counts %+v", c)
 		}
 	}

@@ -39,7 +39,7 @@ func TestKeysAreRotated(t *testing.T) {
 		}
 	}
 	wantSealed(t, s.Check(t.Context()), `"old"`)
-	if c := s.Counts(); c.Dead != 0 || c.Pending() != 4 || c.Ready != before.Ready || c.InFlight != 0 {
+	if c := s.Counts(); c.Dead != 0 || c.Pending != 4 || c.Ready != before.Ready || c.InFlight != 0 {
 		t.Errorf("counts %+v, were %+v", c, before)
 	}
 	if err := s.Close(); err != nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // Salvaged is what [Salvage] made of a damaged file.
@@ -38,7 +40,7 @@ const maxProblems = 100
 // they can be read. An item may come back that was delivered right before the damage.
 //
 // ErrLocked: somebody has the file; not all systems can tell. ErrFormat: there is no outbox in it, or
-// one of a newer format. ErrStorage: the fresh file could not be written. After any error nothing has
+// one of a newer format. sender.ErrStorage: the fresh file could not be written. After any error nothing has
 // changed. It needs memory of some 100 bytes for each item.
 func Salvage(path, into string) (Salvaged, error) {
 	res, err := salvage(path, into)
@@ -75,7 +77,7 @@ func salvage(path, into string) (res Salvaged, err error) {
 	}
 	w, err := newSalvageWriter(into, info.Mode().Perm())
 	if err != nil {
-		return res, fmt.Errorf("%w: %w", ErrStorage, err)
+		return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	defer w.discard()
 	s := &salvager{pager: pager{r: from, size: info.Size()}, out: w}
@@ -83,13 +85,13 @@ func salvage(path, into string) (res Salvaged, err error) {
 		return res, err
 	}
 	if err := w.finish(); err != nil {
-		return res, fmt.Errorf("%w: %w", ErrStorage, err)
+		return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	res = Salvaged{Path: into, Original: real, Saved: w.saved, Suspicious: w.suspicious, Lost: w.lost, Problems: s.problems}
 	if inPlace {
 		res.Original = real + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000000Z")
 		if err := setAside(real, res.Original); err != nil {
-			return res, fmt.Errorf("%w: %w", ErrStorage, err)
+			return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)
 		}
 		err = os.Rename(w.tmp, into)
 	} else if err = os.Link(w.tmp, into); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -99,7 +101,7 @@ func salvage(path, into string) (res Salvaged, err error) {
 		err = syncDir(filepath.Dir(into))
 	}
 	if err != nil {
-		return res, fmt.Errorf("%w: %w", ErrStorage, err)
+		return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	return res, nil
 }

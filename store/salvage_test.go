@@ -77,7 +77,7 @@ func TestSalvageSound(t *testing.T) {
 		}
 	}
 	got := n.Counts()
-	if got.Put != want.Put || got.Delivered != want.Delivered || got.Pending() != want.Pending() || got.Dead != want.Dead {
+	if got.Put != want.Put || got.Delivered != want.Delivered || got.Pending != want.Pending || got.Dead != want.Dead {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if note, err := n.Note("line"); string(note) != "42" || err != nil {

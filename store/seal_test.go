@@ -65,7 +65,7 @@ func TestSealedLaneKeepsEveryField(t *testing.T) {
 		o := failed(got, sender.Retry, time.Now())
 		settle(t, s, o)
 		want = o.Item
-		want.History = append(want.History, sender.Failure{At: want.Failed, Reason: want.LastErr})
+		want.History = append(want.History, sender.Failure{At: want.FailedAt, Reason: want.LastErr})
 	}
 	found, err := s.Find(t.Context(), it.ID)
 	if want.Due, want.Seq = found.Due, found.Seq; err != nil || !same(found, want) {
@@ -313,7 +313,7 @@ func TestSealerFails(t *testing.T) {
 	}
 	settle(t, s, sender.Outcome{Item: items[0], Verdict: sender.Released})
 	m.err = nil
-	if c := s.Counts(); c.Put != 3 || c.Dead != 1 || c.Pending() != 2 {
+	if c := s.Counts(); c.Put != 3 || c.Dead != 1 || c.Pending != 2 {
 		t.Errorf("counts %+v", c)
 	}
 	got := drain(t, s)
@@ -355,7 +355,7 @@ func TestSealedCountsItsSealedPart(t *testing.T) {
 		t.Errorf("%d bytes for a payload of 900", c.Bytes)
 	}
 	err := s.Append(t.Context(), event("b", ""))
-	wantError(t, err, ErrFull)
+	wantError(t, err, sender.ErrFull)
 	// An item that fails grows by its reason, also at the limit.
 	settle(t, s, failed(claims(t, s, 1)[0], sender.Dead, time.Time{}))
 	if d := s.Counts().DeadBytes; d <= c.Bytes {
@@ -385,7 +385,7 @@ func TestScheduledBeforeSealing(t *testing.T) {
 				time.Sleep(2 * time.Hour)
 				wantNames(t, "delivered, before and after the burial", append(drain(t, s), drain(t, s)...), "next", "good")
 				dead := list(t, s.Dead())
-				if c := s.Counts(); len(dead) != 1 || !strings.Contains(dead[0].LastErr, "damaged") || c.Bytes != 0 || c.Pending() != 0 {
+				if c := s.Counts(); len(dead) != 1 || !strings.Contains(dead[0].LastErr, "damaged") || c.Bytes != 0 || c.Pending != 0 {
 					t.Errorf("dead: %+v, counts %+v", dead, c)
 				}
 			})

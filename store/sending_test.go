@@ -19,7 +19,7 @@ const unknown = "sent, answer unknown"
 // announced are the outcomes by which items are recorded before they are sent at most once.
 func announced(items ...sender.Item) (outcomes []sender.Outcome) {
 	for _, it := range items {
-		it.Failed, it.LastErr = time.Now(), unknown
+		it.FailedAt, it.LastErr = time.Now(), unknown
 		outcomes = append(outcomes, sender.Outcome{Item: it, Verdict: sender.Sending})
 	}
 	return outcomes
@@ -32,10 +32,10 @@ func addUp(t *testing.T, s *Store, ready, retrying, inLine, inFlight, dead int) 
 	if c.Ready != ready || c.Retrying != retrying || c.InLine != inLine || c.InFlight != inFlight || c.Dead != dead {
 		t.Errorf("%+v, want %d ready, %d retrying, %d in line, %d in flight, %d dead", c, ready, retrying, inLine, inFlight, dead)
 	}
-	if sum := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight; sum != c.Pending() {
-		t.Errorf("the parts add up to %d, pending are %d: %+v", sum, c.Pending(), c)
+	if sum := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight; sum != c.Pending {
+		t.Errorf("the parts add up to %d, pending are %d: %+v", sum, c.Pending, c)
 	}
-	if sum := uint64(c.Pending()+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
+	if sum := uint64(c.Pending+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
 		t.Errorf("%d are accounted for, %d were put: %+v", sum, c.Put, c)
 	}
 }
@@ -165,19 +165,19 @@ func TestSendingAndFailedCommits(t *testing.T) {
 			put(t, s, event("a1", "a"), event("a2", "a"))
 			a1 := claims(t, s, 1)
 			f.armed.Store(armed)
-			wantError(t, s.Settle(t.Context(), announced(a1...)...), ErrStorage)
+			wantError(t, s.Settle(t.Context(), announced(a1...)...), sender.ErrStorage)
 			wantNames(t, "free", kinds(claims(t, s, 10)))
 			addUp(t, s, 0, 0, 1, 1, 0)
 			if !released {
 				settle(t, s, announced(a1...)...)
 				f.armed.Store(armed)
-				wantError(t, s.Settle(t.Context(), delivered(a1...)...), ErrStorage)
+				wantError(t, s.Settle(t.Context(), delivered(a1...)...), sender.ErrStorage)
 				settle(t, s, delivered(a1...)...)
 				wantNames(t, "then", drain(t, s), "a2")
 				continue
 			}
 			f.armed.Store(armed)
-			wantError(t, s.Settle(t.Context(), sender.Outcome{Item: a1[0], Verdict: sender.Released}), ErrStorage)
+			wantError(t, s.Settle(t.Context(), sender.Outcome{Item: a1[0], Verdict: sender.Released}), sender.ErrStorage)
 			settle(t, s, sender.Outcome{Item: a1[0], Verdict: sender.Released})
 			wantNames(t, "then", drain(t, s), "a1", "a2")
 			if n := s.Counts().Dead; n != 0 {
@@ -215,7 +215,7 @@ func TestKeepDeadSparesWhatIsInFlight(t *testing.T) {
 	held := claims(t, s, 2)
 	long := announced(held...)
 	for i := range long {
-		long[i].Item.Failed = time.Now().Add(-time.Hour)
+		long[i].Item.FailedAt = time.Now().Add(-time.Hour)
 	}
 	settle(t, s, long...)
 	put(t, s, event("c", ""))
@@ -239,7 +239,7 @@ func TestSendingAndMaxPending(t *testing.T) {
 	put(t, s, event("a", ""))
 	a := claims(t, s, 1)
 	settle(t, s, announced(a...)...)
-	wantError(t, s.Append(t.Context(), event("b", "")), ErrFull)
+	wantError(t, s.Append(t.Context(), event("b", "")), sender.ErrFull)
 	room, err := s.open()
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func TestDropWhileSending(t *testing.T) {
 	if err := s.Drop(t.Context(), a1...); err != nil {
 		t.Fatal(err)
 	}
-	if c := s.Counts(); c.Dead != 0 || c.InFlight != 1 || c.Dropped != 1 || c.Pending() != 1 {
+	if c := s.Counts(); c.Dead != 0 || c.InFlight != 1 || c.Dropped != 1 || c.Pending != 1 {
 		t.Errorf("%+v", c)
 	}
 	settle(t, s, delivered(a1...)...)

@@ -38,11 +38,10 @@ func (o *settling) compare(p *settling) int {
 // ends the outcome is unknown and the call may be repeated.
 func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	if len(outcomes) == 0 {
-		s.file.kick()
 		return nil
 	}
 	if s.closed.Load() {
-		return fmt.Errorf("store: settle: %w", ErrClosed)
+		return fmt.Errorf("store: settle: %w", sender.ErrClosed)
 	}
 	w := s.settling(outcomes)
 	gather, durable := s.opts.Gather, false
@@ -50,8 +49,8 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	for i := range w.outcomes {
 		o := &w.outcomes[i]
 		s.walk.announce(o)
-		durable = durable || o.Verdict != sender.Released || !o.Pause.IsZero() || s.walk.announced(o)
-		if s.walk.awaited(o) || !o.Pause.IsZero() || o.Verdict == sender.Sending {
+		durable = durable || o.Verdict != sender.Released || !o.PauseUntil.IsZero() || s.walk.announced(o)
+		if s.walk.awaited(o) || !o.PauseUntil.IsZero() || o.Verdict == sender.Sending {
 			gather = 0
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store"
 )
 
 // fates are what may have become of an event, as far as was promised: one of them once the store has
@@ -119,22 +118,22 @@ func (l *lane) ledger() (sum ledger) {
 
 // addsUp compares what the store counts with the model. What was dropped while it was in flight, or in
 // line, counts there until it is met again.
-func (l *lane) addsUp(c store.Counts) {
-	if sum := uint64(c.Pending()+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
+func (l *lane) addsUp(c sender.Counts) {
+	if sum := uint64(c.Pending+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
 		l.s.fault("lane %s: put %d, accounted for %d: %+v", l.name, c.Put, sum, c)
 	}
 	unknown := 0
 	if l.s.faults.disk {
 		unknown = c.InFlight + c.InLine // what was recorded by a commit that failed is held until it is recorded again
 	}
-	if more := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight - c.Pending(); more < 0 || more > int(c.Dropped)+unknown {
-		l.s.fault("lane %s: pending %d, its parts come to %d more: %+v", l.name, c.Pending(), more, c)
+	if more := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight - c.Pending; more < 0 || more > int(c.Dropped)+unknown {
+		l.s.fault("lane %s: pending %d, its parts come to %d more: %+v", l.name, c.Pending, more, c)
 	}
-	if c.Failed != nil || !l.s.disk.told() {
+	if c.Err != nil || !l.s.disk.told() {
 		return // a claim may have seen what is not counted yet
 	}
 	m := l.ledger()
-	if !m.put.holds(int(c.Put)) || !m.pending.holds(c.Pending()) || !m.delivered.holds(int(c.Delivered)) ||
+	if !m.put.holds(int(c.Put)) || !m.pending.holds(c.Pending) || !m.delivered.holds(int(c.Delivered)) ||
 		!m.dead.holds(c.Dead) || !m.expired.holds(int(c.Expired)) || !m.dropped.holds(int(c.Dropped)) {
 		l.s.fault("lane %s: the store counts %+v, the model %+v", l.name, c, m)
 	}

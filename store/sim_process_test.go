@@ -203,7 +203,7 @@ func (s *simulation) close(how func(*lane) (within time.Duration, err error)) st
 
 // excused reports whether an error is the fault of the disk, and its caller had to expect it.
 func (s *simulation) excused(err error) bool {
-	return s.faults.disk && (errors.Is(err, store.ErrStorage) || errors.Is(err, context.DeadlineExceeded))
+	return s.faults.disk && (errors.Is(err, sender.ErrStorage) || errors.Is(err, context.DeadlineExceeded))
 }
 
 func (s *simulation) reopen(path string) (failed bool) {

@@ -26,7 +26,7 @@ func (w *watched) Append(ctx context.Context, items ...sender.Item) error {
 }
 
 func (w *watched) translate(it *sender.Item, to func(time.Time) time.Time) {
-	it.Created, it.Due, it.Expires, it.Failed = to(it.Created), to(it.Due), to(it.Expires), to(it.Failed)
+	it.Created, it.Due, it.Expires, it.FailedAt = to(it.Created), to(it.Due), to(it.Expires), to(it.FailedAt)
 }
 
 func (w *watched) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]sender.Item, time.Time, error) {
@@ -76,7 +76,7 @@ func (w *watched) Settle(ctx context.Context, outcomes ...sender.Outcome) error 
 	for i := range translated {
 		o := &translated[i]
 		w.translate(&o.Item, clock.in)
-		o.Due, o.Pause = clock.in(o.Due), clock.in(o.Pause)
+		o.Due, o.PauseUntil = clock.in(o.Due), clock.in(o.PauseUntil)
 	}
 	err := w.Store.Settle(ctx, translated...)
 	if err == nil {
@@ -122,8 +122,8 @@ func (w *watched) settled(outcomes []sender.Outcome, claims []int) {
 	defer s.mu.Unlock()
 	for i := range outcomes {
 		o := &outcomes[i]
-		if !w.gone && !o.Pause.IsZero() {
-			w.l.dest.recorded(w.l, o.Pause)
+		if !w.gone && !o.PauseUntil.IsZero() {
+			w.l.dest.recorded(w.l, o.PauseUntil)
 		}
 		e := w.event(o)
 		if e == nil || e.claims != claims[i] || e.can&fateOf(o.Verdict) == 0 {
@@ -158,7 +158,7 @@ func (w *watched) Unsent(ctx context.Context, now time.Time, mark uint64) (bool,
 	return w.Store.Unsent(ctx, w.l.s.clock.in(now), mark)
 }
 
-func (w *watched) Counts() store.Counts {
+func (w *watched) Counts() sender.Counts {
 	c := w.Store.Counts()
 	c.PausedUntil = w.l.s.clock.out(c.PausedUntil)
 	return c

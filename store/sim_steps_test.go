@@ -13,7 +13,6 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store"
 )
 
 // step does one thing at random.
@@ -198,7 +197,7 @@ func (l *lane) put(w *watched, box *outbox.Outbox, es ...*event) {
 	if err != nil && !l.expected(err, nothing) && !s.excused(err) && !errors.Is(err, outbox.ErrClosed) {
 		s.fault("lane %s: put of %d events: %v", l.name, len(es), err)
 	}
-	nothing = nothing || errors.Is(err, outbox.ErrClosed) || errors.Is(err, store.ErrClosed)
+	nothing = nothing || errors.Is(err, outbox.ErrClosed) || errors.Is(err, sender.ErrClosed)
 	for i, e := range es {
 		e.returned = s.moment
 		if e.ID == uuid.Nil {
@@ -220,7 +219,7 @@ func (l *lane) put(w *watched, box *outbox.Outbox, es ...*event) {
 // expected reports whether err says that there was no room.
 func (l *lane) expected(err error, nothing bool) bool {
 	waited := l.o.Store.Block && errors.Is(err, context.DeadlineExceeded)
-	return l.o.Store.MaxPending > 0 && (waited || errors.Is(err, store.ErrFull)) && nothing
+	return l.o.Store.MaxPending > 0 && (waited || errors.Is(err, sender.ErrFull)) && nothing
 }
 
 // putBeside puts from several goroutines, while the steps go on.
@@ -333,10 +332,10 @@ func (l *lane) revive() {
 		if e.can&^(dead|pending) == 0 && e.seq == 0 {
 			e.can = pending
 		}
-	case errors.Is(err, store.ErrFull) && e.seq == 0:
+	case errors.Is(err, sender.ErrFull) && e.seq == 0:
 		e.can, e.tries = dead, was
 		e.revived--
-	case !errors.Is(err, store.ErrFull):
+	case !errors.Is(err, sender.ErrFull):
 		s.fault("revive: %v, with %+v", err, before)
 	}
 }

@@ -52,7 +52,7 @@ func untilStuck(t *testing.T, s *Store) (items []sender.Item) {
 		}
 		settle(t, s, delivered(got...)...)
 	}
-	wantError(t, s.Counts().Failed, ErrCorrupt)
+	wantError(t, s.Counts().Err, ErrCorrupt)
 	for range 3 {
 		got, _, err := s.Claim(t.Context(), time.Now(), 100, 0)
 		if wantError(t, err, ErrCorrupt); len(got) > 0 {
@@ -83,7 +83,7 @@ func TestClaimStopsAtStrangeKey(t *testing.T) {
 				}
 				got := kinds(untilStuck(t, s))
 				wantNames(t, "delivered", got, "1", "2")
-				if c := s.Counts(); c.Put != 4 || c.Pending() != 4-len(got) {
+				if c := s.Counts(); c.Put != 4 || c.Pending != 4-len(got) {
 					t.Errorf("counts %+v", c)
 				}
 			})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // Options are the settings of a lane. nil and the zero value are fine.
@@ -28,7 +30,7 @@ type Options struct {
 	// KeepDead is how long dead items are kept; older ones are dropped, and counted, when the lane is
 	// opened and from time to time as it commits. 0: for ever.
 	KeepDead time.Duration
-	// Block makes Append wait for room until its context ends, instead of returning ErrFull.
+	// Block makes Append wait for room until its context ends, instead of returning sender.ErrFull.
 	Block bool
 	// Gather is how long an outcome may wait for company before it is committed: what a crash in
 	// that time sends again. 0 means 100ms; negative: not at all.
@@ -56,24 +58,13 @@ const (
 var (
 	// ErrLocked: another process, or another Store of this one, has the file or the lane.
 	ErrLocked = errors.New("store: in use")
-	// ErrFull: the lane is at MaxPending or MaxBytes. Nothing was stored.
-	ErrFull = errors.New("store: full")
-	// ErrTooLarge: a payload above MaxPayload, or a kind, key or header that no record holds.
-	ErrTooLarge = errors.New("store: too large")
 	// ErrFormat: the file is not an outbox, or was written by a newer version.
 	ErrFormat = errors.New("store: not an outbox of a known format")
 	// ErrCorrupt: the file is an outbox, and damaged.
 	ErrCorrupt = errors.New("store: damaged")
-	// ErrStorage: the disk failed. Unless the error says that nothing was stored, the outcome is unknown.
-	ErrStorage = errors.New("store: the disk failed")
 	// ErrSealed: a lane, or a record, is sealed, and the Sealer that was given cannot open it. The error
 	// names the key. Nothing was changed, and with the key it is as it was.
 	ErrSealed = errors.New("store: sealed")
-	// ErrNotFound: Find met no item of that ID.
-	ErrNotFound = errors.New("store: no such item")
-
-	// ErrClosed: the lane or its file was closed. Nothing was stored.
-	ErrClosed = errors.New("store: closed")
 )
 
 // A Store is one lane. All methods are safe for concurrent use.
@@ -94,7 +85,7 @@ type Store struct {
 	oldest  time.Time     // Created of the next item to be claimed, as last seen
 	room    chan struct{} // closed when room appears
 	erasing []*erasure    // calls of Erase that run
-	notify  func()        // nil: nobody
+	wake    func()        // of the sender that is attached; nil: nobody
 	refused error         // what Append returns instead of storing; nil: it stores
 
 	reapAt time.Time // not before this KeepDead is looked after; owned by the commit goroutine
@@ -142,7 +133,7 @@ func (s *Store) Lane(name string, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("store: lane name of %d bytes, 1 to %d", len(name), maxLaneName)
 	}
 	if s.closed.Load() {
-		return nil, fmt.Errorf("store: lane %q: %w", name, ErrClosed)
+		return nil, fmt.Errorf("store: lane %q: %w", name, sender.ErrClosed)
 	}
 	l, err := s.file.lane(name, opts, true)
 	if err != nil {
@@ -195,7 +186,7 @@ func (f *file) reserve(name string, opts Options) (*Store, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing {
-		return nil, ErrClosed
+		return nil, sender.ErrClosed
 	}
 	if f.lanes[name] != nil {
 		return nil, fmt.Errorf("%w: this process has the lane open", ErrLocked)
@@ -308,31 +299,33 @@ func (s *Store) open() (room <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
-		return nil, ErrClosed
+		return nil, sender.ErrClosed
 	}
 	return s.room, s.refused
 }
 
-// Attach reserves the lane for one sender until Detach; a second one is ErrLocked. See
-// [sender.Exclusive].
-func (s *Store) Attach() error {
+// Attach reserves the lane for one sender until Detach; a second one is [ErrLocked]. See
+// [sender.Exclusive]. The goroutine that committed calls wake.
+func (s *Store) Attach(wake func()) error {
 	if s.attached.Swap(true) {
 		return fmt.Errorf("%w: another sender drains lane %q in %s", ErrLocked, s.name, s.file.path)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wake = wake
 	return nil
 }
 
 // Detach takes Attach back.
-func (s *Store) Detach() { s.attached.Store(false) }
-
-// Notify has fn called after every commit that may have made something due, by whatever goroutine
-// committed, in the place of the function of an earlier call; nil: nobody is told. fn must not block.
-// [sender.Sender.Wake] is meant for it.
-func (s *Store) Notify(fn func()) {
+func (s *Store) Detach() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.notify = fn
+	s.wake = nil
+	s.mu.Unlock()
+	s.attached.Store(false)
 }
+
+// FlushGathered commits now what waits to share a commit; see [sender.Gatherer].
+func (s *Store) FlushGathered() { s.file.kick() }
 
 // Path returns the path of the file, links followed.
 func (s *Store) Path() string { return s.file.path }

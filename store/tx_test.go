@@ -57,7 +57,7 @@ func orders(t *testing.T, db *bolt.DB) (rows []string) {
 func TestAppendTxCommitsWithTheApplication(t *testing.T) {
 	db, s := newIn(t, nil)
 	var notified atomic.Int32
-	s.Notify(func() { notified.Add(1) })
+	s.Attach(func() { notified.Add(1) })
 	if err := order(db, "1", func(tx *bolt.Tx) error {
 		return errors.Join(
 			s.AppendTx(tx, event("a", ""), event("b", "")),
@@ -125,7 +125,7 @@ func TestAppendTxRefuses(t *testing.T) {
 			return err
 		}
 		err := s.AppendTx(tx, event("b", ""))
-		wantError(t, err, ErrFull)
+		wantError(t, err, sender.ErrFull)
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestAppendTxRefuses(t *testing.T) {
 	if err := db.Update(func(tx *bolt.Tx) error {
 		big := event("a", "")
 		big.Payload = make([]byte, 5<<20)
-		wantError(t, s.AppendTx(tx, big), ErrTooLarge)
+		wantError(t, s.AppendTx(tx, big), sender.ErrTooLarge)
 		why := errors.New("shutting down")
 		s.Refuse(why)
 		wantError(t, s.AppendTx(tx, event("a", "")), why)
@@ -145,8 +145,8 @@ func TestAppendTxRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	checkedClose(t, s)
-	if err := db.Update(func(tx *bolt.Tx) error { return s.AppendTx(tx, event("a", "")) }); !errors.Is(err, ErrClosed) {
-		t.Errorf("after Close: %v, want ErrClosed", err)
+	if err := db.Update(func(tx *bolt.Tx) error { return s.AppendTx(tx, event("a", "")) }); !errors.Is(err, sender.ErrClosed) {
+		t.Errorf("after Close: %v, want sender.ErrClosed", err)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestApplicationHoldsItsTransaction(t *testing.T) {
 	if err := errors.Join(<-stored, <-settled); err != nil {
 		t.Error(err)
 	}
-	if c := s.Counts(); c.Put != 4 || c.Delivered != 1 || c.Pending() != 3 {
+	if c := s.Counts(); c.Put != 4 || c.Delivered != 1 || c.Pending != 3 {
 		t.Errorf("counts %+v", c)
 	}
 	got := drain(t, s)
@@ -208,7 +208,7 @@ func TestCountsWhenAHandlerRunsLate(t *testing.T) {
 	// It can be claimed before it was counted; the parts add up all the same.
 	items := claims(t, s, 1)
 	wantNames(t, "claimed", kinds(items), "a")
-	if c := s.Counts(); c.Ready+c.InFlight != c.Pending() || uint64(c.Pending()) != c.Put {
+	if c := s.Counts(); c.Ready+c.InFlight != c.Pending || uint64(c.Pending) != c.Put {
 		t.Errorf("before the handler: %+v", c)
 	}
 	put(t, s, event("b", ""))
@@ -217,7 +217,7 @@ func TestCountsWhenAHandlerRunsLate(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if c := s.Counts(); c.Put != 2 || c.Delivered != 1 || c.Pending() != 1 || c.Ready != 1 {
+	if c := s.Counts(); c.Put != 2 || c.Delivered != 1 || c.Pending != 1 || c.Ready != 1 {
 		t.Errorf("counts %+v", c)
 	}
 }
@@ -275,16 +275,16 @@ func TestInStaysFailed(t *testing.T) {
 		put(t, s, event("a", ""))
 		makeFaulty(s).armed.Store(when)
 		err = s.Append(t.Context(), event("b", ""))
-		wantError(t, err, ErrStorage)
+		wantError(t, err, sender.ErrStorage)
 		if err == nil || !strings.Contains(err.Error(), "unknown") {
 			t.Errorf("error %q does not say that the outcome is unknown", err)
 		}
 		for _, lane := range []*Store{s, second} {
-			wantError(t, lane.Append(t.Context(), event("c", "")), ErrStorage)
-			wantError(t, db.Update(func(tx *bolt.Tx) error { return lane.AppendTx(tx, event("d", "")) }), ErrStorage)
+			wantError(t, lane.Append(t.Context(), event("c", "")), sender.ErrStorage)
+			wantError(t, db.Update(func(tx *bolt.Tx) error { return lane.AppendTx(tx, event("d", "")) }), sender.ErrStorage)
 			_, _, err = lane.Claim(t.Context(), time.Now(), 1, 0)
-			wantError(t, err, ErrStorage)
-			wantError(t, lane.Counts().Failed, ErrStorage)
+			wantError(t, err, sender.ErrStorage)
+			wantError(t, lane.Counts().Err, sender.ErrStorage)
 		}
 		path := db.Path()
 		if err := errors.Join(second.Close(), s.Close(), db.Close()); err != nil {

@@ -232,7 +232,7 @@ func TestSealingIsTurnedOn(t *testing.T) {
 		if len(got) != 100 || slices.Index(got, "second 7") > slices.Index(got, "third") || slices.Contains(got, "second 0") {
 			t.Errorf("copy %d: then %d delivered: %q", i, len(got), got)
 		}
-		if c := s.Counts(); c.Scheduled != 1 || c.Retrying != 1 || c.InLine != 1 || c.Dead != 1 || c.Pending() != 3 {
+		if c := s.Counts(); c.Scheduled != 1 || c.Retrying != 1 || c.InLine != 1 || c.Dead != 1 || c.Pending != 3 {
 			t.Errorf("copy %d: counts %+v", i, c)
 		}
 		checkedClose(t, s)

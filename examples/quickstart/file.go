@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
 
@@ -114,7 +115,7 @@ func (f *file) drain(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !errors.Is(err, outbox.ErrPending) || errors.Is(err, store.ErrStorage) {
+		if !errors.Is(err, outbox.ErrPending) || errors.Is(err, sender.ErrStorage) {
 			return err // nil: nothing remains
 		}
 		select { // what remains waits for its time

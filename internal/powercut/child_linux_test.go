@@ -148,7 +148,7 @@ func (w *worker) inspect() error {
 		return nil
 	}
 	c := w.s.Counts()
-	if err := errors.Join(list("has", w.s.Pending(), c.Pending()), list("dead", w.s.Dead(), c.Dead)); err != nil {
+	if err := errors.Join(list("has", w.s.Pending(), c.Pending), list("dead", w.s.Dead(), c.Dead)); err != nil {
 		return err
 	}
 	_, err := os.Stdout.WriteString(b.String() + "sound\n")
@@ -200,7 +200,7 @@ func (w *worker) step() error {
 		return w.s.Compact(context.Background())
 	}
 	c := w.s.Counts()
-	if len(w.held) == 0 && c.Pending() < enough && w.rng.IntN(2) == 0 {
+	if len(w.held) == 0 && c.Pending < enough && w.rng.IntN(2) == 0 {
 		return w.append(1 + w.rng.IntN(3))
 	}
 	if len(w.held) == 0 {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store"
 )
 
 // soon is how long a store may take to go on after what failed it has ended; it tries once a second.
@@ -28,7 +27,7 @@ func (w *worker) failing(op string) {
 	if err != nil && fault == "none" {
 		broken("the disk is well, and yet %s: %w", op, err)
 	}
-	if w.s == nil || errors.Is(err, store.ErrClosed) || op == "close" {
+	if w.s == nil || errors.Is(err, sender.ErrClosed) || op == "close" {
 		w.again(fault)
 	} else if fault == "sticky" {
 		w.probe(kind)
@@ -46,9 +45,9 @@ func (w *worker) failing(op string) {
 func (w *worker) prepare() {
 	w.dropDead()
 	c := w.s.Counts()
-	err := w.append(max(1, 12-c.Pending()))
+	err := w.append(max(1, 12-c.Pending))
 	if err == nil {
-		err = w.claim(max(4, c.Pending()-8), 4)
+		err = w.claim(max(4, c.Pending-8), 4)
 	}
 	if err != nil {
 		broken("before the fault: %w", err)
@@ -127,9 +126,9 @@ func (w *worker) probe(kind string) {
 		case err == nil && (kind == "write" || kind == "sync"):
 			broken("it acknowledged an item although every %s fails", kind)
 		case err == nil:
-		case !errors.Is(err, store.ErrStorage):
+		case !errors.Is(err, sender.ErrStorage):
 			broken("the disk fails, and it says %w", err)
-		case c.Failed == nil && (kind == "write" || kind == "sync"):
+		case c.Err == nil && (kind == "write" || kind == "sync"):
 			broken("the disk fails for good, and Counts().Failed is nil")
 		}
 		if err != nil {
@@ -154,7 +153,7 @@ func (w *worker) recover() {
 			broken("%v after the fault it has not gone on by itself: %w", soon, err)
 		}
 	}
-	if err := w.s.Counts().Failed; err != nil {
+	if err := w.s.Counts().Err; err != nil {
 		broken("it takes items, and yet Counts().Failed is %w", err)
 	}
 }

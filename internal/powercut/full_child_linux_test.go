@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store"
 )
 
 // fill stores items until the disk is full, works on what there is, and goes on when there is room.
@@ -29,7 +28,7 @@ func (w *worker) fill() {
 			refusals++
 		}
 	}
-	if err := w.s.Counts().Failed; err != nil {
+	if err := w.s.Counts().Err; err != nil {
 		broken("a full disk is no failed one: %w", err)
 	}
 	before, stored := ask("syncs"), false
@@ -86,7 +85,7 @@ func (w *worker) offer(n int, big bool) (refused bool) {
 
 func (w *worker) store(items ...sender.Item) (refused bool) {
 	err := w.put(items...)
-	if err != nil && (!errors.Is(err, store.ErrFull) || !nothing(err)) {
+	if err != nil && (!errors.Is(err, sender.ErrFull) || !nothing(err)) {
 		broken("on a full disk: append: %w", err)
 	}
 	return err != nil
@@ -121,14 +120,14 @@ func (w *worker) work() {
 			w.offer(1, false)
 		}
 	}
-	if err := w.s.Counts().Failed; err != nil {
+	if err := w.s.Counts().Err; err != nil {
 		broken("a full disk is no failed one: %w", err)
 	}
 }
 
 // clear delivers all there is and drops the dead.
 func (w *worker) clear() {
-	for c := w.s.Counts(); c.Pending() > 0; c = w.s.Counts() {
+	for c := w.s.Counts(); c.Pending > 0; c = w.s.Counts() {
 		if err := errors.Join(w.claim(256, math.MaxInt), w.settle()); err != nil {
 			broken("with room on the disk: %w", err)
 		}

@@ -71,8 +71,8 @@ func fate(t *testing.T, err error) (mark string, wait time.Duration) {
 			mark, wait = later, time.Until(o.Due)
 		case o.Verdict == sender.Retry:
 			mark = retry
-		case !o.Pause.IsZero():
-			mark, wait = throttled, time.Until(o.Pause)
+		case !o.PauseUntil.IsZero():
+			mark, wait = throttled, time.Until(o.PauseUntil)
 		case o.Verdict == sender.Released:
 			mark = unavailable
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
 	"github.com/seed8107221f/outbox/sender"
 )
 
@@ -49,8 +50,8 @@ var claiming = []clause{
 			if !g.Created.Equal(w.Created) || !g.Expires.Equal(w.Expires) {
 				s.Errorf("item %d: Created %v, Expires %v, want %v and %v", i, g.Created, g.Expires, w.Created, w.Expires)
 			}
-			if !g.Due.IsZero() || g.Attempts != 0 || g.Failures != 0 || !g.Failed.IsZero() || g.LastErr != "" {
-				s.Errorf("item %d was never tried; it has Due %v, Attempts %d, Failures %d, Failed %v, LastErr %q", i, g.Due, g.Attempts, g.Failures, g.Failed, g.LastErr)
+			if !g.Due.IsZero() || g.Attempts != 0 || g.Failures != 0 || !g.FailedAt.IsZero() || g.LastErr != "" {
+				s.Errorf("item %d was never tried; it has Due %v, Attempts %d, Failures %d, Failed %v, LastErr %q", i, g.Due, g.Attempts, g.Failures, g.FailedAt, g.LastErr)
 			}
 		}
 	}},

@@ -16,7 +16,7 @@ var keeping = []clause{
 		s.schedule("4", scheduled)
 		got := s.claims("a1 b1 1 2 3")
 		failed := got[0]
-		failed.Attempts, failed.Failures, failed.LastErr, failed.Failed = 2, 3, "no answer", time.Now()
+		failed.Attempts, failed.Failures, failed.LastErr, failed.FailedAt = 2, 3, "no answer", time.Now()
 		due := s.retry(time.Minute, failed)
 		s.settle(sender.Delivered, got[2])
 		s.settle(sender.Dead, got[3])
@@ -30,7 +30,7 @@ var keeping = []clause{
 		s.is("next", next, due)
 		until(due)
 		a1 := s.claims("a1")[0]
-		if a1.Seq != failed.Seq || a1.Attempts != 2 || a1.Failures != 3 || a1.LastErr != "no answer" || !a1.Failed.Equal(failed.Failed) {
+		if a1.Seq != failed.Seq || a1.Attempts != 2 || a1.Failures != 3 || a1.LastErr != "no answer" || !a1.FailedAt.Equal(failed.FailedAt) {
 			s.Fatalf("after the crash the retry comes as %+v, was settled as %+v", a1, failed)
 		}
 		s.reopen() // it was in flight from its place in later
@@ -43,7 +43,7 @@ var keeping = []clause{
 	{"a pause survives a crash", func(s *subject) {
 		s.put("1")
 		end := time.Now().Add(time.Hour)
-		s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Released, Pause: end})
+		s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Released, PauseUntil: end})
 		time.Sleep(30 * time.Minute)
 		s.reopen()
 		s.is("Paused", s.q.Paused(), end)
@@ -71,11 +71,11 @@ var keeping = []clause{
 		o := need[Owner](s)
 		s.put("a1 a2")
 		it := s.claims("a1")[0]
-		it.Attempts, it.Failures, it.LastErr, it.Failed = 4, 5, "refused", time.Now()
+		it.Attempts, it.Failures, it.LastErr, it.FailedAt = 4, 5, "refused", time.Now()
 		s.settle(sender.Dead, it)
 		dead := o.Dead()
 		if len(dead) != 1 || dead[0].ID != it.ID || string(dead[0].Payload) != "a1" ||
-			dead[0].Attempts != 4 || dead[0].Failures != 5 || dead[0].LastErr != "refused" || !dead[0].Failed.Equal(it.Failed) {
+			dead[0].Attempts != 4 || dead[0].Failures != 5 || dead[0].LastErr != "refused" || !dead[0].FailedAt.Equal(it.FailedAt) {
 			s.Fatalf("dead are %+v, want %+v", dead, it)
 		}
 	}},

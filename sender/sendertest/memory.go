@@ -263,8 +263,8 @@ func (m *Memory) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 // if it is not there, so that a repetition changes nothing. It requires that mu is held.
 func (m *Memory) record(outcomes []sender.Outcome) {
 	for _, o := range outcomes {
-		if o.Pause.After(m.paused) {
-			m.paused = o.Pause
+		if o.PauseUntil.After(m.paused) {
+			m.paused = o.PauseUntil
 		}
 		if o.Verdict == sender.Sending && !m.holds(o.Item) {
 			continue // a repetition
@@ -275,7 +275,7 @@ func (m *Memory) record(outcomes []sender.Outcome) {
 		}
 		was := *it
 		it.Attempts, it.Failures = o.Item.Attempts, o.Item.Failures
-		it.Failed, it.LastErr = o.Item.Failed, o.Item.LastErr
+		it.FailedAt, it.LastErr = o.Item.FailedAt, o.Item.LastErr
 		switch o.Verdict {
 		case sender.Released:
 			*it = was

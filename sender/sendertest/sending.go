@@ -48,8 +48,8 @@ var sending = []clause{
 			s.Fatalf("dead are %q, want a1 and b1", payloads(dead))
 		}
 		for _, it := range dead {
-			if it.LastErr != unknown || !it.Failed.Equal(at) {
-				s.Errorf("%s is dead since %v because of %q, want %v and %q", it.Payload, it.Failed, it.LastErr, at, unknown)
+			if it.LastErr != unknown || !it.FailedAt.Equal(at) {
+				s.Errorf("%s is dead since %v because of %q, want %v and %q", it.Payload, it.FailedAt, it.LastErr, at, unknown)
 			}
 		}
 		s.settle(sender.Delivered, got[0]) // the answer comes too late
@@ -72,7 +72,7 @@ var sending = []clause{
 			s.announce(got...)
 			due := time.Now().Add(time.Hour)
 			told := got[4] // what a release says about the item does not matter
-			told.LastErr, told.Failed = unknown, time.Now()
+			told.LastErr, told.FailedAt = unknown, time.Now()
 			s.record(
 				sender.Outcome{Item: got[0], Verdict: sender.Delivered},
 				sender.Outcome{Item: got[1], Verdict: sender.Expired},
@@ -88,7 +88,7 @@ var sending = []clause{
 			want.Delivered, want.Expired, want.Dead = before.Delivered+1, before.Expired+1, before.Dead+1
 			s.ledger(want)
 			rest := s.claims("a2 b2 c2 e1")
-			if e1 := rest[3]; e1.Seq != got[4].Seq || !e1.Due.Equal(got[4].Due) || e1.LastErr != got[4].LastErr || !e1.Failed.Equal(got[4].Failed) || len(e1.History) != len(got[4].History) {
+			if e1 := rest[3]; e1.Seq != got[4].Seq || !e1.Due.Equal(got[4].Due) || e1.LastErr != got[4].LastErr || !e1.FailedAt.Equal(got[4].FailedAt) || len(e1.History) != len(got[4].History) {
 				s.Fatalf("released as %+v, comes as %+v", got[4], e1)
 			}
 			s.settle(sender.Delivered, rest...)
@@ -107,10 +107,10 @@ var sending = []clause{
 		s.put("1")
 		it := s.claims("1")[0]
 		s.announce(it)
-		it.Attempts, it.Failures, it.LastErr, it.Failed = 1, 1, "refused", time.Now().Add(1)
+		it.Attempts, it.Failures, it.LastErr, it.FailedAt = 1, 1, "refused", time.Now().Add(1)
 		s.settle(sender.Dead, it)
 		dead := o.Dead()
-		if len(dead) != 1 || dead[0].LastErr != "refused" || dead[0].Attempts != 1 || !dead[0].Failed.Equal(it.Failed) || len(dead[0].History) > 1 {
+		if len(dead) != 1 || dead[0].LastErr != "refused" || dead[0].Attempts != 1 || !dead[0].FailedAt.Equal(it.FailedAt) || len(dead[0].History) > 1 {
 			s.Fatalf("dead are %+v, want %+v", dead, it)
 		}
 	}},
@@ -215,7 +215,7 @@ func (s *subject) announce(items ...sender.Item) {
 
 func announced(items []sender.Item) (outcomes []sender.Outcome) {
 	for _, it := range items {
-		it.LastErr, it.Failed = unknown, time.Now()
+		it.LastErr, it.FailedAt = unknown, time.Now()
 		outcomes = append(outcomes, sender.Outcome{Item: it, Verdict: sender.Sending})
 	}
 	return outcomes

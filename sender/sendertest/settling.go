@@ -27,7 +27,7 @@ var settling = []clause{
 		seq := it.Seq
 		for n := range 3 {
 			it.Attempts, it.Failures, it.LastErr = n, n+1, "no \x00 answer"
-			it.Failed = time.Now().Add(1)
+			it.FailedAt = time.Now().Add(1)
 			due := s.retry(time.Minute+1, it)
 			s.ledger(Counts{Put: 1, Later: 1})
 			until(due.Add(-1))
@@ -37,7 +37,7 @@ var settling = []clause{
 			if got.Seq != seq || !got.Due.Equal(due) {
 				s.Fatalf("the retry has Seq %d, Due %v; want %d and %v", got.Seq, got.Due, seq, due)
 			}
-			if got.Attempts != n || got.Failures != n+1 || got.LastErr != it.LastErr || !got.Failed.Equal(it.Failed) {
+			if got.Attempts != n || got.Failures != n+1 || got.LastErr != it.LastErr || !got.FailedAt.Equal(it.FailedAt) {
 				s.Fatalf("the retry comes as %+v, was settled as %+v", got, it)
 			}
 			s.claims("")
@@ -132,14 +132,15 @@ var settling = []clause{
 		until(due)
 		s.claims("d1")
 	}},
-	{"without outcomes Settle returns nil, and ends the wait of another", func(s *subject) {
-		s.record()
+	{"without outcomes Settle returns nil", func(s *subject) { s.record() }},
+	{"FlushGathered ends the wait of a Settle", func(s *subject) {
+		g := need[sender.Gatherer](s)
 		s.put("1")
 		it := s.claims("1")[0]
 		start, done := time.Now(), make(chan error, 1)
 		go func() { done <- s.q.Settle(s.Context(), sender.Outcome{Item: it, Verdict: sender.Delivered}) }()
 		synctest.Wait()
-		s.record()
+		g.FlushGathered()
 		if err := <-done; err != nil {
 			s.Fatalf("Settle: %v", err)
 		}
@@ -181,7 +182,7 @@ var settling = []clause{
 		got := s.claims("a1 1")
 		f.FailNext(1, errors.New("told to fail"), false)
 		if err := s.q.Settle(s.Context(),
-			sender.Outcome{Item: got[0], Verdict: sender.Delivered, Pause: time.Now().Add(time.Hour)},
+			sender.Outcome{Item: got[0], Verdict: sender.Delivered, PauseUntil: time.Now().Add(time.Hour)},
 			sender.Outcome{Item: got[1], Verdict: sender.Dead},
 		); err == nil {
 			s.Fatal("Settle did not fail")
@@ -197,7 +198,7 @@ var settling = []clause{
 		got := s.claims("a1 b1 c1 d1")
 		s.schedule("e1", time.Now().Add(time.Minute))
 		end := time.Now().Add(time.Hour)
-		s.record(sender.Outcome{Item: got[0], Verdict: sender.Released, Pause: end})
+		s.record(sender.Outcome{Item: got[0], Verdict: sender.Released, PauseUntil: end})
 		s.retry(time.Second, got[1])
 		quiet := func() {
 			s.Helper()
@@ -213,10 +214,10 @@ var settling = []clause{
 		quiet()
 		until(end.Add(-30 * time.Minute))
 		quiet()
-		s.record(sender.Outcome{Item: got[2], Verdict: sender.Delivered, Pause: time.Now().Add(time.Minute)})
+		s.record(sender.Outcome{Item: got[2], Verdict: sender.Delivered, PauseUntil: time.Now().Add(time.Minute)})
 		quiet() // a shorter one changes nothing
 		end = end.Add(time.Hour)
-		s.record(sender.Outcome{Item: got[3], Verdict: sender.Delivered, Pause: end})
+		s.record(sender.Outcome{Item: got[3], Verdict: sender.Delivered, PauseUntil: end})
 		s.settle(sender.Delivered, got[3]) // no pause is no order to end one
 		quiet()
 		until(end.Add(-time.Second))

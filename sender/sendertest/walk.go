@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
 	"github.com/seed8107221f/outbox/sender"
 )
 
@@ -192,7 +193,7 @@ func (w *walk) verify(it sender.Item) {
 	if x.fate == failed && !it.Due.Equal(x.Due) || x.fate == waiting && !it.Due.IsZero() {
 		w.Fatalf("claimed %s with Due %v, it is %s and due %v", it.Payload, it.Due, x.fate, x.Due)
 	}
-	if it.Attempts != x.Attempts || !x.revived && (it.Failures != x.Failures || it.LastErr != x.LastErr || !it.Failed.Equal(x.Failed)) {
+	if it.Attempts != x.Attempts || !x.revived && (it.Failures != x.Failures || it.LastErr != x.LastErr || !it.FailedAt.Equal(x.FailedAt)) {
 		w.Fatalf("claimed %+v, want the state of %+v", it, x.Item)
 	}
 	if was := w.bySeq[it.Seq]; was != nil && was != x || x.Seq != 0 && x.Seq != it.Seq {
@@ -231,7 +232,7 @@ func (w *walk) answer() {
 			o.Verdict, o.Due = sender.Retry, time.Now().Add(w.seconds(5))
 			o.Item.Failures++
 			o.Item.Attempts += n % 2
-			o.Item.LastErr, o.Item.Failed = fmt.Sprintf("failure %d", o.Item.Failures), time.Now()
+			o.Item.LastErr, o.Item.FailedAt = fmt.Sprintf("failure %d", o.Item.Failures), time.Now()
 		case n < 17:
 			o.Verdict = sender.Released
 		case n < 19:
@@ -240,7 +241,7 @@ func (w *walk) answer() {
 			o.Verdict = sender.Expired
 		}
 		if w.rng.IntN(30) == 0 {
-			o.Pause = time.Now().Add(w.seconds(3))
+			o.PauseUntil = time.Now().Add(w.seconds(3))
 		}
 		outcomes = append(outcomes, o)
 	}
@@ -266,7 +267,7 @@ func (w *walk) settle(outcomes []sender.Outcome, fail bool) {
 	}
 	err := w.q.Settle(w.Context(), outcomes...)
 	for _, o := range outcomes {
-		w.say("settled %s, Seq %d: %v, due %v, pause %v: %v (applied %v)", o.Item.Payload, o.Item.Seq, o.Verdict, o.Due, o.Pause, err, apply)
+		w.say("settled %s, Seq %d: %v, due %v, pause %v: %v (applied %v)", o.Item.Payload, o.Item.Seq, o.Verdict, o.Due, o.PauseUntil, err, apply)
 	}
 	if fail != errors.Is(err, errTold) || !fail && err != nil {
 		w.Fatalf("Settle: %v; told to fail: %v", err, fail)
@@ -287,8 +288,8 @@ func (w *walk) settle(outcomes []sender.Outcome, fail bool) {
 // apply does to the model what the outcomes do to the queue.
 func (w *walk) apply(outcomes []sender.Outcome) {
 	for _, o := range outcomes {
-		if o.Pause.After(w.paused) {
-			w.paused = o.Pause
+		if o.PauseUntil.After(w.paused) {
+			w.paused = o.PauseUntil
 		}
 		x := w.byID[o.Item.ID]
 		if !x.pending() { // dropped

@@ -56,8 +56,8 @@ func first(t *testing.T, v *vendor) (o sender.Outcome, pause time.Duration) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("nothing became of the event")
 	}
-	if !o.Pause.IsZero() {
-		pause = time.Until(o.Pause)
+	if !o.PauseUntil.IsZero() {
+		pause = time.Until(o.PauseUntil)
 	}
 	return o, pause
 }
@@ -90,7 +90,7 @@ func TestObserveSDK(t *testing.T) {
 			w.Write([]byte("an answer that echoes " + key))
 		})
 		o, pause := first(t, v)
-		if o.Verdict != row.verdict || o.Pause.IsZero() == row.paused {
+		if o.Verdict != row.verdict || o.PauseUntil.IsZero() == row.paused {
 			t.Errorf("%s: %v with the pause %v, want %v", row.says, o.Verdict, pause, row.verdict)
 		}
 		if row.pause > 0 && (pause > row.pause || pause < row.pause-30*time.Second) {

@@ -1,0 +1,65 @@
+package sender
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors that any store of items may return, and that callers branch on. They arrive wrapped, with the
+// place and the numbers: see [StoreError].
+var (
+	// ErrFull: there is no room. The text says what is full and what the limit is. Nothing was stored.
+	ErrFull = errors.New("full")
+	// ErrTooLarge: an item has a part that the store cannot hold. Nothing was stored.
+	ErrTooLarge = errors.New("too large")
+	// ErrStorage: the storage failed. Unless the error says that nothing was stored, the outcome is unknown.
+	ErrStorage = errors.New("the storage failed")
+	// ErrClosed: the store, or the outbox over it, is shutting down or closed. Nothing was stored.
+	ErrClosed = errors.New("closed")
+	// ErrNotFound: there is no item of that ID.
+	ErrNotFound = errors.New("no such item")
+)
+
+// A StoreError says which operation failed, and where. It wraps the cause.
+type StoreError struct {
+	Op    string // "store: append"
+	Place string // the lane and the file: `lane "mail" of /var/lib/app/events.db`; "": not known
+	Err   error
+}
+
+// Error returns operation, place and cause, in this order.
+func (e *StoreError) Error() string {
+	if e.Place == "" {
+		return e.Op + ": " + e.Err.Error()
+	}
+	return e.Op + ": " + e.Place + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *StoreError) Unwrap() error { return e.Err }
+
+// Counts is what a store holds, and what it has held since it was made: a snapshot.
+type Counts struct {
+	// Pending counts the items that are not delivered, dead, expired or dropped. The next five add up to
+	// it, except for items that their owner dropped while they were in flight or in line: those two
+	// count them until they are settled or met.
+	Pending   int
+	Ready     int // may be sent now, or after those before them
+	Scheduled int // their time has not come
+	Retrying  int // failed, and wait for the next try
+	InLine    int // met behind an earlier item of their key, and wait for it
+	InFlight  int // handed out and not settled
+	Dead      int // given up. Items that are being sent at most once are in flight until they are settled
+
+	Bytes     int64 // of pending payloads
+	DeadBytes int64 // of payloads that are stored as dead, in flight or not
+
+	Oldest      time.Time // Created of the next item to be handed out, as last seen; zero: none is known
+	PausedUntil time.Time // end of the kept pause; zero: none was ever asked for
+
+	// The ledger: Put = Pending + Dead + Delivered + Expired + Dropped.
+	Put, Delivered, Expired, Dropped uint64
+
+	// Err is why the store stands still, or soon will. nil: all is well.
+	Err error
+}
