@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 const pageItems = 128 // items read in one transaction by what lists them
@@ -23,13 +25,13 @@ const pageItems = 128 // items read in one transaction by what lists them
 // the listing goes on behind it.
 func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) {
-		for _, b := range [...][]byte{bucketReady, bucketLater, bucketTimed} {
+		for _, b := range [...][]byte{format.BucketReady, format.BucketLater, format.BucketTimed} {
 			if !s.list(b, false, yield) {
 				return
 			}
 		}
 		if s.sentCount() > 0 {
-			s.list(bucketDead, true, yield)
+			s.list(format.BucketDead, true, yield)
 		}
 	}
 }
@@ -37,7 +39,7 @@ func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 // Dead lists the dead items in the order of Seq, as Pending does. LastErr is the reason, Failed the
 // time of death. One that was buried because its record was damaged has that record for a payload.
 func (s *Store) Dead() iter.Seq2[sender.Item, error] {
-	return func(yield func(sender.Item, error) bool) { s.list(bucketDead, false, yield) }
+	return func(yield func(sender.Item, error) bool) { s.list(format.BucketDead, false, yield) }
 }
 
 // list yields the items of a bucket, those that lie in dead while their request is under way or the
@@ -59,10 +61,10 @@ func (s *Store) list(bucket []byte, underWay bool, yield func(sender.Item, error
 				return err
 			}
 			size := 0
-			c := t.root.Bucket(bucket).Cursor()
+			c := t.Root.Bucket(bucket).Cursor()
 			k, v := seekAfter(c, after)
 			for ; k != nil && len(page) < pageItems && size < 4<<20; k, v = c.Next() {
-				if err := ascends(string(bucket), after, k); err != nil {
+				if err := format.CheckOrder(string(bucket), after, k); err != nil {
 					return err
 				}
 				size += len(v)
@@ -101,16 +103,16 @@ func seekAfter(c *bolt.Cursor, after []byte) (k, v []byte) {
 // item decodes a record with its place.
 func (s *Store) item(k, v []byte) (sender.Item, error) {
 	it, err := s.vault.decode(k, v)
-	it.Seq = keySeq(k)
+	it.Seq = format.Key(k).Seq()
 	switch len(k) {
 	case 16: // NotBefore, by the wall clock
-		it.Due = time.Unix(0, keyDue(k))
+		it.Due = time.Unix(0, format.Key(k).Due())
 	case 24:
-		it.Due = s.file.instant(keyDue(k))
+		it.Due = s.file.instant(format.Key(k).Due())
 	}
 	switch {
 	case errors.Is(err, ErrSealed):
-		it.ID = recordID(v)
+		it.ID = format.Record(v).ID()
 		return it, fmt.Errorf("store: record %d: %w", it.Seq, err)
 	case err != nil:
 		return it, fmt.Errorf("%w: record %d: %w", ErrCorrupt, it.Seq, err)
@@ -121,7 +123,7 @@ func (s *Store) item(k, v []byte) (sender.Item, error) {
 // Find returns the first item with that ID, pending or dead, or sender.ErrNotFound. It reads the whole lane,
 // page by page: one look at a million items takes seconds on a cold file.
 func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
-	for _, name := range [...][]byte{bucketReady, bucketLater, bucketTimed, bucketDead} {
+	for _, name := range [...][]byte{format.BucketReady, format.BucketLater, format.BucketTimed, format.BucketDead} {
 		var after []byte
 		for more := true; more; {
 			var found *sender.Item
@@ -130,15 +132,15 @@ func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 				if err != nil {
 					return err
 				}
-				c, n := t.root.Bucket(name).Cursor(), 0
+				c, n := t.Root.Bucket(name).Cursor(), 0
 				k, v := seekAfter(c, after)
 				for ; k != nil && n < maxGroup; k, v = c.Next() {
-					if err := ascends(string(name), after, k); err != nil {
+					if err := format.CheckOrder(string(name), after, k); err != nil {
 						return err
 					}
 					n++
 					after = append(after[:0], k...)
-					if recordID(v) == id {
+					if format.Record(v).ID() == id {
 						it, err := s.item(k, v)
 						found = &it
 						return err
@@ -164,8 +166,8 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 	return wrap("revive", s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
 		var seqs []uint64
 		for i := range items {
-			k := readyKey(items[i].Seq)
-			v := t.dead.Get(k)
+			k := format.ReadyKey(items[i].Seq)
+			v := t.Dead.Get(k)
 			if v == nil || s.underWay(k, v) || slices.Contains(seqs, items[i].Seq) {
 				continue
 			}
@@ -173,7 +175,7 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 			if errors.Is(err, ErrSealed) {
 				return refused{fmt.Errorf("item %v: %w: nothing was changed", items[i].ID, err)}
 			}
-			if err != nil || v[1]&flagDamaged != 0 {
+			if err != nil || format.Record(v).IsDamaged() {
 				return refused{fmt.Errorf("%w: item %v was buried because its record did not decode: nothing was changed", ErrCorrupt, items[i].ID)}
 			}
 			seqs = append(seqs, items[i].Seq)
@@ -182,28 +184,28 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 			return refused{err}
 		}
 		for _, from := range seqs {
-			old := t.dead.Get(readyKey(from))
-			rec, err := s.refresh(readyKey(from), old)
+			old := t.Dead.Get(format.ReadyKey(from))
+			rec, err := s.refresh(format.ReadyKey(from), old)
 			if err != nil {
 				return err
 			}
-			size := uint64(payloadLen(old))
-			seq, err := t.root.NextSequence()
+			size := uint64(format.Record(old).PayloadLen())
+			seq, err := t.Root.NextSequence()
 			if err != nil {
 				return err
 			}
-			if err := t.remove(t.dead, readyKey(from)); err != nil {
+			if err := t.remove(t.Dead, format.ReadyKey(from)); err != nil {
 				return err
 			}
-			if err := add(t.ready, readyKey(seq), rec); err != nil {
+			if err := add(t.Ready, format.ReadyKey(seq), rec); err != nil {
 				return err
 			}
-			t.ledger.Dead--
-			t.ledger.Ready++
-			t.ledger.DeadBytes -= size
-			t.ledger.Bytes += uint64(payloadLen(rec))
+			t.Ledger.Dead--
+			t.Ledger.Ready++
+			t.Ledger.DeadBytes -= size
+			t.Ledger.Bytes += uint64(format.Record(rec).PayloadLen())
 			t.appended = true
-			s.tellMoved(t, s.vault.recordHash(rec), t.ready, readyKey(seq))
+			s.tellMoved(t, s.vault.recordHash(rec), t.Ready, format.ReadyKey(seq))
 		}
 		return nil
 	}}, 0))
@@ -215,7 +217,7 @@ func (s *Store) refresh(k, v []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := fresh(plain)
+	rec, err := format.Record(plain).Fresh()
 	if err != nil {
 		return nil, err
 	}
@@ -254,10 +256,10 @@ type dropping struct {
 // drop drops the record under k in b, one of the buckets of items.
 func (d *dropping) drop(t *txn, b *bolt.Bucket, k []byte) error {
 	switch b {
-	case t.dead:
-		d.gone = append(d.gone, keySeq(k))
-	case t.later:
-		d.freed, d.heads = append(d.freed, keyHash(k)), append(d.heads, keySeq(k))
+	case t.Dead:
+		d.gone = append(d.gone, format.Key(k).Seq())
+	case t.Later:
+		d.freed, d.heads = append(d.freed, format.Key(k).Hash()), append(d.heads, format.Key(k).Seq())
 	}
 	return t.drop(b, k)
 }
@@ -280,53 +282,53 @@ func (d *dropping) done(s *Store) {
 
 // drop deletes a record and counts it as dropped.
 func (t *txn) drop(b *bolt.Bucket, k []byte) error {
-	bytes, count := &t.ledger.Bytes, &t.ledger.Ready
+	bytes, count := &t.Ledger.Bytes, &t.Ledger.Ready
 	switch b {
-	case t.timed:
-		count = &t.ledger.Timed
-	case t.later:
-		count = &t.ledger.Later
-	case t.dead:
-		bytes, count = &t.ledger.DeadBytes, &t.ledger.Dead
+	case t.Timed:
+		count = &t.Ledger.Timed
+	case t.Later:
+		count = &t.Ledger.Later
+	case t.Dead:
+		bytes, count = &t.Ledger.DeadBytes, &t.Ledger.Dead
 	}
-	_, broken := split(b.Get(k))
+	_, broken := format.Record(b.Get(k)).Split()
 	t.unsized = t.unsized || broken != nil
-	*bytes -= uint64(payloadLen(b.Get(k)))
+	*bytes -= uint64(format.Record(b.Get(k)).PayloadLen())
 	*count--
-	t.ledger.Dropped++
+	t.Ledger.Dropped++
 	return t.remove(b, k)
 }
 
 // locate finds where an item lies now; nil: nowhere. Since it was listed it may have failed, or its
 // time may have come.
 func (s *Store) locate(t *txn, it *sender.Item) (*bolt.Bucket, []byte) {
-	seq := readyKey(it.Seq)
-	for _, b := range [...]*bolt.Bucket{t.ready, t.dead} {
+	seq := format.ReadyKey(it.Seq)
+	for _, b := range [...]*bolt.Bucket{t.Ready, t.Dead} {
 		if b.Get(seq) != nil {
 			return b, seq
 		}
 	}
 	if !it.Due.IsZero() {
-		if k := laterKey(s.file.steady(it.Due), it.Seq, s.vault.hashName(it.Key)); t.later.Get(k) != nil {
-			return t.later, k
+		if k := format.LaterKey(s.file.steady(it.Due), it.Seq, s.vault.hashName(it.Key)); t.Later.Get(k) != nil {
+			return t.Later, k
 		}
-		if k := timedKey(it.Due.UnixNano(), it.Seq); t.timed.Get(k) != nil {
-			return t.timed, k
+		if k := format.TimedKey(it.Due.UnixNano(), it.Seq); t.Timed.Get(k) != nil {
+			return t.Timed, k
 		}
 	}
-	c := t.later.Cursor()
+	c := t.Later.Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		if keySeq(k) == it.Seq {
-			return t.later, bytes.Clone(k)
+		if format.Key(k).Seq() == it.Seq {
+			return t.Later, bytes.Clone(k)
 		}
 	}
 	if it.Due.IsZero() || it.Failures > 0 {
 		return nil, nil
 	}
-	c = t.ready.Cursor() // its time has come, and with it a new Seq
+	c = t.Ready.Cursor() // its time has come, and with it a new Seq
 	for k, v := c.Seek(seq); k != nil; k, v = c.Next() {
-		if recordID(v) == it.ID {
-			return t.ready, bytes.Clone(k)
+		if format.Record(v).ID() == it.ID {
+			return t.Ready, bytes.Clone(k)
 		}
 	}
 	return nil, nil
@@ -337,18 +339,18 @@ func (s *Store) locate(t *txn, it *sender.Item) (*bolt.Bucket, []byte) {
 // goroutine calls it.
 func (s *Store) reap(t *txn) error {
 	keep, now := s.opts.KeepDead, s.file.now()
-	if keep <= 0 || t.ledger.Dead == 0 || now.Before(s.reapAt) {
+	if keep <= 0 || t.Ledger.Dead == 0 || now.Before(s.reapAt) {
 		return nil
 	}
 	var old [][]byte
-	c := t.dead.Cursor()
+	c := t.Dead.Cursor()
 	for k, v := c.First(); k != nil && len(old) < maxGroup; k, v = c.Next() {
-		if at := recordFailed(v); !at.IsZero() && now.Sub(at) > keep && !s.underWay(k, v) {
+		if at := format.Record(v).FailedAt(); !at.IsZero() && now.Sub(at) > keep && !s.underWay(k, v) {
 			old = append(old, bytes.Clone(k))
 		}
 	}
 	for _, k := range old {
-		if err := t.drop(t.dead, k); err != nil {
+		if err := t.drop(t.Dead, k); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // maxBuried is how many bytes of a damaged record are kept among the dead.
@@ -23,7 +25,7 @@ func (s *Store) buryAll(bad []place) error {
 			},
 			after: func() {
 				for _, p := range bad[:n] {
-					s.walk.land(keySeq(p.key))
+					s.walk.land(format.Key(p.key).Seq())
 					s.walk.pass(p.hash)
 				}
 			},
@@ -40,14 +42,14 @@ func (s *Store) burySome(t *txn, bad []place) (n int, err error) {
 	size := 0
 	for ; n < len(bad) && size < maxGroupBytes; n++ {
 		k := bad[n].key
-		from := entry{t.ready, k, &t.ledger.Ready, &t.ledger.Bytes}
+		from := entry{t.Ready, k, &t.Ledger.Ready, &t.Ledger.Bytes}
 		if len(k) > 8 {
 			from = t.inLater(k)
 		}
 		v := from.bucket.Get(k)
 		if v == nil {
-			if lies(from.bucket, k) {
-				return n, unfound("a bucket", k)
+			if format.ScanFor(from.bucket, k) {
+				return n, format.Unreachable("a bucket", k)
 			}
 			continue // dropped by its owner
 		}
@@ -70,12 +72,12 @@ func (s *Store) bury(t *txn, from entry) error {
 	if len(v) > maxBuried {
 		why = fmt.Errorf("%w; of its %d bytes the first %d are kept", why, len(v), maxBuried)
 	}
-	rec, err := s.vault.seal(damaged(v[:min(len(v), maxBuried)], s.file.now(), why))
+	rec, err := s.vault.seal(format.Quarantine(v[:min(len(v), maxBuried)], s.file.now(), why))
 	if err != nil {
 		return err
 	}
-	if intact(k, v) {
-		*from.bytes -= uint64(payloadLen(v))
+	if format.Record(v).Intact(k) {
+		*from.bytes -= uint64(format.Record(v).PayloadLen())
 	} else {
 		t.unsized = true
 	}
@@ -83,21 +85,21 @@ func (s *Store) bury(t *txn, from entry) error {
 	if err := t.remove(from.bucket, k); err != nil {
 		return err
 	}
-	t.ledger.Dead++
-	t.ledger.DeadBytes += uint64(payloadLen(rec))
-	return add(t.dead, readyKey(keySeq(k)), rec)
+	t.Ledger.Dead++
+	t.Ledger.DeadBytes += uint64(format.Record(rec).PayloadLen())
+	return add(t.Dead, format.ReadyKey(format.Key(k).Seq()), rec)
 }
 
 // recount counts the bytes of all payloads again.
 func (t *txn) recount() error {
 	t.unsized = false
-	t.ledger.Bytes, t.ledger.DeadBytes = 0, 0
+	t.Ledger.Bytes, t.Ledger.DeadBytes = 0, 0
 	for _, c := range [...]struct {
 		b  *bolt.Bucket
 		to *uint64
-	}{{t.ready, &t.ledger.Bytes}, {t.timed, &t.ledger.Bytes}, {t.later, &t.ledger.Bytes}, {t.dead, &t.ledger.DeadBytes}} {
+	}{{t.Ready, &t.Ledger.Bytes}, {t.Timed, &t.Ledger.Bytes}, {t.Later, &t.Ledger.Bytes}, {t.Dead, &t.Ledger.DeadBytes}} {
 		if err := c.b.ForEach(func(_, v []byte) error {
-			*c.to += uint64(payloadLen(v))
+			*c.to += uint64(format.Record(v).PayloadLen())
 			return nil
 		}); err != nil {
 			return err

@@ -10,6 +10,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Check proves that the lane is sound: every record decodes and lies in exactly one bucket, no key has
@@ -28,15 +32,15 @@ func (s *Store) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c := checker{ctx: ctx, vault: &s.vault, t: t, seen: make(map[uint64]bool), last: t.root.Sequence()}
-		c.bucket("ready", t.ready, 8, t.ledger.Ready, &c.bytes)
-		c.bucket("timed", t.timed, 16, t.ledger.Timed, &c.bytes)
-		c.bucket("later", t.later, 24, t.ledger.Later, &c.bytes)
-		c.bucket("dead", t.dead, 8, t.ledger.Dead, &c.deadBytes)
-		c.equal("pending bytes", c.bytes, t.ledger.Bytes)
-		c.equal("dead bytes", c.deadBytes, t.ledger.DeadBytes)
-		l := &t.ledger
-		c.equal("put, against pending + dead + delivered + expired + dropped", l.pending()+l.Dead+l.Delivered+l.Expired+l.Dropped, l.Put)
+		c := checker{ctx: ctx, vault: &s.vault, t: t, seen: make(map[uint64]bool), last: t.Root.Sequence()}
+		c.bucket("ready", t.Ready, 8, t.Ledger.Ready, &c.bytes)
+		c.bucket("timed", t.Timed, 16, t.Ledger.Timed, &c.bytes)
+		c.bucket("later", t.Later, 24, t.Ledger.Later, &c.bytes)
+		c.bucket("dead", t.Dead, 8, t.Ledger.Dead, &c.deadBytes)
+		c.equal("pending bytes", c.bytes, t.Ledger.Bytes)
+		c.equal("dead bytes", c.deadBytes, t.Ledger.DeadBytes)
+		l := &t.Ledger
+		c.equal("put, against pending + dead + delivered + expired + dropped", l.Pending()+l.Dead+l.Delivered+l.Expired+l.Dropped, l.Put)
 		found = c.found
 		return ctx.Err()
 	})
@@ -56,7 +60,7 @@ func (s *Store) Check(ctx context.Context) error {
 // freelist, which belongs to whoever commits.
 func (s *Store) checkPages(ctx context.Context) error {
 	return s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
-		tx := t.root.Tx()
+		tx := t.Root.Tx()
 		if err := s.file.inspectAll(uint64(tx.ID() - 1)); err != nil {
 			return refused{err}
 		}
@@ -85,9 +89,9 @@ func (f *file) inspectAll(txid uint64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
-	found, err := inspectWhole(r, info.Size())
-	if err == nil && found.txid != txid {
-		err = fmt.Errorf("%w: transaction %d is the last in %s, %d expected", ErrCorrupt, found.txid, f.path, txid)
+	found, err := pages.InspectWhole(r, info.Size())
+	if err == nil && found.TxID != txid {
+		err = fmt.Errorf("%w: transaction %d is the last in %s, %d expected", ErrCorrupt, found.TxID, f.path, txid)
 	}
 	return err
 }
@@ -121,12 +125,12 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 	cur := b.Cursor()
 	for k, v := cur.First(); k != nil && c.ctx.Err() == nil; k, v = cur.Next() {
 		n++
-		*bytes += uint64(payloadLen(v))
+		*bytes += uint64(format.Record(v).PayloadLen())
 		if len(k) != keyLen {
 			c.say("%s: bucket key of %d bytes, %d expected", name, len(k), keyLen)
 			continue
 		}
-		seq := keySeq(k)
+		seq := format.Key(k).Seq()
 		if seq == 0 || seq > c.last {
 			c.say("%s: record %d, the highest ever assigned is %d", name, seq, c.last)
 		}
@@ -134,12 +138,12 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		if err != nil {
 			c.say("%s: record %d: %w", name, seq, err)
 		}
-		if name != "dead" && isSending(v) {
+		if name != "dead" && format.Record(v).IsSending() {
 			c.say("%s: record %d is marked as sent, which only a dead one may be", name, seq)
 		}
 		c.once(name, seq, keyLen)
 		if keyLen == 24 {
-			hash := keyHash(k)
+			hash := format.Key(k).Hash()
 			if err == nil && hash != c.vault.hashName(it.Key) {
 				c.say("later: record %d lies under another key than its own", seq)
 			}
@@ -157,10 +161,10 @@ func (c *checker) once(name string, seq uint64, keyLen int) {
 	twice := false
 	switch {
 	case keyLen > 8:
-		twice = c.seen[seq] || c.t.ready.Get(readyKey(seq)) != nil || c.t.dead.Get(readyKey(seq)) != nil
+		twice = c.seen[seq] || c.t.Ready.Get(format.ReadyKey(seq)) != nil || c.t.Dead.Get(format.ReadyKey(seq)) != nil
 		c.seen[seq] = true
 	case name == "ready":
-		twice = c.t.dead.Get(readyKey(seq)) != nil
+		twice = c.t.Dead.Get(format.ReadyKey(seq)) != nil
 	}
 	if twice {
 		c.say("%s: record %d lies in another bucket too", name, seq)

@@ -11,6 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // claimSteps is how many entries one Claim looks at before it asks to be called again.
@@ -47,7 +49,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 	} else if len(c.items)+len(c.bad) == 0 && !c.promote {
 		err = c.stuck // else those that can go may
 	}
-	s.hurt(errors.Join(err, c.stuck))
+	s.noteDamage(errors.Join(err, c.stuck))
 	s.publish()
 	s.mu.Unlock()
 	if err != nil {
@@ -68,7 +70,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		err = errors.Join(err, s.promote(ctx, now))
 		c.next = now
 	}
-	s.hurt(err)
+	s.noteDamage(err)
 	if err != nil && len(c.items) == 0 {
 		return nil, time.Time{}, fmt.Errorf("store: claim: %w", err)
 	}
@@ -78,7 +80,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 // forget takes back that records were claimed, and has the walk begin anew. s.mu is held.
 func (s *Store) forget(bad []place) {
 	for _, p := range bad {
-		s.walk.land(keySeq(p.key))
+		s.walk.land(format.Key(p.key).Seq())
 	}
 	s.walk.stale = true
 }
@@ -141,12 +143,12 @@ func (c *claim) run(tx *bolt.Tx) (err error) {
 	if c.t, err = openTxn(tx, c.s.bucket); err != nil {
 		return err
 	}
-	c.s.ahead = c.s.ahead || c.t.ledger != c.s.ledger
+	c.s.ahead = c.s.ahead || c.t.Ledger != c.s.ledger
 	if c.w.stale || c.w.flights == nil {
-		c.w.rebuild(c.t.later)
+		c.w.rebuild(c.t.Later)
 	}
 	c.due = c.s.file.steady(c.now)
-	c.later = c.t.later.Cursor()
+	c.later = c.t.Later.Cursor()
 	c.toLater(c.later.First())
 	c.timed, c.promote = c.firstTimed()
 	c.s.oldest = time.Time{}
@@ -167,7 +169,7 @@ func (c *claim) walkOn() error {
 		if !ok {
 			c.next = c.wait()
 			if c.t != nil && c.stuck == nil {
-				c.stuck = c.t.missing(c.w)
+				c.stuck = c.t.checkLedger(c.w)
 			}
 			return nil
 		}
@@ -211,21 +213,21 @@ func (c *claim) seek(src source) bool {
 			if !ok {
 				return false
 			}
-			if c.t.ready.Get(readyKey(t.seq)) != nil {
+			if c.t.Ready.Get(format.ReadyKey(t.seq)) != nil {
 				return true
 			}
 			c.w.popTurn() // dropped by its owner
 			c.passed(t.hash)
 		case fromLater:
 			// Those in flight are few: they do not count as steps.
-			for c.lk != nil && c.w.flights[keySeq(c.lk)] != nil {
+			for c.lk != nil && c.w.flights[format.Key(c.lk).Seq()] != nil {
 				c.toLater(c.later.Next())
 			}
-			if c.lk != nil && keyDue(c.lk) <= c.due && c.t.later.Get(c.lk) == nil {
-				c.stop(unfound("later", c.lk))
+			if c.lk != nil && format.Key(c.lk).Due() <= c.due && c.t.Later.Get(c.lk) == nil {
+				c.stop(format.Unreachable("later", c.lk))
 				c.lk, c.lv = nil, nil
 			}
-			return c.lk != nil && keyDue(c.lk) <= c.due
+			return c.lk != nil && format.Key(c.lk).Due() <= c.due
 		case fromReady:
 			if c.w.waiting >= maxWaiting {
 				return false // let some of those who wait go first
@@ -243,7 +245,7 @@ func (c *claim) seek(src source) bool {
 					c.thirst = true
 					return false
 				}
-				if k := readyKey(n.item.Seq); c.read(n, k, c.t.ready.Get(k)) {
+				if k := format.ReadyKey(n.item.Seq); c.read(n, k, c.t.Ready.Get(k)) {
 					return true
 				}
 				if c.stuck != nil {
@@ -269,8 +271,8 @@ func (c *claim) candidate(src source) (k, v []byte) {
 		return c.lk, c.lv
 	}
 	t, _ := c.w.turn()
-	k = readyKey(t.seq)
-	return k, c.t.ready.Get(k)
+	k = format.ReadyKey(t.seq)
+	return k, c.t.Ready.Get(k)
 }
 
 // created is when the item that pick found was made.
@@ -279,7 +281,7 @@ func (c *claim) created(src source) time.Time {
 		return c.w.near[0].item.Created
 	}
 	_, v := c.candidate(src)
-	return recordCreated(v)
+	return format.Record(v).Created()
 }
 
 // take hands out the item that pick found, and gives the next source its turn. One that is too much for
@@ -293,9 +295,9 @@ func (c *claim) take(src source) (taken bool, err error) {
 	} else {
 		k, v := c.candidate(src)
 		it, err = c.s.sendable(k, v)
-		it.Seq = keySeq(k)
+		it.Seq = format.Key(k).Seq()
 		if errors.Is(err, ErrSealed) {
-			return false, fmt.Errorf("item %v: %w", recordID(v), err)
+			return false, fmt.Errorf("item %v: %w", format.Record(v).ID(), err)
 		}
 	}
 	if err == nil && c.maxBytes > 0 && len(c.items) > 0 && c.bytes+len(it.Payload) > c.maxBytes {
@@ -311,7 +313,7 @@ func (c *claim) take(src source) (taken bool, err error) {
 		if err != nil {
 			p.key = bytes.Clone(c.lk)
 		}
-		hash, due = keyHash(c.lk), keyDue(c.lk)
+		hash, due = format.Key(c.lk).Hash(), format.Key(c.lk).Due()
 		it.Due = c.s.file.instant(due)
 		c.toLater(c.later.Next())
 	case fromReady:
@@ -323,7 +325,7 @@ func (c *claim) take(src source) (taken bool, err error) {
 	c.dry[fromTurns] = false
 	if err != nil {
 		if p.hash = hash; p.key == nil {
-			p.key = readyKey(it.Seq)
+			p.key = format.ReadyKey(it.Seq)
 		}
 		c.bad = append(c.bad, p)
 		return true, nil
@@ -336,7 +338,7 @@ func (c *claim) take(src source) (taken bool, err error) {
 // sendable decodes a record that is not among the dead.
 func (s *Store) sendable(k, v []byte) (sender.Item, error) {
 	it, err := s.vault.decode(k, v)
-	if err == nil && v[1]&flagDamaged != 0 {
+	if err == nil && format.Record(v).IsDamaged() {
 		err = errors.New("it is marked as damaged, which only a dead one may be")
 	}
 	return it, err
@@ -345,9 +347,9 @@ func (s *Store) sendable(k, v []byte) (sender.Item, error) {
 // toLater moves on to an entry of later; nil: there is no more.
 func (c *claim) toLater(k, v []byte) {
 	if k != nil {
-		err := c.t.met("later", k, v, 24)
+		err := c.t.CheckEntry("later", k, v, 24)
 		if err == nil {
-			err = ascends("later", c.lk, k)
+			err = format.CheckOrder("later", c.lk, k)
 		}
 		if err != nil {
 			c.stop(err)
@@ -368,19 +370,19 @@ func (c *claim) passed(hash uint64) {
 
 // firstTimed tells when the first scheduled item is due, and whether its time has come.
 func (c *claim) firstTimed() (time.Time, bool) {
-	if c.t.ledger.Timed == 0 {
+	if c.t.Ledger.Timed == 0 {
 		return time.Time{}, false
 	}
-	k, v := c.t.timed.Cursor().First()
+	k, v := c.t.Timed.Cursor().First()
 	if k == nil {
 		return time.Time{}, false
 	}
-	if err := c.t.met("timed", k, v, 16); err != nil {
+	if err := c.t.CheckEntry("timed", k, v, 16); err != nil {
 		c.stop(err)
 		return time.Time{}, false
 	}
 	wall := c.now.Round(0)
-	left := time.Unix(0, keyDue(k)).Sub(wall)
+	left := time.Unix(0, format.Key(k).Due()).Sub(wall)
 	return c.now.Add(left), left <= 0
 }
 
@@ -388,7 +390,7 @@ func (c *claim) firstTimed() (time.Time, bool) {
 func (c *claim) wait() time.Time {
 	next := c.timed
 	if c.lk != nil {
-		if due := c.s.file.instant(keyDue(c.lk)); next.IsZero() || due.Before(next) {
+		if due := c.s.file.instant(format.Key(c.lk).Due()); next.IsZero() || due.Before(next) {
 			next = due
 		}
 	}

@@ -32,7 +32,7 @@ func (s *Store) publish() {
 		InLine:      w.waiting,
 		InFlight:    len(w.flights),
 		Dead:        max(0, int(l.Dead)-w.sent),
-		Pending:     int(l.pending()) + w.sent,
+		Pending:     int(l.Pending()) + w.sent,
 		Bytes:       int64(l.Bytes),
 		DeadBytes:   int64(l.DeadBytes),
 		Oldest:      s.oldest,
@@ -85,10 +85,10 @@ func (s *Store) learn(id uint64, t *txn) {
 	if id < s.txid {
 		return
 	}
-	if s.ledger.pending() == 0 {
+	if s.ledger.Pending() == 0 {
 		s.oldest = t.firstCreated
 	}
-	s.txid, s.ledger, s.longest = id, t.ledger, max(s.longest, t.longest)
+	s.txid, s.ledger, s.longest = id, t.Ledger, max(s.longest, t.Longest)
 	if t.pause.After(s.pause) {
 		s.pause = t.pause
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // create makes a complete file under another name and gives it its own only when it is on disk: a
@@ -44,7 +46,7 @@ func makeFile(path string, lane []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(tx *bolt.Tx) error { return createLane(tx, lane) })
+	err = db.Update(func(tx *bolt.Tx) error { return format.Create(tx, lane) })
 	return errors.Join(err, db.Close(), syncFile(path))
 }
 

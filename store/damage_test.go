@@ -11,6 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // spoil changes the record of the item called name in a bucket, as a failing disk would.
@@ -32,8 +34,8 @@ func spoil(t *testing.T, s *Store, bucket []byte, name string, damage func(v []b
 
 var damages = map[string]func(v []byte) []byte{
 	"a bit of the payload": func(v []byte) []byte { v[len(v)-6] ^= 1; return v },
-	"the payload's length": func(v []byte) []byte { v[offPayLen+3]++; return v },
-	"the key":              func(v []byte) []byte { v[offBody+len("bad")] ^= 0x20; return v },
+	"the payload's length": func(v []byte) []byte { v[format.OffPayLen+3]++; return v },
+	"the key":              func(v []byte) []byte { v[format.OffBody+len("bad")] ^= 0x20; return v },
 	"the version":          func(v []byte) []byte { v[0] = 9; return v },
 	"zeros":                func(v []byte) []byte { clear(v); return v },
 	"cut short":            func(v []byte) []byte { return v[:20] },
@@ -63,7 +65,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 			t.Run("ready/"+name, func(t *testing.T) {
 				s := newStore(t, o)
 				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
-				spoil(t, s, bucketReady, "bad", damage)
+				spoil(t, s, format.BucketReady, "bad", damage)
 				onlyDamage(t, s, "ready")
 				buried(t, s, "good", "next")
 			})
@@ -71,7 +73,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 				s := newStore(t, o)
 				put(t, s, event("first", "k"), event("bad", "k"), event("good", ""), event("next", "k"))
 				first := claims(t, s, 10)[0]
-				spoil(t, s, bucketReady, "bad", damage)
+				spoil(t, s, format.BucketReady, "bad", damage)
 				settle(t, s, delivered(first)...)
 				settle(t, s, sender.Outcome{Item: mustFind(t, s, "good"), Verdict: sender.Released})
 				buried(t, s, "good", "next")
@@ -80,7 +82,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 				s := newStore(t, o)
 				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
 				settle(t, s, failed(claims(t, s, 1)[0], sender.Retry, time.Now()))
-				spoil(t, s, bucketLater, "bad", damage)
+				spoil(t, s, format.BucketLater, "bad", damage)
 				onlyDamage(t, s, "later")
 				buried(t, s, "good", "next")
 			})
@@ -90,7 +92,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 					bad := event("bad", "k")
 					bad.Due = time.Now().Add(time.Hour)
 					put(t, s, bad, event("good", ""), event("next", "k"))
-					spoil(t, s, bucketTimed, "bad", damage)
+					spoil(t, s, format.BucketTimed, "bad", damage)
 					onlyDamage(t, s, "timed")
 					time.Sleep(time.Hour)
 					buried(t, s, "good", "next")
@@ -101,7 +103,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 					s := newStore(t, o)
 					put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
 					item := claims(t, s, 1)[0]
-					spoil(t, s, bucketReady, "bad", damage)
+					spoil(t, s, format.BucketReady, "bad", damage)
 					settle(t, s, failed(item, verdict, time.Now()))
 					buried(t, s, "good", "next")
 				}
@@ -110,7 +112,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 				s := newStore(t, o)
 				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
 				item := claims(t, s, 1)[0]
-				spoil(t, s, bucketReady, "bad", damage)
+				spoil(t, s, format.BucketReady, "bad", damage)
 				settle(t, s, delivered(item)...)
 				got := drain(t, s)
 				if len(got) != 2 || s.Counts().Bytes != 0 || s.Counts().Delivered != 3 {
@@ -179,7 +181,7 @@ func TestDamagedRecordAmongTheDead(t *testing.T) {
 			put(t, s, event("bad", ""), event("good", ""))
 			items := claims(t, s, 2)
 			settle(t, s, failed(items[0], sender.Dead, time.Time{}), failed(items[1], sender.Dead, time.Time{}))
-			spoil(t, s, bucketDead, "bad", damage)
+			spoil(t, s, format.BucketDead, "bad", damage)
 			onlyDamage(t, s, "dead")
 			var good, bad []sender.Item
 			for it, err := range s.Dead() {
@@ -210,7 +212,7 @@ func TestDamagedRecordCanBeDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t, nil)
 			put(t, s, event("bad", "k"), event("good", "k"))
-			spoil(t, s, bucketReady, "bad", damage)
+			spoil(t, s, format.BucketReady, "bad", damage)
 			for it, err := range s.Pending() {
 				if err != nil {
 					if err := s.Drop(t.Context(), it); err != nil {

@@ -119,7 +119,7 @@ func (a *aftermath) drain(s *Store) error {
 	return errors.New("draining does not end")
 }
 
-func (a *aftermath) missing(where ...map[uuid.UUID]bool) (n int) {
+func (a *aftermath) checkLedger(where ...map[uuid.UUID]bool) (n int) {
 	for id, it := range a.sp.Items {
 		there := it.Gone
 		for _, w := range where {

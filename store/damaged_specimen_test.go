@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // after is when all that was put into a specimen is due.
@@ -171,18 +173,18 @@ func (sp *specimen) findPages(t *testing.T) {
 			id += n
 		}
 		return tx.ForEach(func(_ []byte, lane *bolt.Bucket) error {
-			for _, name := range [...][]byte{bucketReady, bucketTimed, bucketLater, bucketDead} {
+			for _, name := range [...][]byte{format.BucketReady, format.BucketTimed, format.BucketLater, format.BucketDead} {
 				if err := lane.Bucket(name).ForEach(func(k, v []byte) error {
 					from := int(uintptr(unsafe.Pointer(&k[0]))-info.Data) / info.PageSize
 					to := int(uintptr(unsafe.Pointer(&v[len(v)-1]))-info.Data) / info.PageSize
-					it := sp.Items[recordID(v)]
+					it := sp.Items[format.Record(v).ID()]
 					for id := from; id <= to; id++ {
 						it.Pages = append(it.Pages, id)
 					}
 					if h, ok := head[from]; ok {
 						it.Pages = append(it.Pages, h)
 					}
-					sp.Items[recordID(v)] = it
+					sp.Items[format.Record(v).ID()] = it
 					return nil
 				}); err != nil {
 					return err

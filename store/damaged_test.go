@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
 var (
@@ -133,7 +135,7 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 	if err != nil {
 		return err
 	}
-	alwaysWhole = int64(rng.IntN(2)) << 30 // what is left out of large files is to be met in these, too
+	pages.AlwaysWhole = int64(rng.IntN(2)) << 30 // what is left out of large files is to be met in these, too
 	raw, hurt, what := damage(rng, raw)
 	dir, err := os.MkdirTemp(filepath.Dir(sp.Path), "damaged")
 	if err != nil {
@@ -151,9 +153,9 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 	if err := errors.Join(os.WriteFile(path, raw, 0o600), os.WriteFile(path+"2", raw, 0o600)); err != nil {
 		return err
 	}
-	a := aftermath{sp: sp, hurt: hurt, partial: sp.Clean && alwaysWhole == 0, delivered: make(map[uuid.UUID]bool), dead: make(map[uuid.UUID]bool), findings: f}
+	a := aftermath{sp: sp, hurt: hurt, partial: sp.Clean && pages.AlwaysWhole == 0, delivered: make(map[uuid.UUID]bool), dead: make(map[uuid.UUID]bool), findings: f}
 	found, err := inspectFile(path)
-	f.Fallback = err == nil && found.fallback != nil
+	f.Fallback = err == nil && found.Fallback != nil
 	a.told = err != nil || f.Fallback
 	if err := a.use(path); err != nil {
 		return err
@@ -164,7 +166,7 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 	f.Verdict = "told"
 	if !a.told {
 		f.Verdict = "harmless"
-		if missing := a.missing(a.dead, a.delivered); missing > a.buried && !(a.partial && a.check != nil) {
+		if missing := a.checkLedger(a.dead, a.delivered); missing > a.buried && !(a.partial && a.check != nil) {
 			return fmt.Errorf("%d items are gone in silence, %d are buried; Check: %v", missing, a.buried, a.check)
 		}
 		if a.buried > 0 {

@@ -15,6 +15,8 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
 // errMoved: the lock is that of a file which the path names no longer.
@@ -38,10 +40,10 @@ func (f *file) tryOpen(wait time.Duration) error {
 	if err := f.adopt(db, raw); err != nil {
 		return errors.Join(err, db.Close())
 	}
-	f.dirty = !found.clean
-	if found.fallback != nil {
+	f.dirty = !found.Clean
+	if found.Fallback != nil {
 		f.mu.Lock()
-		f.fallback = found.fallback
+		f.fallback = found.Fallback
 		f.mu.Unlock()
 	}
 	return nil
@@ -81,7 +83,7 @@ func (f *file) adopt(db *bolt.DB, raw *os.File) error {
 // openBolt opens the database at path, after it has been looked at under the lock that bbolt then keeps.
 // The free pages are written down by Close alone: with each commit they would cost up to a megabyte
 // once a large backlog has been delivered.
-func openBolt(path string, flag int, mode os.FileMode, wait time.Duration) (db *bolt.DB, raw *os.File, found inspection, err error) {
+func openBolt(path string, flag int, mode os.FileMode, wait time.Duration) (db *bolt.DB, raw *os.File, found pages.Inspection, err error) {
 	start, release := time.Now(), func() {}
 	err = guard(func() (err error) {
 		db, err = bolt.Open(path, mode, &bolt.Options{
@@ -115,7 +117,7 @@ func openBolt(path string, flag int, mode os.FileMode, wait time.Duration) (db *
 
 // look finds out whether bbolt can open a file without harm: on a damaged one it may panic in a
 // goroutine of its own, overflow the stack, or never return.
-func look(raw *os.File, fresh bool) (found inspection, err error) {
+func look(raw *os.File, fresh bool) (found pages.Inspection, err error) {
 	info, err := raw.Stat()
 	if err != nil || fresh {
 		return found, err
@@ -124,7 +126,11 @@ func look(raw *os.File, fresh bool) (found inspection, err error) {
 	if err != nil || !os.SameFile(info, named) {
 		return found, errors.Join(errMoved, err)
 	}
-	return inspect(raw, info.Size())
+	found, err = pages.Inspect(raw, info.Size())
+	if errors.Is(err, pages.ErrRead) {
+		err = fmt.Errorf("%w: %w", sender.ErrStorage, err)
+	}
+	return found, err
 }
 
 // mapSize is address space, not memory: below it the map never has to move, which would make readers

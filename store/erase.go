@@ -11,6 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Erase gives up every item with that key, whatever it waits for, and then clears the file of what they
@@ -68,7 +70,7 @@ const itemBuckets = 4
 
 // buckets are those that hold items.
 func (t *txn) buckets() [itemBuckets]*bolt.Bucket {
-	return [...]*bolt.Bucket{t.timed, t.ready, t.later, t.dead}
+	return [...]*bolt.Bucket{t.Timed, t.Ready, t.Later, t.Dead}
 }
 
 func (e *erasure) begin() {
@@ -141,7 +143,7 @@ func (e *erasure) page(bucket int, after []byte) (found []spot, last []byte, mor
 		c, n := t.buckets()[bucket].Cursor(), 0
 		k, v := seekAfter(c, after)
 		for ; k != nil && n < maxGroup; k, v = c.Next() {
-			if err := ascends("a bucket", last, k); err != nil {
+			if err := format.CheckOrder("a bucket", last, k); err != nil {
 				return err
 			}
 			n++
@@ -207,27 +209,27 @@ func (e *erasure) remove(ctx context.Context, places []spot) error {
 // opened now.
 func (e *erasure) matches(k, v []byte) (bool, error) {
 	c := &e.s.vault
-	if verify(k, v) != nil {
+	if format.Record(v).Verify(k) != nil {
 		return e.within(v), nil
 	}
-	if v[1]&flagDamaged == 0 && c.recordHash(v) != e.hash {
+	if !format.Record(v).IsDamaged() && c.recordHash(v) != e.hash {
 		return false, nil
 	}
 	plain, err := c.open(k, v)
 	if errors.Is(err, ErrSealed) {
-		return false, fmt.Errorf("item %v: %w", recordID(v), err)
+		return false, fmt.Errorf("item %v: %w", format.Record(v).ID(), err)
 	}
 	if err != nil {
 		return e.within(v), nil
 	}
-	p, err := split(plain)
+	p, err := format.Record(plain).Split()
 	switch {
 	case err != nil:
 		return e.within(plain), nil
-	case v[1]&flagDamaged != 0:
-		return e.within(p.payload), nil
+	case format.Record(v).IsDamaged():
+		return e.within(p.Payload), nil
 	}
-	return bytes.Equal(p.key, e.key), nil
+	return bytes.Equal(p.Key, e.key), nil
 }
 
 // within reports whether the bytes of a damaged record contain the key or, in a sealed lane, its hash.

@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // plainAndSealed runs a test over a plain lane and over a sealed one.
@@ -123,11 +125,11 @@ func TestEraseDamaged(t *testing.T) {
 		items := list(t, s.Pending())
 		flip := func(seqs ...uint64) {
 			if err := tamper(s, func(tx *bolt.Tx) error {
-				b := tx.Bucket(s.bucket).Bucket(bucketReady)
+				b := tx.Bucket(s.bucket).Bucket(format.BucketReady)
 				for _, seq := range seqs {
-					v := bytes.Clone(b.Get(readyKey(seq)))
+					v := bytes.Clone(b.Get(format.ReadyKey(seq)))
 					v[len(v)-1] ^= 1
-					if err := b.Put(readyKey(seq), v); err != nil {
+					if err := b.Put(format.ReadyKey(seq), v); err != nil {
 						return err
 					}
 				}

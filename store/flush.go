@@ -6,6 +6,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Mark returns the highest Seq assigned so far, after it has made ready what was scheduled until now;
@@ -17,9 +19,9 @@ func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error)
 			if err != nil {
 				return err
 			}
-			seq = t.root.Sequence()
-			k, _ := t.timed.Cursor().First()
-			due = k != nil && keyDue(k) <= now.UnixNano()
+			seq = t.Root.Sequence()
+			k, _ := t.Timed.Cursor().First()
+			due = k != nil && format.Key(k).Due() <= now.UnixNano()
 			return nil
 		}); err == nil && due {
 			err = s.promote(ctx, now)
@@ -55,12 +57,12 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 		if w.stale {
 			cursor = 0
 		}
-		if k, _ := t.ready.Cursor().Seek(readyKey(cursor + 1)); k != nil && keySeq(k) <= mark {
+		if k, _ := t.Ready.Cursor().Seek(format.ReadyKey(cursor + 1)); k != nil && format.Key(k).Seq() <= mark {
 			unsent = true // the walk has yet to tell whether it waits behind another
 		}
-		due, c := s.file.steady(now), t.later.Cursor()
-		for k, _ := c.First(); k != nil && !unsent && keyDue(k) <= due; k, _ = c.Next() {
-			unsent = keySeq(k) <= mark
+		due, c := s.file.steady(now), t.Later.Cursor()
+		for k, _ := c.First(); k != nil && !unsent && format.Key(k).Due() <= due; k, _ = c.Next() {
+			unsent = format.Key(k).Seq() <= mark
 		}
 		return ctx.Err()
 	})
@@ -86,10 +88,10 @@ func (s *Store) Remains(mark uint64) (remains bool, err error) {
 		if err != nil {
 			return err
 		}
-		for _, b := range [...]*bolt.Bucket{t.ready, t.timed, t.later} {
+		for _, b := range [...]*bolt.Bucket{t.Ready, t.Timed, t.Later} {
 			c := b.Cursor()
 			for k, _ := c.First(); k != nil && !remains; k, _ = c.Next() {
-				if remains = keySeq(k) <= mark; len(k) == 8 {
+				if remains = format.Key(k).Seq() <= mark; len(k) == 8 {
 					break // in order of Seq
 				}
 			}

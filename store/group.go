@@ -9,6 +9,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // commit runs one transaction for all that wait. The group is taken after the lock of the database
@@ -173,7 +175,7 @@ func (c *commit) apply(group []*write) error {
 
 func (c *commit) lane(w *write) (*txn, error) {
 	if w.create {
-		if err := createLane(c.tx, w.lane.bucket); err != nil {
+		if err := format.Create(c.tx, w.lane.bucket); err != nil {
 			return nil, err
 		}
 	}

@@ -13,27 +13,29 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
 // inspectFile is inspect of the file at path.
-func inspectFile(path string) (inspection, error) {
+func inspectFile(path string) (pages.Inspection, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return inspection{}, err
+		return pages.Inspection{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return inspection{}, err
+		return pages.Inspection{}, err
 	}
-	return inspect(f, info.Size())
+	return pages.Inspect(f, info.Size())
 }
 
 // partly has inspect leave out what it leaves out of large files.
 func partly(t *testing.T) {
-	was := alwaysWhole
-	alwaysWhole = 0
-	t.Cleanup(func() { alwaysWhole = was })
+	was := pages.AlwaysWhole
+	pages.AlwaysWhole = 0
+	t.Cleanup(func() { pages.AlwaysWhole = was })
 }
 
 // image is a file in memory whose pages can be found and damaged.
@@ -42,41 +44,41 @@ type image []byte
 func (m image) page(id uint64) []byte { return m[id*4096 : (id+1)*4096] }
 
 func (m image) newest() uint64 {
-	a, _ := parseMeta(m[headerLen:])
-	b, _ := parseMeta(m[4096+headerLen:])
-	if b.txid > a.txid {
+	a, _ := pages.ParseMeta(m[pages.HeaderLen:])
+	b, _ := pages.ParseMeta(m[4096+pages.HeaderLen:])
+	if b.TxID > a.TxID {
 		return 1
 	}
 	return 0
 }
 
-func (m image) meta() metaPage {
-	p, _ := parseMeta(m.page(m.newest())[headerLen:])
+func (m image) meta() pages.Meta {
+	p, _ := pages.ParseMeta(m.page(m.newest())[pages.HeaderLen:])
 	return p
 }
 
 // setMeta changes 8 bytes of the newest meta, and makes its checksum hold.
 func (m image) setMeta(off int, v uint64) {
-	b := m.page(m.newest())[headerLen:]
-	native.PutUint64(b[off:], v)
+	b := m.page(m.newest())[pages.HeaderLen:]
+	pages.Native.PutUint64(b[off:], v)
 	sum := fnv.New64a()
-	sum.Write(b[:metaLen-8])
-	native.PutUint64(b[metaLen-8:], sum.Sum64())
+	sum.Write(b[:pages.MetaLen-8])
+	pages.Native.PutUint64(b[pages.MetaLen-8:], sum.Sum64())
 }
 
 // find returns the first page in use with that kind and at least so many entries.
 func (m image) find(t *testing.T, kind uint16, count int) uint64 {
 	t.Helper()
 	free := make(map[uint64]bool)
-	if l := m.meta().freelist; l != noFreelist {
+	if l := m.meta().Freelist; l != pages.NoFreelist {
 		p := m.page(l)
-		for i := range int(parseHeader(p).count) {
-			free[native.Uint64(p[headerLen+8*i:])] = true
+		for i := range int(pages.ParseHeader(p).Count) {
+			free[pages.Native.Uint64(p[pages.HeaderLen+8*i:])] = true
 		}
 	}
-	for id := uint64(firstPage); id < m.meta().pages; id++ {
-		h := parseHeader(m.page(id))
-		if !free[id] && h.id == id && h.kind == kind && int(h.count) >= count && id != m.meta().root {
+	for id := uint64(pages.FirstPage); id < m.meta().Pages; id++ {
+		h := pages.ParseHeader(m.page(id))
+		if !free[id] && h.ID == id && h.Kind == kind && int(h.Count) >= count && id != m.meta().Root {
 			return id
 		}
 	}
@@ -121,8 +123,8 @@ func specimenImage(t testing.TB, clean bool) image {
 func TestInspectSound(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		m := specimenImage(t, clean)
-		got, err := inspect(bytes.NewReader(m), int64(len(m)))
-		if err != nil || got.fallback != nil || got.clean != clean || got.pageSize != os.Getpagesize() || got.pages != m.meta().pages || got.txid != m.meta().txid {
+		got, err := pages.Inspect(bytes.NewReader(m), int64(len(m)))
+		if err != nil || got.Fallback != nil || got.Clean != clean || got.PageSize != os.Getpagesize() || got.Pages != m.meta().Pages || got.TxID != m.meta().TxID {
 			t.Errorf("clean %t: %+v, %v", clean, got, err)
 		}
 	}
@@ -150,15 +152,15 @@ func TestInspectAgreesWithBolt(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, most := range []int64{0, 1 << 40} {
-				was := alwaysWhole
-				alwaysWhole = most
+				was := pages.AlwaysWhole
+				pages.AlwaysWhole = most
 				got, err := inspectFile(path)
-				alwaysWhole = was
-				if err != nil || got.fallback != nil || got.clean == db.NoFreelistSync {
+				pages.AlwaysWhole = was
+				if err != nil || got.Fallback != nil || got.Clean == db.NoFreelistSync {
 					t.Fatalf("page size %d, step %d: %+v, %v", pageSize, step, got, err)
 				}
-				if want := uint64(db.Stats().FreePageN + db.Stats().PendingPageN); got.free != want {
-					t.Fatalf("page size %d, step %d: %d free, %d expected", pageSize, step, got.free, want)
+				if want := uint64(db.Stats().FreePageN + db.Stats().PendingPageN); got.Free != want {
+					t.Fatalf("page size %d, step %d: %d free, %d expected", pageSize, step, got.Free, want)
 				}
 			}
 		}
@@ -201,87 +203,93 @@ func scribble(tx *bolt.Tx, rng *rand.Rand) error {
 }
 
 func TestInspectDamage(t *testing.T) {
-	element := func(p []byte, i, field int) []byte { return p[headerLen+i*elementLen+4*field:] }
-	add := func(b []byte, n uint32) { native.PutUint32(b, native.Uint32(b)+n) }
+	element := func(p []byte, i, field int) []byte { return p[pages.HeaderLen+i*pages.ElementLen+4*field:] }
+	add := func(b []byte, n uint32) { pages.Native.PutUint32(b, pages.Native.Uint32(b)+n) }
 	for name, c := range map[string]struct {
 		clean  bool
 		damage func(t *testing.T, m image)
 		say    string
 	}{
-		"high-water mark":         {true, func(_ *testing.T, m image) { m.setMeta(40, 1<<30) }, "pages are in use"},
-		"root out of bounds":      {true, func(_ *testing.T, m image) { m.setMeta(16, m.meta().pages) }, "leads to page"},
-		"root is a meta":          {false, func(_ *testing.T, m image) { m.setMeta(16, 1) }, "leads to page 1"},
-		"root is free":            {true, func(t *testing.T, m image) { m.setMeta(16, native.Uint64(m.page(m.meta().freelist)[headerLen:])) }, "freelist has too"},
+		"high-water mark":    {true, func(_ *testing.T, m image) { m.setMeta(40, 1<<30) }, "pages are in use"},
+		"root out of bounds": {true, func(_ *testing.T, m image) { m.setMeta(16, m.meta().Pages) }, "leads to page"},
+		"root is a meta":     {false, func(_ *testing.T, m image) { m.setMeta(16, 1) }, "leads to page 1"},
+		"root is free": {true, func(t *testing.T, m image) {
+			m.setMeta(16, pages.Native.Uint64(m.page(m.meta().Freelist)[pages.HeaderLen:]))
+		}, "freelist has too"},
 		"freelist out of bounds":  {true, func(_ *testing.T, m image) { m.setMeta(32, 1<<20) }, "leads to page"},
-		"freelist kind":           {true, func(_ *testing.T, m image) { m.page(m.meta().freelist)[8] ^= 2 }, "where a freelist"},
-		"freelist number":         {true, func(_ *testing.T, m image) { m.page(m.meta().freelist)[0] ^= 1 }, "where a freelist"},
-		"freelist count":          {true, func(_ *testing.T, m image) { native.PutUint16(m.page(m.meta().freelist)[10:], 60000) }, "a freelist of 60000"},
-		"freelist counted within": {true, func(_ *testing.T, m image) { native.PutUint16(m.page(m.meta().freelist)[10:], 65535) }, "freelist"},
-		"freelist overflow":       {true, func(_ *testing.T, m image) { m.page(m.meta().freelist)[12] ^= 4 }, "pages more"},
-		"freelist order":          {true, func(_ *testing.T, m image) { add(m.page(m.meta().freelist)[headerLen:], 1<<10) }, "the freelist has page"},
+		"freelist kind":           {true, func(_ *testing.T, m image) { m.page(m.meta().Freelist)[8] ^= 2 }, "where a freelist"},
+		"freelist number":         {true, func(_ *testing.T, m image) { m.page(m.meta().Freelist)[0] ^= 1 }, "where a freelist"},
+		"freelist count":          {true, func(_ *testing.T, m image) { pages.Native.PutUint16(m.page(m.meta().Freelist)[10:], 60000) }, "a freelist of 60000"},
+		"freelist counted within": {true, func(_ *testing.T, m image) { pages.Native.PutUint16(m.page(m.meta().Freelist)[10:], 65535) }, "freelist"},
+		"freelist overflow":       {true, func(_ *testing.T, m image) { m.page(m.meta().Freelist)[12] ^= 4 }, "pages more"},
+		"freelist order":          {true, func(_ *testing.T, m image) { add(m.page(m.meta().Freelist)[pages.HeaderLen:], 1<<10) }, "the freelist has page"},
 		"freelist has a page in use": {true, func(t *testing.T, m image) {
-			p := m.page(m.meta().freelist)
-			n := int(parseHeader(p).count)
-			branch := m.find(t, kindBranch, 2)
+			p := m.page(m.meta().Freelist)
+			n := int(pages.ParseHeader(p).Count)
+			branch := m.find(t, pages.KindBranch, 2)
 			i := 0
-			for ; i < n && native.Uint64(p[headerLen+8*i:]) < branch; i++ {
+			for ; i < n && pages.Native.Uint64(p[pages.HeaderLen+8*i:]) < branch; i++ {
 			}
-			native.PutUint64(p[headerLen+8*max(0, i-1):], branch)
+			pages.Native.PutUint64(p[pages.HeaderLen+8*max(0, i-1):], branch)
 		}, "freelist"},
-		"branch number":   {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[0] ^= 1 }, "number"},
-		"branch kind":     {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[8] = kindFreelist }, "kind 0x10"},
-		"branch empty":    {true, func(t *testing.T, m image) { native.PutUint16(m.page(m.find(t, kindBranch, 2))[10:], 0) }, "no entries"},
-		"branch count":    {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[10] ^= 1 }, "entry 0"},
-		"branch overflow": {true, func(t *testing.T, m image) { m.page(m.find(t, kindBranch, 2))[12] ^= 1 }, ""},
+		"branch number":   {true, func(t *testing.T, m image) { m.page(m.find(t, pages.KindBranch, 2))[0] ^= 1 }, "number"},
+		"branch kind":     {true, func(t *testing.T, m image) { m.page(m.find(t, pages.KindBranch, 2))[8] = pages.KindFreelist }, "kind 0x10"},
+		"branch empty":    {true, func(t *testing.T, m image) { pages.Native.PutUint16(m.page(m.find(t, pages.KindBranch, 2))[10:], 0) }, "no entries"},
+		"branch count":    {true, func(t *testing.T, m image) { m.page(m.find(t, pages.KindBranch, 2))[10] ^= 1 }, "entry 0"},
+		"branch overflow": {true, func(t *testing.T, m image) { m.page(m.find(t, pages.KindBranch, 2))[12] ^= 1 }, ""},
 		"branch key order": {true, func(t *testing.T, m image) {
-			p := m.page(m.find(t, kindBranch, 3))
-			e := parseElement(p[headerLen+elementLen:], 1, true)
-			p[e.key] = 0xff
+			p := m.page(m.find(t, pages.KindBranch, 3))
+			e := pages.ParseElement(p[pages.HeaderLen+pages.ElementLen:], 1, true)
+			p[e.Key] = 0xff
 		}, "expected"},
-		"branch key offset": {true, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindBranch, 2)), 1, 0), 8) }, "entry 1"},
-		"branch key length": {true, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindBranch, 2)), 1, 1), 1<<20) }, "entry 1"},
-		"branch child":      {true, func(t *testing.T, m image) { native.PutUint64(element(m.page(m.find(t, kindBranch, 2)), 1, 2), 1<<40) }, "leads to page"},
+		"branch key offset": {true, func(t *testing.T, m image) { add(element(m.page(m.find(t, pages.KindBranch, 2)), 1, 0), 8) }, "entry 1"},
+		"branch key length": {true, func(t *testing.T, m image) { add(element(m.page(m.find(t, pages.KindBranch, 2)), 1, 1), 1<<20) }, "entry 1"},
+		"branch child": {true, func(t *testing.T, m image) {
+			pages.Native.PutUint64(element(m.page(m.find(t, pages.KindBranch, 2)), 1, 2), 1<<40)
+		}, "leads to page"},
 		"branch child twice": {true, func(t *testing.T, m image) {
-			p := m.page(m.find(t, kindBranch, 3))
+			p := m.page(m.find(t, pages.KindBranch, 3))
 			copy(element(p, 2, 2)[:8], element(p, 1, 2))
 		}, "in use elsewhere"},
 		"branch leads to itself": {false, func(t *testing.T, m image) {
-			id := m.find(t, kindBranch, 2)
-			native.PutUint64(element(m.page(id), 1, 2), id)
+			id := m.find(t, pages.KindBranch, 2)
+			pages.Native.PutUint64(element(m.page(id), 1, 2), id)
 		}, "in use elsewhere"},
-		"lane's flag": {true, func(_ *testing.T, m image) { element(m.page(m.meta().root), 0, 0)[0] = 0 }, "flags"},
+		"lane's flag": {true, func(_ *testing.T, m image) { element(m.page(m.meta().Root), 0, 0)[0] = 0 }, "flags"},
 		"lane's root": {true, func(_ *testing.T, m image) {
-			p := m.page(m.meta().root)
-			native.PutUint64(p[parseElement(p[headerLen:], 0, false).value:], 1<<33)
+			p := m.page(m.meta().Root)
+			pages.Native.PutUint64(p[pages.ParseElement(p[pages.HeaderLen:], 0, false).Value:], 1<<33)
 		}, "leads to page"},
 		"inline bucket": {true, func(t *testing.T, m image) {
-			p := m.page(m.meta().root)
-			p = m.page(native.Uint64(p[parseElement(p[headerLen:], 0, false).value:]))
-			meta := parseElement(p[headerLen+2*elementLen:], 2, false) // behind dead and later
-			p[meta.value+bucketLen+headerLen+4] ^= 1
+			p := m.page(m.meta().Root)
+			p = m.page(pages.Native.Uint64(p[pages.ParseElement(p[pages.HeaderLen:], 0, false).Value:]))
+			meta := pages.ParseElement(p[pages.HeaderLen+2*pages.ElementLen:], 2, false) // behind dead and later
+			p[meta.Value+pages.BucketLen+pages.HeaderLen+4] ^= 1
 		}, "bucket at byte"},
-		"leaf number":       {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[1] ^= 1 }, "number"},
-		"leaf kind":         {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[9] ^= 1 }, "kind"},
-		"leaf count":        {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[10]-- }, "entry 0"},
-		"leaf empty":        {false, func(t *testing.T, m image) { native.PutUint16(m.page(m.find(t, kindLeaf, 5))[10:], 0) }, "no entries"},
-		"leaf overflow":     {false, func(t *testing.T, m image) { m.page(m.find(t, kindLeaf, 5))[12] ^= 1 }, ""},
-		"leaf value length": {false, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindLeaf, 5)), 1, 3), 1) }, "entry 2"},
-		"leaf key offset":   {false, func(t *testing.T, m image) { add(element(m.page(m.find(t, kindLeaf, 5)), 0, 1), 1) }, "entry 0"},
-		"leaf key length":   {false, func(t *testing.T, m image) { native.PutUint32(element(m.page(m.find(t, kindLeaf, 5)), 1, 2), 0) }, "entry 1"},
-		"leaf flags":        {false, func(t *testing.T, m image) { element(m.page(m.find(t, kindLeaf, 5)), 1, 0)[1] = 1 }, "flags"},
+		"leaf number":       {false, func(t *testing.T, m image) { m.page(m.find(t, pages.KindLeaf, 5))[1] ^= 1 }, "number"},
+		"leaf kind":         {false, func(t *testing.T, m image) { m.page(m.find(t, pages.KindLeaf, 5))[9] ^= 1 }, "kind"},
+		"leaf count":        {false, func(t *testing.T, m image) { m.page(m.find(t, pages.KindLeaf, 5))[10]-- }, "entry 0"},
+		"leaf empty":        {false, func(t *testing.T, m image) { pages.Native.PutUint16(m.page(m.find(t, pages.KindLeaf, 5))[10:], 0) }, "no entries"},
+		"leaf overflow":     {false, func(t *testing.T, m image) { m.page(m.find(t, pages.KindLeaf, 5))[12] ^= 1 }, ""},
+		"leaf value length": {false, func(t *testing.T, m image) { add(element(m.page(m.find(t, pages.KindLeaf, 5)), 1, 3), 1) }, "entry 2"},
+		"leaf key offset":   {false, func(t *testing.T, m image) { add(element(m.page(m.find(t, pages.KindLeaf, 5)), 0, 1), 1) }, "entry 0"},
+		"leaf key length": {false, func(t *testing.T, m image) {
+			pages.Native.PutUint32(element(m.page(m.find(t, pages.KindLeaf, 5)), 1, 2), 0)
+		}, "entry 1"},
+		"leaf flags": {false, func(t *testing.T, m image) { element(m.page(m.find(t, pages.KindLeaf, 5)), 1, 0)[1] = 1 }, "flags"},
 		"leaf key order": {false, func(t *testing.T, m image) {
-			p := m.page(m.find(t, kindLeaf, 5))
-			p[parseElement(p[headerLen:], 0, false).key] = 0xff
+			p := m.page(m.find(t, pages.KindLeaf, 5))
+			p[pages.ParseElement(p[pages.HeaderLen:], 0, false).Key] = 0xff
 		}, "key"},
-		"zero leaf":  {false, func(t *testing.T, m image) { clear(m.page(m.find(t, kindLeaf, 5))) }, "number 0"},
-		"both metas": {true, func(_ *testing.T, m image) { m[headerLen+20] ^= 1; m[4096+headerLen+20] ^= 1 }, "checksum"},
+		"zero leaf":  {false, func(t *testing.T, m image) { clear(m.page(m.find(t, pages.KindLeaf, 5))) }, "number 0"},
+		"both metas": {true, func(_ *testing.T, m image) { m[pages.HeaderLen+20] ^= 1; m[4096+pages.HeaderLen+20] ^= 1 }, "checksum"},
 		"no metas":   {true, func(_ *testing.T, m image) { clear(m[:8192]) }, "no meta page is valid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			partly(t)
 			m := specimenImage(t, c.clean)
 			c.damage(t, m)
-			_, err := inspect(bytes.NewReader(m), int64(len(m)))
+			_, err := pages.Inspect(bytes.NewReader(m), int64(len(m)))
 			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.say) {
 				t.Errorf("%v, want ErrCorrupt with %q", err, c.say)
 			}
@@ -291,16 +299,16 @@ func TestInspectDamage(t *testing.T) {
 
 func TestInspectFallback(t *testing.T) {
 	for name, damage := range map[string]func(m image){
-		"newest damaged": func(m image) { m.page(m.newest())[headerLen+41] ^= 4 },
-		"other damaged":  func(m image) { m.page(1 - m.newest())[headerLen+41] ^= 4 },
+		"newest damaged": func(m image) { m.page(m.newest())[pages.HeaderLen+41] ^= 4 },
+		"other damaged":  func(m image) { m.page(1 - m.newest())[pages.HeaderLen+41] ^= 4 },
 		"other zero":     func(m image) { clear(m.page(1 - m.newest())) },
 		"newest zero":    func(m image) { clear(m.page(m.newest())) },
-		"far apart":      func(m image) { m.setMeta(48, m.meta().txid+2) },
+		"far apart":      func(m image) { m.setMeta(48, m.meta().TxID+2) },
 	} {
 		m := specimenImage(t, false)
 		damage(m)
-		got, err := inspect(bytes.NewReader(m), int64(len(m)))
-		if err != nil || got.fallback == nil || got.pages == 0 {
+		got, err := pages.Inspect(bytes.NewReader(m), int64(len(m)))
+		if err != nil || got.Fallback == nil || got.Pages == 0 {
 			t.Errorf("%s: %+v, %v, want a fallback", name, got, err)
 		}
 	}
@@ -309,10 +317,10 @@ func TestInspectFallback(t *testing.T) {
 func TestInspectForeign(t *testing.T) {
 	newer := specimenImage(t, true)
 	newest := newer.newest()
-	newer.setMeta(0, boltMagic|3<<32)
+	newer.setMeta(0, pages.BoltMagic|3<<32)
 	copy(newer.page(1-newest), newer.page(newest))
 	for name, m := range map[string][]byte{"text": bytes.Repeat([]byte("no database "), 4000), "zeros": make([]byte, 1<<20), "short": {1, 2, 3}, "newer": newer} {
-		if _, err := inspect(bytes.NewReader(m), int64(len(m))); !errors.Is(err, ErrFormat) {
+		if _, err := pages.Inspect(bytes.NewReader(m), int64(len(m))); !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %v, want ErrFormat", name, err)
 		}
 	}
@@ -321,10 +329,10 @@ func TestInspectForeign(t *testing.T) {
 func TestInspectTruncated(t *testing.T) {
 	m := specimenImage(t, false)
 	for size := len(m) - 4096; size > 0; size -= 20011 {
-		if int64(size) >= int64(m.meta().pages)*4096 {
+		if int64(size) >= int64(m.meta().Pages)*4096 {
 			continue // what is gone was not in use
 		}
-		if _, err := inspect(bytes.NewReader(m[:size]), int64(size)); err == nil {
+		if _, err := pages.Inspect(bytes.NewReader(m[:size]), int64(size)); err == nil {
 			t.Errorf("%d bytes of %d are sound", size, len(m))
 		}
 	}
@@ -335,26 +343,26 @@ type failingReader struct{}
 func (failingReader) ReadAt([]byte, int64) (int, error) { return 0, errors.New("bad sector") }
 
 func TestInspectUnreadable(t *testing.T) {
-	if _, err := inspect(failingReader{}, 1<<20); err == nil || !strings.Contains(err.Error(), "bad sector") {
+	if _, err := pages.Inspect(failingReader{}, 1<<20); err == nil || !strings.Contains(err.Error(), "bad sector") {
 		t.Errorf("%v", err)
 	}
 }
 
 // FuzzInspect: nothing makes inspect panic, loop, or need much memory.
 func FuzzInspect(f *testing.F) {
-	alwaysWhole = 0
+	pages.AlwaysWhole = 0
 	clean, killed := specimenImage(f, true), specimenImage(f, false)
 	f.Add([]byte("no database"), uint64(0), uint32(0), byte(0))
 	f.Add([]byte(nil), uint64(5), uint32(16), byte(0xff))
 	f.Fuzz(func(t *testing.T, patch []byte, page uint64, at uint32, which byte) {
-		_, _ = inspect(bytes.NewReader(patch), int64(len(patch)))
-		_, _ = inspect(bytes.NewReader(patch), 1<<40)
+		_, _ = pages.Inspect(bytes.NewReader(patch), int64(len(patch)))
+		_, _ = pages.Inspect(bytes.NewReader(patch), 1<<40)
 		m := clean
 		if which&1 == 1 {
 			m = killed
 		}
 		m = bytes.Clone(m)
-		page %= m.meta().pages
+		page %= m.meta().Pages
 		copy(m.page(page)[at%4096:], patch)
 		if which&2 == 2 { // what no bit flip does: a checksum that holds
 			v := uint64(at)
@@ -363,6 +371,6 @@ func FuzzInspect(f *testing.F) {
 			}
 			m.setMeta([...]int{16, 32, 40, 48}[which>>2&3], v)
 		}
-		_, _ = inspect(bytes.NewReader(m), int64(len(m)))
+		_, _ = pages.Inspect(bytes.NewReader(m), int64(len(m)))
 	})
 }

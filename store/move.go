@@ -9,6 +9,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // entry is where a record lies, or is to lie, with the two counts of the ledger that tell of it.
@@ -21,11 +23,11 @@ type entry struct {
 func (e entry) is(f entry) bool { return e.bucket == f.bucket && bytes.Equal(e.key, f.key) }
 
 func (t *txn) inDead(seq uint64) entry {
-	return entry{t.dead, readyKey(seq), &t.ledger.Dead, &t.ledger.DeadBytes}
+	return entry{t.Dead, format.ReadyKey(seq), &t.Ledger.Dead, &t.Ledger.DeadBytes}
 }
 
 func (t *txn) inLater(key []byte) entry {
-	return entry{t.later, key, &t.ledger.Later, &t.ledger.Bytes}
+	return entry{t.Later, key, &t.Ledger.Later, &t.Ledger.Bytes}
 }
 
 // origin is where the item of an outcome was claimed.
@@ -33,7 +35,7 @@ func (t *txn) origin(o *settling) entry {
 	if o.due != 0 {
 		return t.inLater(o.key())
 	}
-	return entry{t.ready, o.key(), &t.ledger.Ready, &t.ledger.Bytes}
+	return entry{t.Ready, o.key(), &t.Ledger.Ready, &t.Ledger.Bytes}
 }
 
 // find returns where the item of an outcome lies, and its record: where it was claimed, or among the
@@ -44,7 +46,7 @@ func (o *settling) find(s *Store, t *txn) (entry, []byte) {
 		return e, v
 	}
 	e = t.inDead(o.Item.Seq)
-	if v := t.get(e.bucket, e.key); isSending(v) && s.holds(o) {
+	if v := t.get(e.bucket, e.key); format.Record(v).IsSending() && s.holds(o) {
 		return e, v
 	}
 	return entry{}, nil
@@ -56,7 +58,7 @@ func (o *settling) apply(s *Store, t *txn) error {
 	if !o.PauseUntil.IsZero() {
 		if o.PauseUntil.After(s.Paused()) && o.PauseUntil.After(t.pause) {
 			t.pause = o.PauseUntil
-			if err := t.setPaused(s.file.steady(o.PauseUntil), s.file.steady(s.file.now())); err != nil {
+			if err := t.SetPaused(s.file.steady(o.PauseUntil), s.file.steady(s.file.now())); err != nil {
 				return err
 			}
 		}
@@ -64,18 +66,18 @@ func (o *settling) apply(s *Store, t *txn) error {
 	from, v := o.find(s, t)
 	if o.found = v != nil; v == nil {
 		if o.Verdict == sender.Retry {
-			o.found = t.later.Get(laterKey(t.retryAt(s.file, o), o.Item.Seq, o.hash)) != nil
+			o.found = t.Later.Get(format.LaterKey(t.retryAt(s.file, o), o.Item.Seq, o.hash)) != nil
 		}
 		return nil
 	}
 	var to entry
 	switch o.Verdict {
 	case sender.Delivered:
-		t.ledger.Delivered++
+		t.Ledger.Delivered++
 	case sender.Expired:
-		t.ledger.Expired++
+		t.Ledger.Expired++
 	case sender.Retry:
-		to = t.inLater(laterKey(t.retryAt(s.file, o), o.Item.Seq, o.hash))
+		to = t.inLater(format.LaterKey(t.retryAt(s.file, o), o.Item.Seq, o.hash))
 	case sender.Released:
 		to = t.origin(o)
 	case sender.Dead:
@@ -115,28 +117,28 @@ func (o *settling) apply(s *Store, t *txn) error {
 func (o *settling) rewrite(v []byte, now time.Time) (rec []byte, err error) {
 	it := &o.Item
 	if o.Verdict == sender.Sending {
-		return announce(v, it.FailedAt, it.LastErr)
+		return format.Record(v).MarkSending(it.FailedAt, it.LastErr)
 	}
-	if isSending(v) {
-		if v, err = takeBack(v); err != nil || o.Verdict == sender.Released {
+	if format.Record(v).IsSending() {
+		if v, err = format.Record(v).UnmarkSending(); err != nil || o.Verdict == sender.Released {
 			return v, err
 		}
 	}
 	at := it.FailedAt
-	if was := recordFailures(v); it.Failures <= was { // put off, which is no failure
+	if was := format.Record(v).Failures(); it.Failures <= was { // put off, which is no failure
 		at = time.Time{}
 		if was == 0 && it.LastErr != "" {
 			at = now // but the only reason there is
 		}
 	}
-	return amend(v, it.Attempts, it.Failures, at, it.LastErr)
+	return format.Record(v).Amend(it.Attempts, it.Failures, at, it.LastErr)
 }
 
 // move puts rec where it is to lie, and takes the old record away.
 func (o *settling) move(s *Store, t *txn, from, to entry, old, rec []byte) error {
-	_, broken := split(old)
+	_, broken := format.Record(old).Split()
 	*from.count--
-	*from.bytes -= uint64(payloadLen(old))
+	*from.bytes -= uint64(format.Record(old).PayloadLen())
 	if err := t.remove(from.bucket, from.key); err != nil {
 		return err
 	}
@@ -145,12 +147,12 @@ func (o *settling) move(s *Store, t *txn, from, to entry, old, rec []byte) error
 		return nil
 	}
 	*to.count++
-	*to.bytes += uint64(payloadLen(rec))
+	*to.bytes += uint64(format.Record(rec).PayloadLen())
 	s.tellMoved(t, o.hash, to.bucket, to.key)
 	if o.Verdict == sender.Retry {
 		// The longest delay tells a clock that was wrong.
-		if d := time.Duration(t.retryAt(s.file, o) - s.file.steady(s.file.now())); d > t.longest {
-			if err := t.setLongest(d); err != nil {
+		if d := time.Duration(t.retryAt(s.file, o) - s.file.steady(s.file.now())); d > t.Longest {
+			if err := t.SetLongest(d); err != nil {
 				return err
 			}
 		}

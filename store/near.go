@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // What Claim reads ahead of its cursor in ready.
@@ -30,19 +32,19 @@ func (c *claim) readAhead() bool {
 	}
 	w := c.w
 	w.near = w.nearby[:0]
-	size, last := 0, readyKey(w.cursor)
-	cur := c.t.ready.Cursor()
-	for k, v := cur.Seek(readyKey(w.cursor + 1)); k != nil && len(w.near) < nearItems && size < nearBytes; k, v = cur.Next() {
-		err := c.t.met("ready", k, v, 8)
+	size, last := 0, format.ReadyKey(w.cursor)
+	cur := c.t.Ready.Cursor()
+	for k, v := cur.Seek(format.ReadyKey(w.cursor + 1)); k != nil && len(w.near) < nearItems && size < nearBytes; k, v = cur.Next() {
+		err := c.t.CheckEntry("ready", k, v, 8)
 		if err == nil {
-			err = ascends("ready", last, k)
+			err = format.CheckOrder("ready", last, k)
 		}
 		if err != nil {
 			c.stop(err)
 			break
 		}
 		last = k
-		seq := keySeq(k)
+		seq := format.Key(k).Seq()
 		if w.flights[seq] != nil {
 			if len(w.near) == 0 {
 				w.cursor = seq
@@ -81,7 +83,7 @@ func (c *claim) read(n *near, k, v []byte) bool {
 	seq := n.item.Seq
 	it, err := c.s.sendable(k, v)
 	if errors.Is(err, ErrSealed) {
-		c.stop(fmt.Errorf("item %v: %w", recordID(v), err))
+		c.stop(fmt.Errorf("item %v: %w", format.Record(v).ID(), err))
 		return false
 	}
 	n.item, n.damage, n.read = it, err, true

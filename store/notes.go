@@ -8,10 +8,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
-)
 
-// bucketNotes lies beside the buckets of items, made with the first note.
-var bucketNotes = []byte("notes")
+	"github.com/seed8107221f/outbox/store/internal/format"
+)
 
 const (
 	maxNoteKey = 255     // bytes
@@ -32,12 +31,12 @@ func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items
 
 func (t *txn) note(key string, value []byte) error {
 	if len(value) == 0 {
-		if b := t.root.Bucket(bucketNotes); b != nil {
+		if b := t.Root.Bucket(format.BucketNotes); b != nil {
 			return b.Delete([]byte(key))
 		}
 		return nil
 	}
-	b, err := t.root.CreateBucketIfNotExists(bucketNotes)
+	b, err := t.Root.CreateBucketIfNotExists(format.BucketNotes)
 	if err != nil {
 		return err
 	}
@@ -54,7 +53,7 @@ func (s *Store) Note(key string) (value []byte, err error) {
 		if err != nil {
 			return err
 		}
-		if b := t.root.Bucket(bucketNotes); b != nil && key != "" {
+		if b := t.Root.Bucket(format.BucketNotes); b != nil && key != "" {
 			value = bytes.Clone(b.Get([]byte(key)))
 		}
 		return nil

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // entries are the names in a directory.
@@ -162,7 +164,7 @@ func TestOpenRefuses(t *testing.T) {
 		written(t, at("newer"))
 		db := openDB(t, at("newer"))
 		if err := db.Update(func(tx *bolt.Tx) error {
-			return tx.Bucket([]byte(defaultLane)).Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, 7))
+			return tx.Bucket([]byte(defaultLane)).Bucket(format.BucketMeta).Put(format.MetaFormat, binary.BigEndian.AppendUint32(nil, 7))
 		}); err != nil {
 			t.Fatal(err)
 		}

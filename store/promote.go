@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"time"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // promote moves scheduled items whose time has come to the end of ready, under a new Seq: their place
@@ -11,38 +13,38 @@ import (
 func (s *Store) promote(ctx context.Context, now time.Time) error {
 	return s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
 		for n := range maxGroup {
-			k, v := t.timed.Cursor().First()
+			k, v := t.Timed.Cursor().First()
 			if k == nil {
 				return nil
 			}
-			err := t.met("timed", k, v, 16)
+			err := t.CheckEntry("timed", k, v, 16)
 			if err != nil && n == 0 {
 				return refused{err}
 			}
-			if err != nil || keyDue(k) > now.UnixNano() {
+			if err != nil || format.Key(k).Due() > now.UnixNano() {
 				return nil
 			}
-			if t.timed.Get(k) == nil {
-				return unfound("timed", k)
+			if t.Timed.Get(k) == nil {
+				return format.Unreachable("timed", k)
 			}
-			seq, err := t.root.NextSequence()
+			seq, err := t.Root.NextSequence()
 			if err != nil {
 				return err
 			}
-			from, to := bytes.Clone(k), readyKey(seq)
+			from, to := bytes.Clone(k), format.ReadyKey(seq)
 			rec, err := s.replant(from, v, to)
 			if err != nil {
 				return err
 			}
-			t.ledger.Bytes += uint64(payloadLen(rec)) - uint64(payloadLen(v))
-			if err := t.remove(t.timed, from); err != nil {
+			t.Ledger.Bytes += uint64(format.Record(rec).PayloadLen()) - uint64(format.Record(v).PayloadLen())
+			if err := t.remove(t.Timed, from); err != nil {
 				return err
 			}
-			if err := t.ready.Put(to, rec); err != nil {
+			if err := t.Ready.Put(to, rec); err != nil {
 				return err
 			}
-			t.ledger.Timed--
-			t.ledger.Ready++
+			t.Ledger.Timed--
+			t.Ledger.Ready++
 			t.appended = true
 		}
 		return nil
@@ -52,16 +54,16 @@ func (s *Store) promote(ctx context.Context, now time.Time) error {
 // replant returns a copy of record v for another bucket key, with another Seq: in a sealed lane a plain
 // one is sealed for it. A damaged record stays damaged.
 func (s *Store) replant(from, v, to []byte) ([]byte, error) {
-	if s.vault.sealer != nil && !isSealed(v) {
+	if s.vault.sealer != nil && !format.Record(v).IsSealed() {
 		if plain, err := s.vault.open(from, v); err == nil {
 			rec, err := s.vault.seal(plain)
 			if err == nil {
-				stamp(rec, body(rec), to)
+				format.Record(rec).SetSum(format.Record(rec).BodySum(), to)
 			}
 			return rec, err
 		}
 	}
 	rec := bytes.Clone(v)
-	restamp(rec, from, to)
+	format.Record(rec).MoveSum(from, to)
 	return rec, nil
 }

@@ -11,6 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Append stores items, all or none, and returns when they are on disk: durably, with one commit that
@@ -127,14 +129,14 @@ func (s *Store) prepare(recs *[]prepared, items []sender.Item) error {
 	now := s.file.now()
 	for i := range items {
 		it := &items[i]
-		if err := validate(it, s.opts.MaxPayload); err != nil {
+		if err := format.Validate(it, s.opts.MaxPayload); err != nil {
 			return fmt.Errorf("store: append: %w", err)
 		}
-		v, err := s.vault.seal(encode(it))
+		v, err := s.vault.seal(format.Encode(it))
 		if err != nil {
 			return fmt.Errorf("store: append: %w: nothing was stored", err)
 		}
-		p := prepared{value: v, body: body(v), payload: payloadLen(v), created: it.Created}
+		p := prepared{value: v, body: format.Record(v).BodySum(), payload: format.Record(v).PayloadLen(), created: it.Created}
 		if it.Due.Round(0).After(now) { // the wall clock: the time is the application's
 			p.timed = it.Due.UnixNano()
 		}
@@ -157,40 +159,40 @@ func (s *Store) append(t *txn, recs []prepared) error {
 	}
 	for i := range recs {
 		r := &recs[i]
-		seq, err := t.root.NextSequence()
+		seq, err := t.Root.NextSequence()
 		if err != nil {
 			return err
 		}
-		b, k := t.ready, binary.BigEndian.AppendUint64(r.room[:0], seq)
+		b, k := t.Ready, binary.BigEndian.AppendUint64(r.room[:0], seq)
 		if r.timed != 0 {
-			b, k = t.timed, appendTimedKey(r.room[:0], r.timed, seq)
-			t.ledger.Timed++
+			b, k = t.Timed, format.AppendTimedKey(r.room[:0], r.timed, seq)
+			t.Ledger.Timed++
 		} else {
-			t.ledger.Ready++
+			t.Ledger.Ready++
 			if t.firstCreated.IsZero() {
 				t.firstCreated = r.created
 			}
 		}
-		if err := t.keepLargest(len(r.value)); err != nil {
+		if err := t.KeepLargest(len(r.value)); err != nil {
 			return err
 		}
-		stamp(r.value, r.body, k)
+		format.Record(r.value).SetSum(r.body, k)
 		if err := b.Put(k, r.value); err != nil {
 			return err
 		}
 	}
-	t.ledger.Put += uint64(len(recs))
-	t.ledger.Bytes += uint64(size)
+	t.Ledger.Put += uint64(len(recs))
+	t.Ledger.Bytes += uint64(size)
 	t.appended = true
 	return nil
 }
 
 // admit refuses what would go beyond MaxPending or MaxBytes.
 func (s *Store) admit(t *txn, items, size int) error {
-	if n := t.ledger.pending() + s.sentCount(); s.opts.MaxPending > 0 && n+uint64(items) > uint64(s.opts.MaxPending) {
+	if n := t.Ledger.Pending() + s.sentCount(); s.opts.MaxPending > 0 && n+uint64(items) > uint64(s.opts.MaxPending) {
 		return fmt.Errorf("%w: %d pending and %d more, at most %d (MaxPending): nothing was stored", sender.ErrFull, n, items, s.opts.MaxPending)
 	}
-	if n := t.ledger.Bytes + t.ledger.DeadBytes; s.opts.MaxBytes > 0 && n+uint64(size) > uint64(s.opts.MaxBytes) {
+	if n := t.Ledger.Bytes + t.Ledger.DeadBytes; s.opts.MaxBytes > 0 && n+uint64(size) > uint64(s.opts.MaxBytes) {
 		return fmt.Errorf("%w: %d bytes and %d more, at most %d (MaxBytes): nothing was stored", sender.ErrFull, n, size, s.opts.MaxBytes)
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // decode reads a record of a plain lane.
@@ -22,8 +24,8 @@ func decode(k, v []byte) (sender.Item, error) { return new(vault).decode(k, v) }
 
 // stamped is the record of an item as it lies under k.
 func stamped(it sender.Item, k []byte) []byte {
-	v := encode(&it)
-	stamp(v, body(v), k)
+	v := format.Encode(&it)
+	format.Record(v).SetSum(format.Record(v).BodySum(), k)
 	return v
 }
 
@@ -85,18 +87,18 @@ func TestRecordKeepsEveryField(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 2000 {
 		it := randomItem(rng)
-		k := readyKey(rng.Uint64())
+		k := format.ReadyKey(rng.Uint64())
 		v := stamped(it, k)
 		for range rng.IntN(4) { // it fails
 			it.Attempts, it.Failures = int(rng.Int32()), 1+int(rng.Int32N(1<<30))
 			it.FailedAt, it.LastErr = time.Unix(0, rng.Int64()), fmt.Sprint("reason ", rng.Uint64())
 			it.History = append(it.History, sender.Failure{At: it.FailedAt, Reason: it.LastErr})
 			var err error
-			if v, err = amend(v, it.Attempts, it.Failures, it.FailedAt, it.LastErr); err != nil {
+			if v, err = format.Record(v).Amend(it.Attempts, it.Failures, it.FailedAt, it.LastErr); err != nil {
 				t.Fatal(err)
 			}
-			k = laterKey(rng.Int64(), rng.Uint64(), hashKey(it.Key))
-			stamp(v, body(v), k)
+			k = format.LaterKey(rng.Int64(), rng.Uint64(), format.HashKey(it.Key))
+			format.Record(v).SetSum(format.Record(v).BodySum(), k)
 		}
 		got, err := decode(k, v)
 		if err != nil || !same(got, it) {
@@ -117,12 +119,12 @@ func TestRecordFormat(t *testing.T) {
 		Created: time.Unix(1, 2), Expires: time.Unix(3, 0),
 	}
 	v := stamped(it, []byte{0, 0, 0, 0, 0, 0, 0, 9})
-	v, err := amend(v, 1, 2, time.Unix(4, 5), "503")
+	v, err := format.Record(v).Amend(1, 2, time.Unix(4, 5), "503")
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := []byte{0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8}
-	stamp(v, body(v), k)
+	format.Record(v).SetSum(format.Record(v).BodySum(), k)
 	want := strings.Join([]string{
 		"01",                               // version
 		"00",                               // flags
@@ -150,12 +152,12 @@ func TestRecordFormat(t *testing.T) {
 	if got, want := v[n:], slowCRC(append(raw, k...)); !bytes.Equal(got, want) {
 		t.Errorf("checksum %x, want %x", got, want)
 	}
-	l := ledger{Ready: 1, Timed: 2, Later: 3, Dead: 4, Bytes: 5, DeadBytes: 6, Put: 7, Delivered: 8, Expired: 9, Dropped: 10}
+	l := format.Ledger{Ready: 1, Timed: 2, Later: 3, Dead: 4, Bytes: 5, DeadBytes: 6, Put: 7, Delivered: 8, Expired: 9, Dropped: 10}
 	var counts []byte
 	for i := range byte(10) {
 		counts = append(counts, 0, 0, 0, 0, 0, 0, 0, i+1)
 	}
-	if got, want := l.encode(), append(counts, slowCRC(counts)...); !bytes.Equal(got, want) {
+	if got, want := l.Encode(), append(counts, slowCRC(counts)...); !bytes.Equal(got, want) {
 		t.Errorf("ledger\n%x, want\n%x", got, want)
 	}
 }
@@ -179,12 +181,12 @@ func slowCRC(b []byte) []byte {
 func TestRecordDetectsEveryFlippedBit(t *testing.T) {
 	it := event("ping", "k1")
 	it.Header = map[string]string{"a": "1"}
-	k := readyKey(9)
-	v, err := amend(stamped(it, k), 1, 1, born, "503")
+	k := format.ReadyKey(9)
+	v, err := format.Record(stamped(it, k)).Amend(1, 1, born, "503")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stamp(v, body(v), k)
+	format.Record(v).SetSum(format.Record(v).BodySum(), k)
 	if _, err := decode(k, v); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +212,7 @@ func TestRecordDetectsEveryFlippedBit(t *testing.T) {
 }
 
 func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
-	k := readyKey(9)
+	k := format.ReadyKey(9)
 	for _, tt := range []struct {
 		off  int
 		to   byte
@@ -225,7 +227,7 @@ func TestRecordRefusesWhatItDoesNotKnow(t *testing.T) {
 	} {
 		v := stamped(event("ping", ""), k)
 		v[tt.off] = tt.to
-		stamp(v, body(v), k) // a valid record of a later build
+		format.Record(v).SetSum(format.Record(v).BodySum(), k) // a valid record of a later build
 		if _, err := decode(k, v); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("byte %d is %#x: error %v, want one with %q", tt.off, tt.to, err, tt.want)
 		}
@@ -270,33 +272,33 @@ func TestLongReasonIsCut(t *testing.T) {
 func TestHashKey(t *testing.T) {
 	// FNV-1a, from the reference vectors of its authors: it is on disk, in the keys of later.
 	for key, want := range map[string]uint64{"": 0, "a": 0xaf63dc4c8601ec8c, "foobar": 0x85944171f73967e8} {
-		if got := hashKey(key); got != want || hashKey([]byte(key)) != want {
+		if got := format.HashKey(key); got != want || format.HashKey([]byte(key)) != want {
 			t.Errorf("hash of %q is %x, want %x", key, got, want)
 		}
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	k := readyKey(7)
+	k := format.ReadyKey(7)
 	it := event("ping", "key")
 	it.Header = map[string]string{"a": "1", "b": ""}
 	f.Add(stamped(it, k), true)
-	v, err := amend(stamped(it, k), 3, 4, born, "503")
+	v, err := format.Record(stamped(it, k)).Amend(3, 4, born, "503")
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(v, true)
-	f.Add(damaged(v, born, ErrCorrupt), true)
+	f.Add([]byte(v), true)
+	f.Add([]byte(format.Quarantine(v, born, ErrCorrupt)), true)
 	f.Add([]byte{}, false)
 	f.Fuzz(func(t *testing.T, v []byte, mend bool) {
-		if mend && len(v) >= crcLen { // so that more than the checksum is tried
+		if mend && len(v) >= format.CrcLen { // so that more than the checksum is tried
 			v = bytes.Clone(v)
-			stamp(v, body(v), k)
+			format.Record(v).SetSum(format.Record(v).BodySum(), k)
 		}
-		payloadLen(v)
-		recordID(v)
-		recordCreated(v)
-		recordFailed(v)
+		format.Record(v).PayloadLen()
+		format.Record(v).ID()
+		format.Record(v).Created()
+		format.Record(v).FailedAt()
 		new(vault).recordHash(v)
 		it, err := decode(k, v)
 		if err != nil {
@@ -308,8 +310,8 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("record\n%x became\n%x", v, again)
 			}
 		}
-		bad := damaged(v, born, ErrCorrupt)
-		stamp(bad, body(bad), k)
+		bad := format.Quarantine(v, born, ErrCorrupt)
+		format.Record(bad).SetSum(format.Record(bad).BodySum(), k)
 		if kept, err := decode(k, bad); err != nil || !bytes.Equal(kept.Payload, v) {
 			t.Errorf("buried as damaged: %v, payload\n%x, want\n%x", err, kept.Payload, v)
 		}
@@ -320,8 +322,8 @@ func FuzzDecode(f *testing.F) {
 func canonical(header map[string]string, v []byte) bool {
 	var want []byte
 	for _, name := range slices.Sorted(maps.Keys(header)) {
-		want = appendString(appendString(want, name), header[name])
+		want = format.AppendString(format.AppendString(want, name), header[name])
 	}
-	p, err := split(v)
-	return err == nil && bytes.Equal(p.header, want)
+	p, err := format.Record(v).Split()
+	return err == nil && bytes.Equal(p.Header, want)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // reload reads from the file what memory holds of it. It is how a lane starts, and how it goes on
@@ -24,17 +26,17 @@ func (s *Store) reload() error {
 		if t, err = openTxn(tx, s.bucket); err != nil {
 			return err
 		}
-		if err := t.sound(s.bucket); err != nil {
+		if err := t.CheckLane(s.bucket); err != nil {
 			return fmt.Errorf("lane %q: %w", s.name, err)
 		}
 		id = uint64(tx.ID())
-		told.until, told.at = t.paused()
-		s.file.grown(t.largest())
-		if _, v := t.ready.Cursor().First(); v != nil {
-			old = recordCreated(v)
+		told.until, told.at = t.Paused()
+		s.file.grown(t.Largest())
+		if _, v := t.Ready.Cursor().First(); v != nil {
+			old = format.Record(v).Created()
 		}
 		for seq, f := range s.walk.flights {
-			s.walk.moved(f, isSending(t.dead.Get(readyKey(seq))))
+			s.walk.moved(f, format.Record(t.Dead.Get(format.ReadyKey(seq))).IsSending())
 		}
 		return nil
 	})
@@ -42,7 +44,7 @@ func (s *Store) reload() error {
 		s.mu.Unlock()
 		return err
 	}
-	s.ledger, s.txid, s.longest = t.ledger, id, t.longest
+	s.ledger, s.txid, s.longest = t.Ledger, id, t.Longest
 	s.walk.stale, s.ahead = true, false
 	s.damage.Store(nil)
 	s.oldest = old
@@ -70,7 +72,7 @@ func (s *Store) straighten() error {
 	s.mu.Unlock()
 	latest := s.file.steady(s.file.now()) + int64(longest)
 	wrong := func(b *bolt.Bucket) []byte {
-		if k, _ := b.Cursor().Last(); len(k) == 24 && keyDue(k) > latest {
+		if k, _ := b.Cursor().Last(); len(k) == 24 && format.Key(k).Due() > latest {
 			return k
 		}
 		return nil
@@ -79,21 +81,21 @@ func (s *Store) straighten() error {
 		some := false
 		if err := s.file.view(func(tx *bolt.Tx) error {
 			t, err := openTxn(tx, s.bucket)
-			some = err == nil && wrong(t.later) != nil
+			some = err == nil && wrong(t.Later) != nil
 			return err
 		}); err != nil || !some {
 			return err
 		}
 		err := s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
 			for range maxGroup {
-				k := wrong(t.later)
+				k := wrong(t.Later)
 				if k == nil {
 					return nil
 				}
-				from, rec := bytes.Clone(k), bytes.Clone(t.later.Get(k))
-				to := laterKey(latest, keySeq(from), keyHash(from))
-				restamp(rec, from, to)
-				if err := errors.Join(t.later.Delete(from), t.later.Put(to, rec)); err != nil {
+				from, rec := bytes.Clone(k), bytes.Clone(t.Later.Get(k))
+				to := format.LaterKey(latest, format.Key(from).Seq(), format.Key(from).Hash())
+				format.Record(rec).MoveSum(from, to)
+				if err := errors.Join(t.Later.Delete(from), t.Later.Put(to, rec)); err != nil {
 					return err
 				}
 			}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
 // Salvaged is what [Salvage] made of a damaged file.
@@ -80,7 +82,7 @@ func salvage(path, into string) (res Salvaged, err error) {
 		return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
 	defer w.discard()
-	s := &salvager{pager: pager{r: from, size: info.Size()}, out: w}
+	s := &salvager{Pager: pages.Pager{R: from, Size: info.Size()}, out: w}
 	if err := s.run(); err != nil {
 		return res, err
 	}

@@ -2,6 +2,10 @@ package store
 
 import (
 	"errors"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // maxCut is how large a record may be whose place on its page is not certain, and how much is read of
@@ -11,67 +15,67 @@ const maxCut = 64 << 20
 // elements reads those of a page at off, with room for a number of bytes, and tells whether they fit
 // together. A leaf's first element tells again how many there are, in case the header is what is
 // damaged.
-func (s *salvager) elements(off, room int64, h header, branch bool) (es []element, sound bool) {
-	room = min(room, s.size-off)
-	es, fit := s.parse(off, room, int64(h.count), branch)
-	if fit == len(es) && fit > 0 || h.count == 0 && branch {
+func (s *salvager) elements(off, room int64, h pages.Header, branch bool) (es []pages.Element, sound bool) {
+	room = min(room, s.Size-off)
+	es, fit := s.parse(off, room, int64(h.Count), branch)
+	if fit == len(es) && fit > 0 || h.Count == 0 && branch {
 		return es, true
 	}
-	if b, err := s.bytes(off+headerLen, elementLen, &s.table); err == nil {
-		first := int64(native.Uint32(b[4:]))
+	if b, err := s.Bytes(off+pages.HeaderLen, pages.ElementLen, &s.table); err == nil {
+		first := int64(pages.Native.Uint32(b[4:]))
 		if branch {
-			first = int64(native.Uint32(b))
+			first = int64(pages.Native.Uint32(b))
 		}
-		if n := first / elementLen; first%elementLen == 0 && n > 0 && n < 1<<16 && n != int64(h.count) {
+		if n := first / pages.ElementLen; first%pages.ElementLen == 0 && n > 0 && n < 1<<16 && n != int64(h.Count) {
 			if again, fits := s.parse(off, room, n, branch); fits == len(again) {
 				return again, !branch
 			}
 		}
 	}
 	// The elements are on the page itself, whatever follows it: those on the next belong to that.
-	return es[:min(int64(len(es)), (s.pageSize-headerLen)/elementLen)], h.count == 0
+	return es[:min(int64(len(es)), (s.PageSize-pages.HeaderLen)/pages.ElementLen)], h.Count == 0
 }
 
-func (s *salvager) parse(off, room, n int64, branch bool) (es []element, fit int) {
-	n = min(n, (room-headerLen)/elementLen)
-	table, err := s.bytes(off, headerLen+max(n, 0)*elementLen, &s.table)
+func (s *salvager) parse(off, room, n int64, branch bool) (es []pages.Element, fit int) {
+	n = min(n, (room-pages.HeaderLen)/pages.ElementLen)
+	table, err := s.Bytes(off, pages.HeaderLen+max(n, 0)*pages.ElementLen, &s.table)
 	if err != nil {
 		return nil, 0
 	}
 	end := int64(len(table))
 	for i := range int(n) {
-		e := parseElement(table[headerLen+i*elementLen:], i, branch)
-		if e.follows(end, room) == nil {
+		e := pages.ParseElement(table[pages.HeaderLen+i*pages.ElementLen:], i, branch)
+		if e.Follows(end, room) == nil {
 			fit++
 		}
-		es, end = append(es, e), e.end
+		es, end = append(es, e), e.End
 	}
 	return es, fit
 }
 
 // entry returns key and value of an element, up to its next use.
-func (s *salvager) entry(off int64, e *element) ([]byte, error) {
-	if n := e.end - e.key; n < 0 || n > maxMaxPayload+maxCut {
+func (s *salvager) entry(off int64, e *pages.Element) ([]byte, error) {
+	if n := e.End - e.Key; n < 0 || n > format.MaxMaxPayload+maxCut {
 		return nil, errors.New("its lengths do not add up")
 	}
-	return s.bytes(off+e.key, e.end-e.key, &s.record)
+	return s.Bytes(off+e.Key, e.End-e.Key, &s.record)
 }
 
 // entries hands on what lies in a bucket of a lane, and returns how much of it is damaged.
-func (s *salvager) entries(at treePage, off, room int64, es []element) (broken int) {
-	end := int64(headerLen + len(es)*elementLen)
+func (s *salvager) entries(at treePage, off, room int64, es []pages.Element) (broken int) {
+	end := int64(pages.HeaderLen + len(es)*pages.ElementLen)
 	s.effort = maxCut
 	for i := range es {
 		e := &es[i]
 		next := room
 		if i+1 < len(es) {
-			next = es[i+1].key
+			next = es[i+1].Key
 		}
 		start := end
-		end = e.end
+		end = e.End
 		if at.bucket == "meta" || at.bucket == "notes" {
 			b, err := s.entry(off, e)
-			if err != nil || e.flags != 0 || e.follows(start, room) != nil || !s.out.keepEntry(at.lane, at.bucket, b[:e.value-e.key], b[e.value-e.key:]) {
+			if err != nil || e.Flags != 0 || e.Follows(start, room) != nil || !s.out.keepEntry(at.lane, at.bucket, b[:e.Value-e.Key], b[e.Value-e.Key:]) {
 				broken++
 			}
 			continue
@@ -81,8 +85,8 @@ func (s *salvager) entries(at treePage, off, room int64, es []element) (broken i
 			continue
 		}
 		broken++
-		if b, err := s.entry(off, e); err == nil && e.end <= room && e.end-e.key <= maxBuried && e.value <= e.end {
-			s.out.bury(at.hole, b[:e.value-e.key], b[e.value-e.key:])
+		if b, err := s.entry(off, e); err == nil && e.End <= room && e.End-e.Key <= maxBuried && e.Value <= e.End {
+			s.out.bury(at.hole, b[:e.Value-e.Key], b[e.Value-e.Key:])
 		} else {
 			s.out.lose(at.lane)
 		}
@@ -93,16 +97,16 @@ func (s *salvager) entries(at treePage, off, room int64, es []element) (broken i
 // cut finds the record that an element is about, if need be by what its neighbours say: start, where
 // the one before ends, and next, where the one behind begins. It returns where it found the record;
 // nil: no checksum holds.
-func (s *salvager) cut(off int64, e *element, start, next, room int64) (from int64, k, v []byte) {
+func (s *salvager) cut(off int64, e *pages.Element, start, next, room int64) (from int64, k, v []byte) {
 	// One whose offset alone is damaged may lead to the record of another page.
-	if k, v = s.try(off, start, start+e.end-e.key, room, e.value-e.key); k != nil {
+	if k, v = s.try(off, start, start+e.End-e.Key, room, e.Value-e.Key); k != nil {
 		return start, k, v
 	}
-	if k, v = s.try(off, e.key, e.end, room, e.value-e.key); k != nil {
-		return e.key, k, v
+	if k, v = s.try(off, e.Key, e.End, room, e.Value-e.Key); k != nil {
+		return e.Key, k, v
 	}
-	for _, from := range [...]int64{e.key, start} {
-		for _, to := range [...]int64{e.end, next} {
+	for _, from := range [...]int64{e.Key, start} {
+		for _, to := range [...]int64{e.End, next} {
 			if s.effort -= max(0, to-from); s.effort < 0 || to-from > maxCut {
 				continue
 			}
@@ -119,11 +123,11 @@ func (s *salvager) cut(off int64, e *element, start, next, room int64) (from int
 // try returns the record with a key of n bytes that lies between two places of a page, if its checksum
 // holds.
 func (s *salvager) try(off, from, to, room, n int64) (k, v []byte) {
-	if n != 8 && n != 16 && n != 24 || from < headerLen || to > room || to-from < n+offBody+crcLen {
+	if n != 8 && n != 16 && n != 24 || from < pages.HeaderLen || to > room || to-from < n+format.OffBody+format.CrcLen {
 		return nil, nil
 	}
-	b, err := s.entry(off, &element{key: from, end: to})
-	if err != nil || !intact(b[:n], b[n:]) {
+	b, err := s.entry(off, &pages.Element{Key: from, End: to})
+	if err != nil || !format.Record(b[n:]).Intact(b[:n]) {
 		return nil, nil
 	}
 	return b[:n:n], b[n:]
@@ -131,28 +135,28 @@ func (s *salvager) try(off, from, to, room, n int64) (k, v []byte) {
 
 // room is how far the records of a page at off may reach. If its elements fit together they tell; else its
 // header does, lest one of them leads to the record of another page.
-func (s *salvager) room(off int64, h header, whole bool) int64 {
-	room := s.size - off
+func (s *salvager) room(off int64, h pages.Header, whole bool) int64 {
+	room := s.Size - off
 	if !whole {
-		room = min(room, (int64(h.overflow)+1)*s.pageSize)
+		room = min(room, (int64(h.Overflow)+1)*s.PageSize)
 	}
 	return room
 }
 
 // strays hands on the records of a page at off, whatever it is, whose checksums hold.
-func (s *salvager) strays(off int64, h header, found func(at int64, k, v []byte)) {
-	room := s.size - off
+func (s *salvager) strays(off int64, h pages.Header, found func(at int64, k, v []byte)) {
+	room := s.Size - off
 	es, whole := s.elements(off, room, h, false)
 	room = s.room(off, h, whole)
-	end := int64(headerLen + len(es)*elementLen)
+	end := int64(pages.HeaderLen + len(es)*pages.ElementLen)
 	s.effort = maxCut
 	for i := range es {
 		e, next := &es[i], room
 		if i+1 < len(es) {
-			next = es[i+1].key
+			next = es[i+1].Key
 		}
-		if e.key != end { // it may be anything
-			s.effort -= max(0, e.end-e.key)
+		if e.Key != end { // it may be anything
+			s.effort -= max(0, e.End-e.Key)
 		}
 		if s.effort < 0 {
 			return
@@ -160,6 +164,6 @@ func (s *salvager) strays(off int64, h header, found func(at int64, k, v []byte)
 		if from, k, v := s.cut(off, e, end, next, room); k != nil {
 			found(off+from, k, v)
 		}
-		end = e.end
+		end = e.End
 	}
 }

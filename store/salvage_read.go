@@ -6,26 +6,30 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // A salvager reads a damaged file, in the order in which its finds can be trusted: the tree of the
 // newest commit; where that breaks off, the tree of the commit before; then all pages that neither
 // led to.
 type salvager struct {
-	pager
+	pages.Pager
 	out      *salvageWriter
 	problems []error
 
-	pages   uint64  // of the file
-	read    pageSet // those that a tree led to, and that were what it said
-	broken  pageSet // those of which something is missing
-	free    pageSet // what the freelist has; nil: nothing tells
-	doubt   pageSet // of these, those that a tree leads to all the same
-	holes   []hole  // where the tree that is being walked breaks off
-	newest  []hole  // where that of the newest commit did
-	before  []hole  // where that of the commit before did, which was needed for these
-	unsure  bool    // the newest commit may be another
-	lastSeq uint64  // the least of the sequences in the tree that was walked last: what is above is newer
+	pages   uint64    // of the file
+	read    pages.Set // those that a tree led to, and that were what it said
+	broken  pages.Set // those of which something is missing
+	free    pages.Set // what the freelist has; nil: nothing tells
+	doubt   pages.Set // of these, those that a tree leads to all the same
+	holes   []hole    // where the tree that is being walked breaks off
+	newest  []hole    // where that of the newest commit did
+	before  []hole    // where that of the commit before did, which was needed for these
+	unsure  bool      // the newest commit may be another
+	lastSeq uint64    // the least of the sequences in the tree that was walked last: what is above is newer
 
 	effort        int64  // bytes that may yet be read of a page to find records in it
 	table, record []byte // buffers
@@ -59,30 +63,30 @@ func (s *salvager) problem(format string, args ...any) {
 }
 
 func (s *salvager) run() error {
-	metas, bad, err := readMetas(s.r, s.size)
+	metas, bad, err := pages.ReadMetas(s.R, s.Size)
 	newest, other := &metas[0], &metas[1]
-	if bad[0] != nil || bad[1] == nil && metas[1].txid > metas[0].txid {
+	if bad[0] != nil || bad[1] == nil && metas[1].TxID > metas[0].TxID {
 		newest, other = other, newest
 	}
-	s.pageSize = newest.pageSize
-	s.unsure = err != nil || bad[0] != nil || bad[1] != nil || other.txid+1 != newest.txid
+	s.PageSize = newest.PageSize
+	s.unsure = err != nil || bad[0] != nil || bad[1] != nil || other.TxID+1 != newest.TxID
 	if err != nil {
-		if s.pageSize = guessPageSize(s.r, s.size); s.pageSize == 0 || errors.Is(err, ErrFormat) {
+		if s.PageSize = pages.GuessPageSize(s.R, s.Size); s.PageSize == 0 || errors.Is(err, ErrFormat) {
 			return err
 		}
 	}
 	if s.unsure {
 		s.problem("%w: the metas are not those of two commits in a row, and the newest may be lost: %v", ErrCorrupt, errors.Join(bad[0], bad[1]))
 	}
-	s.pages = uint64((s.size + s.pageSize - 1) / s.pageSize)
-	s.read, s.broken, s.doubt = newPageSet(s.pages), newPageSet(s.pages), newPageSet(s.pages)
+	s.pages = uint64((s.Size + s.PageSize - 1) / s.PageSize)
+	s.read, s.broken, s.doubt = pages.NewSet(s.pages), pages.NewSet(s.pages), pages.NewSet(s.pages)
 	if err != nil {
-		newest.root = s.findRoot()
+		newest.Root = s.findRoot()
 	}
 	if !s.unsure {
 		s.freelist(newest)
 	}
-	s.walk(newest.root)
+	s.walk(newest.Root)
 	s.newest, s.holes = s.holes, nil
 	if len(s.newest) > 0 && !s.unsure {
 		s.out.trust = func(lane, bucket string, k []byte) trust {
@@ -94,7 +98,7 @@ func (s *salvager) run() error {
 			}
 			return none
 		}
-		s.walk(other.root)
+		s.walk(other.Root)
 		s.before, s.holes = s.holes, nil
 		s.out.trust = nil
 	} else {
@@ -110,14 +114,14 @@ func (s *salvager) run() error {
 // moved reports whether a record that the newest commit no longer has where it was may be where its
 // tree breaks off: given up under the same Seq, put off, or made ready under a new one.
 func (s *salvager) moved(lane string, key []byte) bool {
-	return inHole(s.newest, lane, "dead", readyKey(keySeq(key))) || inHole(s.newest, lane, "ready", readyKey(math.MaxUint64)) ||
+	return inHole(s.newest, lane, "dead", format.ReadyKey(format.Key(key).Seq())) || inHole(s.newest, lane, "ready", format.ReadyKey(math.MaxUint64)) ||
 		slices.ContainsFunc(s.newest, func(h hole) bool { return h.bucket == "later" && h.lane == lane })
 }
 
 // plausible reports whether a record on a page that no tree led to may be what is missing: it fits where
 // the tree of the newest commit breaks off, and nothing tells that the one before did not have it.
 func (s *salvager) plausible(key []byte) bool {
-	bucket, seq := bucketOf(key), keySeq(key)
+	bucket, seq := bucketOf(key), format.Key(key).Seq()
 	fits := func(holes []hole) bool {
 		return inHole(holes, "", bucket, key) || bucket == "ready" && inHole(holes, "", "dead", key)
 	}
@@ -125,7 +129,7 @@ func (s *salvager) plausible(key []byte) bool {
 		return false
 	}
 	// Or the newest commit put it there, from where the tree of the one before breaks off.
-	return fits(s.before) || seq > s.lastSeq || inHole(s.before, "", "ready", readyKey(seq)) ||
+	return fits(s.before) || seq > s.lastSeq || inHole(s.before, "", "ready", format.ReadyKey(seq)) ||
 		bucket == "ready" && slices.ContainsFunc(s.before, func(h hole) bool { return h.bucket == "later" || h.bucket == "timed" })
 }
 
@@ -144,18 +148,18 @@ func bucketOf(key []byte) string {
 }
 
 // freelist reads which pages are free, if the newest commit kept it and all of it is sound.
-func (s *salvager) freelist(m *metaPage) {
-	if m.freelist == noFreelist || m.pages > s.pages {
+func (s *salvager) freelist(m *pages.Meta) {
+	if m.Freelist == pages.NoFreelist || m.Pages > s.pages {
 		return
 	}
-	w := inspector{pager: s.pager, meta: *m, used: newPageSet(m.pages)}
-	if err := w.freelist(); err != nil {
+	free, own, err := s.ReadFreelist(m)
+	if err != nil {
 		s.problem("%w", err)
 		return
 	}
-	s.free = w.free
-	for id := m.freelist; id < m.pages && w.used.has(id); id++ {
-		s.read.add(id)
+	s.free = free
+	for id := m.Freelist; id < m.Pages && own.Has(id); id++ {
+		s.read.Add(id)
 	}
 }
 
@@ -168,90 +172,90 @@ type treePage struct {
 
 // walk goes through the tree of a commit; pages that were read before are passed over.
 func (s *salvager) walk(root uint64) {
-	met := newPageSet(s.pages)
+	met := pages.NewSet(s.pages)
 	s.lastSeq = math.MaxUint64
 	todo := []treePage{{id: root}}
 	for len(todo) > 0 && s.out.err == nil {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if at.id < firstPage || at.id >= s.pages || met.has(at.id) {
+		if at.id < pages.FirstPage || at.id >= s.pages || met.Has(at.id) {
 			s.lose(at, fmt.Errorf("it is out of bounds, or met before"))
 			continue
 		}
-		met.add(at.id)
-		off := int64(at.id) * s.pageSize
-		s.readAhead(off, s.pageSize)
-		b, err := s.bytes(off, headerLen, &s.table)
+		met.Add(at.id)
+		off := int64(at.id) * s.PageSize
+		s.ReadAhead(off, s.PageSize)
+		b, err := s.Bytes(off, pages.HeaderLen, &s.table)
 		if err != nil {
 			s.lose(at, err)
 			continue
 		}
-		h := parseHeader(b)
-		sound := h.id == at.id
+		h := pages.ParseHeader(b)
+		sound := h.ID == at.id
 		switch {
-		case sound && h.kind == kindBranch:
+		case sound && h.Kind == pages.KindBranch:
 			below := s.branch(at, h)
 			todo = append(todo, below...)
 			if below == nil {
-				met.remove(at.id) // it may be sound elsewhere in the tree
+				met.Remove(at.id) // it may be sound elsewhere in the tree
 			}
-		case sound && h.kind == kindLeaf && at.depth < 2:
+		case sound && h.Kind == pages.KindLeaf && at.depth < 2:
 			todo = append(todo, s.buckets(at, h)...)
-		case at.depth >= 2 && s.out.trust == nil && s.free.has(at.id):
-			s.doubt.add(at.id)
+		case at.depth >= 2 && s.out.trust == nil && s.free.Has(at.id):
+			s.doubt.Add(at.id)
 			s.lose(at, errors.New("the freelist has it"))
-		case at.depth >= 2 && s.read.has(at.id) && !sound:
+		case at.depth >= 2 && s.read.Has(at.id) && !sound:
 			s.lose(at, errors.New("it belongs to another page"))
-		case at.depth >= 2 && s.read.has(at.id):
-			if s.broken.has(at.id) { // in the tree of the newest commit already
+		case at.depth >= 2 && s.read.Has(at.id):
+			if s.broken.Has(at.id) { // in the tree of the newest commit already
 				s.holes = append(s.holes, at.hole)
 			}
 		case at.depth >= 2:
-			if !s.leaf(at, h, sound && h.kind == kindLeaf) {
-				met.remove(at.id)
+			if !s.leaf(at, h, sound && h.Kind == pages.KindLeaf) {
+				met.Remove(at.id)
 			}
 		default:
-			s.lose(at, fmt.Errorf("it has the number %d and the kind %#x", h.id, h.kind))
+			s.lose(at, fmt.Errorf("it has the number %d and the kind %#x", h.ID, h.Kind))
 		}
 	}
 }
 
 // lose notes that the tree breaks off at a page.
 func (s *salvager) lose(at treePage, err error) {
-	s.problem("%w: page %d: %v: lane %q, bucket %q, keys %x to %x", ErrCorrupt, at.id, err, at.lane, at.bucket, short(at.from), short(at.below))
+	s.problem("%w: page %d: %v: lane %q, bucket %q, keys %x to %x", ErrCorrupt, at.id, err, at.lane, at.bucket, pages.Short(at.from), pages.Short(at.below))
 	if at.depth == 1 {
 		at.lane = "" // what is damaged may be the name
 	}
 	s.holes = append(s.holes, at.hole)
 	if at.id < s.pages {
-		s.broken.add(at.id)
+		s.broken.Add(at.id)
 	}
 }
 
 // keep notes that page id, and those that its entries reach, are what the tree says.
-func (s *salvager) keep(id uint64, h header, es []element) {
-	need, end := uint64(0), int64(headerLen+len(es)*elementLen)
+func (s *salvager) keep(id uint64, h pages.Header, es []pages.Element) {
+	need, end := uint64(0), int64(pages.HeaderLen+len(es)*pages.ElementLen)
 	for i := range es {
-		if es[i].follows(end, s.size-int64(id)*s.pageSize) == nil {
-			need = max(need, uint64(es[i].end-1)/uint64(s.pageSize))
+		if es[i].Follows(end, s.Size-int64(id)*s.PageSize) == nil {
+			need = max(need, uint64(es[i].End-1)/uint64(s.PageSize))
 		}
-		end = es[i].end
+		end = es[i].End
 	}
-	if have := uint64(h.overflow); have != need && have != need+1 {
+	if have := uint64(h.Overflow); have != need && have != need+1 {
 		s.problem("%w: page %d: %d pages belong to it, %d expected", ErrCorrupt, id, have, need)
 		need = 0 // what is not kept is looked at again
 	}
 	for last := min(id+need, s.pages-1); id <= last; id++ {
-		s.read.add(id)
+		s.read.Add(id)
 	}
 }
 
-func (s *salvager) branch(at treePage, h header) (below []treePage) {
-	off := int64(at.id) * s.pageSize
-	es, sound := s.elements(off, s.size-off, h, true)
+func (s *salvager) branch(at treePage, h pages.Header) (below []treePage) {
+	off := int64(at.id) * s.PageSize
+	es, sound := s.elements(off, s.Size-off, h, true)
 	var keys [][]byte
 	for i := range es {
-		b, err := s.bytes(off+es[i].key, es[i].value-es[i].key, &s.record)
+		b, err := s.Bytes(off+es[i].Key, es[i].Value-es[i].Key, &s.record)
 		if sound = sound && err == nil; !sound {
 			break
 		}
@@ -262,7 +266,7 @@ func (s *salvager) branch(at treePage, h header) (below []treePage) {
 		return nil
 	}
 	for i := range es {
-		child := treePage{id: es[i].child, depth: at.depth, hole: at.hole}
+		child := treePage{id: es[i].Child, depth: at.depth, hole: at.hole}
 		if i > 0 {
 			child.from = keys[i]
 		}
@@ -279,45 +283,45 @@ func (s *salvager) branch(at treePage, h header) (below []treePage) {
 }
 
 // buckets reads a leaf that holds lanes, or what a lane holds.
-func (s *salvager) buckets(at treePage, h header) (below []treePage) {
-	off := int64(at.id) * s.pageSize
-	es, sound := s.elements(off, s.size-off, h, false)
+func (s *salvager) buckets(at treePage, h pages.Header) (below []treePage) {
+	off := int64(at.id) * s.PageSize
+	es, sound := s.elements(off, s.Size-off, h, false)
 	if !sound {
 		s.lose(at, errors.New("its entries do not fit together"))
 	}
-	start := int64(headerLen + len(es)*elementLen)
+	start := int64(pages.HeaderLen + len(es)*pages.ElementLen)
 	for i := range es {
 		e := &es[i]
-		if !sound && e.end > s.pageSize { // on another page, which may be that of another lane
-			e.key, e.value, e.end = start, start+e.value-e.key, start+e.end-e.key
+		if !sound && e.End > s.PageSize { // on another page, which may be that of another lane
+			e.Key, e.Value, e.End = start, start+e.Value-e.Key, start+e.End-e.Key
 		}
-		start = e.end
+		start = e.End
 		b, err := s.entry(off, e)
-		if !sound && e.end > s.pageSize {
+		if !sound && e.End > s.PageSize {
 			err = errors.New("it is on another page")
 		}
-		if err != nil || e.flags&flagBucket == 0 || e.end-e.value < bucketLen || e.key >= e.value {
+		if err != nil || e.Flags&pages.FlagBucket == 0 || e.End-e.Value < pages.BucketLen || e.Key >= e.Value {
 			s.lose(at, fmt.Errorf("entry %d is no bucket: %v", i, err))
 			continue
 		}
-		name, value := string(b[:e.value-e.key]), bytes.Clone(b[e.value-e.key:])
-		child := treePage{id: native.Uint64(value), depth: at.depth + 1, hole: hole{lane: at.lane, bucket: name}}
+		name, value := string(b[:e.Value-e.Key]), bytes.Clone(b[e.Value-e.Key:])
+		child := treePage{id: pages.Native.Uint64(value), depth: at.depth + 1, hole: hole{lane: at.lane, bucket: name}}
 		if at.depth == 0 {
 			if was := s.nameOn(child.id); was != "" {
 				name = was
-			} else if !sound && s.bucketsOn(child.id)[string(bucketMeta)] == nil {
-				s.lose(at, fmt.Errorf("lane %q leads to page %d, which is no lane", short([]byte(name)), child.id))
+			} else if !sound && s.bucketsOn(child.id)[string(format.BucketMeta)] == nil {
+				s.lose(at, fmt.Errorf("lane %q leads to page %d, which is no lane", pages.Short([]byte(name)), child.id))
 				continue
 			}
 			child.lane, child.bucket = name, ""
-			s.out.sequence(name, native.Uint64(value[8:]))
-			s.lastSeq = min(s.lastSeq, native.Uint64(value[8:]))
-		} else if !isBucket(name) {
-			s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, short([]byte(name))))
+			s.out.sequence(name, pages.Native.Uint64(value[8:]))
+			s.lastSeq = min(s.lastSeq, pages.Native.Uint64(value[8:]))
+		} else if !format.IsBucket(name) {
+			s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, pages.Short([]byte(name))))
 			continue
 		}
 		if child.id == 0 && at.depth == 1 {
-			s.inline(child, off+e.value+bucketLen, int64(len(value)-bucketLen))
+			s.inline(child, off+e.Value+pages.BucketLen, int64(len(value)-pages.BucketLen))
 			continue
 		}
 		below = append(below, child)
@@ -327,12 +331,12 @@ func (s *salvager) buckets(at treePage, h header) (below []treePage) {
 
 // inline reads a bucket that lies in the leaf of its lane.
 func (s *salvager) inline(at treePage, off, room int64) {
-	b, err := s.bytes(off, headerLen, &s.table)
-	if err != nil || room < headerLen {
+	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+	if err != nil || room < pages.HeaderLen {
 		s.lose(at, errors.New("it is too short"))
 		return
 	}
-	es, _ := s.elements(off, room, parseHeader(b), false)
+	es, _ := s.elements(off, room, pages.ParseHeader(b), false)
 	if s.entries(at, off, room, es) > 0 {
 		s.lose(at, errors.New("it has damaged entries"))
 	}
@@ -341,8 +345,8 @@ func (s *salvager) inline(at treePage, off, room int64) {
 // leaf reads a leaf of what lies in a lane. One that is not what the tree says is read too, for the
 // records that belong here; what else is on it is left to orphans. It reports whether the page is the
 // one that belongs here.
-func (s *salvager) leaf(at treePage, h header, sound bool) bool {
-	off := int64(at.id) * s.pageSize
+func (s *salvager) leaf(at treePage, h pages.Header, sound bool) bool {
+	off := int64(at.id) * s.PageSize
 	records := at.bucket != "meta" && at.bucket != "notes"
 	here, elsewhere := 0, 0
 	if records && (!sound || at.from != nil || at.below != nil) {
@@ -351,7 +355,7 @@ func (s *salvager) leaf(at treePage, h header, sound bool) bool {
 				here++
 				switch {
 				case sound:
-				case h.id != at.id && len(s.out.lanes) > 1: // it may be the page of another lane
+				case h.ID != at.id && len(s.out.lanes) > 1: // it may be the page of another lane
 					if s.out.trust == nil || s.out.trust(at.lane, at.bucket, k) != none {
 						s.out.suspect(at.lane, k, v)
 					}
@@ -367,10 +371,10 @@ func (s *salvager) leaf(at treePage, h header, sound bool) bool {
 		if sound {
 			at.from, at.below = nil, nil // what is damaged may be the keys of the branch
 		}
-		s.lose(at, fmt.Errorf("it has the number %d, the kind %#x, %d records that belong here and %d that do not", h.id, h.kind, here, elsewhere))
+		s.lose(at, fmt.Errorf("it has the number %d, the kind %#x, %d records that belong here and %d that do not", h.ID, h.Kind, here, elsewhere))
 		return !sound
 	}
-	es, whole := s.elements(off, s.size-off, h, false)
+	es, whole := s.elements(off, s.Size-off, h, false)
 	s.keep(at.id, h, es)
 	if s.entries(at, off, s.room(off, h, whole), es) > 0 {
 		s.lose(at, errors.New("it has damaged entries"))

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
 // sealedImage is a file with a sealed lane, in which 300 items are ready, one is retried and one is dead.
@@ -62,9 +64,9 @@ func TestSalvageSealed(t *testing.T) {
 func TestSalvageSealedDamaged(t *testing.T) {
 	o := sealed(t, "k1")
 	m := sealedImage(t, o)
-	p := m.page(m.find(t, kindLeaf, 5))
+	p := m.page(m.find(t, pages.KindLeaf, 5))
 	e := elementOf(p, 1)
-	p[e.end-20] ^= 8
+	p[e.End-20] ^= 8
 	path := m.write(t)
 	res, err := Salvage(path, "")
 	if err != nil || res.Saved != 301 || res.Lost != 1 {
@@ -75,7 +77,7 @@ func TestSalvageSealedDamaged(t *testing.T) {
 	for _, it := range list(t, s.Dead()) {
 		if strings.Contains(it.LastErr, "damaged") {
 			buried++
-			if string(it.Payload) != string(p[e.value:e.end]) {
+			if string(it.Payload) != string(p[e.Value:e.End]) {
 				t.Error("its bytes are not those of the record")
 			}
 		}
@@ -86,8 +88,8 @@ func TestSalvageSealedDamaged(t *testing.T) {
 	checkedClose(t, s)
 
 	m = sealedImage(t, o)
-	id := m.find(t, kindLeaf, 5)
-	lost := int(parseHeader(m.page(id)).count)
+	id := m.find(t, pages.KindLeaf, 5)
+	lost := int(pages.ParseHeader(m.page(id)).Count)
 	clear(m.page(id))
 	path = m.write(t)
 	if res, err = Salvage(path, ""); err != nil || res.Saved != 302-lost || res.Lost != lost {

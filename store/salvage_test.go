@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
 // salvaged salvages an image, and opens what comes out.
@@ -101,8 +103,8 @@ func TestSalvageSound(t *testing.T) {
 func TestSalvageLostLeaf(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		m := specimenImage(t, clean)
-		id := m.find(t, kindLeaf, 5)
-		lost := int(parseHeader(m.page(id)).count)
+		id := m.find(t, pages.KindLeaf, 5)
+		lost := int(pages.ParseHeader(m.page(id)).Count)
 		clear(m.page(id))
 		res, s := salvaged(t, m)
 		if res.Saved != 900-lost || res.Lost != lost || len(res.Problems) == 0 || !strings.Contains(res.Problems[0].Error(), "ready") {
@@ -119,7 +121,7 @@ func TestSalvageLostLeaf(t *testing.T) {
 func TestSalvageLostBranch(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		m := specimenImage(t, clean)
-		clear(m.page(m.find(t, kindBranch, 2)))
+		clear(m.page(m.find(t, pages.KindBranch, 2)))
 		res, s := salvaged(t, m)
 		if clean && (res.Saved != 900 || res.Lost != 0 || res.Suspicious != 0) || !clean && res.Saved+res.Suspicious < 900 {
 			t.Errorf("clean %t: %+v", clean, res)
@@ -142,12 +144,12 @@ func TestSalvageLostBranch(t *testing.T) {
 // A bit in a record costs that record, and its bytes are kept.
 func TestSalvageDamagedRecord(t *testing.T) {
 	m := specimenImage(t, false)
-	p := m.page(m.find(t, kindLeaf, 5))
-	e := parseElement(p[headerLen+elementLen:], 1, false)
-	p[e.end-20] ^= 8
+	p := m.page(m.find(t, pages.KindLeaf, 5))
+	e := pages.ParseElement(p[pages.HeaderLen+pages.ElementLen:], 1, false)
+	p[e.End-20] ^= 8
 	res, s := salvaged(t, m)
 	dead := list(t, s.Dead())
-	if res.Saved != 899 || res.Lost != 1 || len(dead) != 1 || !bytes.Equal(dead[0].Payload, p[e.value:e.end]) {
+	if res.Saved != 899 || res.Lost != 1 || len(dead) != 1 || !bytes.Equal(dead[0].Payload, p[e.Value:e.End]) {
 		t.Errorf("%+v, dead %+v", res, dead)
 	}
 }
@@ -156,7 +158,7 @@ func TestSalvageDamagedRecord(t *testing.T) {
 func TestSalvageDamagedElement(t *testing.T) {
 	for name, at := range map[string]int{"count": 10, "overflow": 14, "number": 3, "kind": 9, "flags": 16, "offset": 21, "key length": 24, "value length": 45, "next offset": 37} {
 		m := specimenImage(t, false)
-		m.page(m.find(t, kindLeaf, 5))[at] ^= 1
+		m.page(m.find(t, pages.KindLeaf, 5))[at] ^= 1
 		if res, _ := salvaged(t, m); res.Saved != 900 || res.Lost != 0 {
 			t.Errorf("%s: %+v", name, res)
 		}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // salvaging follows the path in the name of a file that is not complete.
@@ -51,10 +53,10 @@ const (
 )
 
 type salvagedLane struct {
-	sequence uint64 // as far as it is known, and the highest Seq
-	limit    uint64 // what the damaged file says; 0: nothing
-	ledger   ledger // of the fresh file
-	old      ledger // of the damaged one; see known
+	sequence uint64        // as far as it is known, and the highest Seq
+	limit    uint64        // what the damaged file says; 0: nothing
+	ledger   format.Ledger // of the fresh file
+	old      format.Ledger // of the damaged one; see known
 	known    bool
 	found    uint64 // saved or buried
 	lost     uint64 // of which nothing is left
@@ -125,23 +127,23 @@ func (w *salvageWriter) keepEntry(lane, bucket string, k, v []byte) (holds bool)
 	_, l := w.lane(lane)
 	kept := l.meta
 	switch {
-	case bucket == string(bucketNotes):
+	case bucket == string(format.BucketNotes):
 		if kept = l.notes; len(k) > maxNoteKey || len(v) > maxNote {
 			return true
 		}
-	case bytes.Equal(k, metaFormat):
+	case bytes.Equal(k, format.MetaFormat):
 		// A number that large was no flipped bit, or that of a build long after this one.
-		if n := len(v); n == 4 && binary.BigEndian.Uint32(v) > formatSealed && binary.BigEndian.Uint32(v) < 64 {
-			w.fail(fmt.Errorf("%w: lane %q has format %d, this build knows up to %d", ErrFormat, lane, binary.BigEndian.Uint32(v), formatSealed))
+		if n := len(v); n == 4 && binary.BigEndian.Uint32(v) > format.FormatSealed && binary.BigEndian.Uint32(v) < 64 {
+			w.fail(fmt.Errorf("%w: lane %q has format %d, this build knows up to %d", ErrFormat, lane, binary.BigEndian.Uint32(v), format.FormatSealed))
 		}
 		return true
-	case bytes.Equal(k, metaName): // createLane writes it
-		return cutSum(v) != nil
-	case bytes.Equal(k, metaLedger):
-		l.known = l.known || l.old.decode(v) == nil
+	case bytes.Equal(k, format.MetaName): // createLane writes it
+		return format.CutSum(v) != nil
+	case bytes.Equal(k, format.MetaLedger):
+		l.known = l.known || l.old.Decode(v) == nil
 		return l.known
-	case bytes.Equal(k, metaSecret), bytes.HasPrefix(k, metaKey):
-		if cutSum(v) == nil { // all that has a checksum has it at its end
+	case bytes.Equal(k, format.MetaSecret), bytes.HasPrefix(k, format.MetaKey):
+		if format.CutSum(v) == nil { // all that has a checksum has it at its end
 			return false
 		}
 	}
@@ -154,13 +156,13 @@ func (w *salvageWriter) keepEntry(lane, bucket string, k, v []byte) (holds bool)
 func (w *salvageWriter) fail(err error) { w.err = cmp.Or(w.err, err) }
 
 func (w *salvageWriter) hash(seq uint64, id uuid.UUID) uint64 {
-	return maphash.Bytes(w.seed, append(readyKey(seq), id[:]...))
+	return maphash.Bytes(w.seed, append(format.ReadyKey(seq), id[:]...))
 }
 
 // has reports whether an item was saved, as it is here or as it became later: Revive and a time that
 // comes give it a higher Seq.
 func (w *salvageWriter) has(k, v []byte) bool {
-	seq, id := keySeq(k), recordID(v)
+	seq, id := format.Key(k).Seq(), format.Record(v).ID()
 	if _, ok := w.there[w.hash(seq, id)]; ok {
 		return true
 	}
@@ -182,15 +184,15 @@ func (w *salvageWriter) save(lane, bucket string, k, v []byte) {
 		}
 	}
 	name, l := w.lane(lane)
-	seq := keySeq(k)
-	if seq == 0 || l.seqs[seq] || len(k) == 24 && keyHash(k) != 0 && l.heads[keyHash(k)] || bucketOf(k) != bucket && (bucket != "dead" || len(k) != 8) {
+	seq := format.Key(k).Seq()
+	if seq == 0 || l.seqs[seq] || len(k) == 24 && format.Key(k).Hash() != 0 && l.heads[format.Key(k).Hash()] || bucketOf(k) != bucket && (bucket != "dead" || len(k) != 8) {
 		w.suspect(lane, k, v) // no two can be what the file says
 		return
 	}
 	if len(k) == 24 {
-		l.heads[keyHash(k)] = true
+		l.heads[format.Key(k).Hash()] = true
 	}
-	w.note(l, seq, recordID(v))
+	w.note(l, seq, format.Record(v).ID())
 	w.put(name, l, bucket, k, v)
 	w.saved++
 	l.found++
@@ -210,16 +212,16 @@ func (w *salvageWriter) suspect(lane string, k, v []byte) {
 	if w.err != nil {
 		return
 	}
-	if isSealed(v) && lane == "" && len(w.lanes) > 1 {
+	if format.Record(v).IsSealed() && lane == "" && len(w.lanes) > 1 {
 		w.bury(hole{}, k, v) // it can be opened in its own lane alone
 		return
 	}
 	name, l := w.lane(lane)
-	seq := keySeq(k)
+	seq := format.Key(k).Seq()
 	rec := bytes.Clone(v)
-	if v[1]&(flagCodec|flagDamaged) == 0 {
-		if n, err := amend(v, int(binary.BigEndian.Uint32(v[offAttempts:])), recordFailures(v), w.now, suspicion); err == nil {
-			n[1] &^= flagSending
+	if v[1]&(format.FlagCodec|format.FlagDamaged) == 0 {
+		if n, err := format.Record(v).Amend(int(binary.BigEndian.Uint32(v[format.OffAttempts:])), format.Record(v).Failures(), w.now, suspicion); err == nil {
+			n[1] &^= format.FlagSending
 			rec = n
 		}
 	}
@@ -235,9 +237,9 @@ func (w *salvageWriter) bury(from hole, k, v []byte) {
 	name, l := w.lane(from.lane)
 	seq := uint64(0)
 	if bucketOf(k) != "" && from.bounds(k) {
-		seq = keySeq(k)
+		seq = format.Key(k).Seq()
 	}
-	w.toDead(name, l, seq, damaged(v, w.now, cmp.Or(verify(k, v), errors.New("its place is not known"))))
+	w.toDead(name, l, seq, format.Quarantine(v, w.now, cmp.Or(format.Record(v).Verify(k), errors.New("its place is not known"))))
 	w.lost++
 	l.found++
 }
@@ -257,31 +259,31 @@ func (w *salvageWriter) toDead(name string, l *salvagedLane, seq uint64, rec []b
 		w.late = append(w.late, salvagedRecord{lane: name, value: rec})
 		return
 	}
-	w.note(l, seq, recordID(rec))
+	w.note(l, seq, format.Record(rec).ID())
 	w.putDead(name, l, seq, rec)
 }
 
 func (w *salvageWriter) putDead(name string, l *salvagedLane, seq uint64, rec []byte) {
-	stamp(rec, body(rec), readyKey(seq))
-	w.put(name, l, string(bucketDead), readyKey(seq), rec)
+	format.Record(rec).SetSum(format.Record(rec).BodySum(), format.ReadyKey(seq))
+	w.put(name, l, string(format.BucketDead), format.ReadyKey(seq), rec)
 }
 
-func (l *salvagedLane) sealed() bool { return l.meta[string(metaSecret)] != nil }
+func (l *salvagedLane) sealed() bool { return l.meta[string(format.MetaSecret)] != nil }
 
 // put enters a record into the next batch.
 func (w *salvageWriter) put(name string, l *salvagedLane, bucket string, k, v []byte) {
-	size := uint64(payloadLen(v))
+	size := uint64(format.Record(v).PayloadLen())
 	switch bucket {
-	case string(bucketReady):
+	case string(format.BucketReady):
 		l.ledger.Ready++
-	case string(bucketTimed):
+	case string(format.BucketTimed):
 		l.ledger.Timed++
-	case string(bucketLater):
+	case string(format.BucketLater):
 		l.ledger.Later++
-	case string(bucketDead):
+	case string(format.BucketDead):
 		l.ledger.Dead++
 	}
-	if bucket == string(bucketDead) {
+	if bucket == string(format.BucketDead) {
 		l.ledger.DeadBytes += size
 	} else {
 		l.ledger.Bytes += size
@@ -296,7 +298,7 @@ func (w *salvageWriter) put(name string, l *salvagedLane, bucket string, k, v []
 func (w *salvageWriter) flush() {
 	w.fail(w.db.Update(func(tx *bolt.Tx) error {
 		for _, r := range w.batch {
-			if err := createLane(tx, []byte(r.lane)); err != nil {
+			if err := format.Create(tx, []byte(r.lane)); err != nil {
 				return err
 			}
 			b := tx.Bucket([]byte(r.lane)).Bucket([]byte(r.bucket))
@@ -326,7 +328,7 @@ func (w *salvageWriter) finish() error {
 		}
 		lost := l.lost
 		if o := &l.old; l.known {
-			lost = max(lost, o.pending()+o.Dead-min(o.pending()+o.Dead, l.found))
+			lost = max(lost, o.Pending()+o.Dead-min(o.Pending()+o.Dead, l.found))
 		}
 		w.lost += int(lost)
 	}
@@ -337,13 +339,13 @@ func (w *salvageWriter) finish() error {
 
 // write makes a lane account for what was put into it.
 func (l *salvagedLane) write(tx *bolt.Tx, name []byte) error {
-	if err := createLane(tx, name); err != nil {
+	if err := format.Create(tx, name); err != nil {
 		return err
 	}
 	root := tx.Bucket(name)
-	meta := root.Bucket(bucketMeta)
+	meta := root.Bucket(format.BucketMeta)
 	if l.sealed() {
-		if err := (&txn{meta: meta}).setFormat(formatSealed); err != nil {
+		if err := (&format.Lane{Meta: meta}).SetFormat(format.FormatSealed); err != nil {
 			return err
 		}
 	}
@@ -353,7 +355,7 @@ func (l *salvagedLane) write(tx *bolt.Tx, name []byte) error {
 		}
 	}
 	if len(l.notes) > 0 {
-		notes, err := root.CreateBucketIfNotExists(bucketNotes)
+		notes, err := root.CreateBucketIfNotExists(format.BucketNotes)
 		if err != nil {
 			return err
 		}
@@ -365,7 +367,7 @@ func (l *salvagedLane) write(tx *bolt.Tx, name []byte) error {
 	}
 	n := &l.ledger
 	n.Delivered, n.Expired, n.Dropped = l.old.Delivered, l.old.Expired, l.old.Dropped
-	n.Put = n.pending() + n.Dead + n.Delivered + n.Expired + n.Dropped
+	n.Put = n.Pending() + n.Dead + n.Delivered + n.Expired + n.Dropped
 	l.sequence = max(l.sequence, n.Put) // each had a Seq of its own
-	return errors.Join(root.SetSequence(l.sequence), meta.Put(metaLedger, n.encode()))
+	return errors.Join(root.SetSequence(l.sequence), meta.Put(format.MetaLedger, n.Encode()))
 }

@@ -10,6 +10,8 @@ import (
 	"hash/crc32"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // A Sealer keeps what records hold from whoever reads the file: kind, key, header, payload and the
@@ -48,9 +50,9 @@ func (s *Store) openVault() error {
 		if err != nil {
 			return err
 		}
-		kept, half, last = bytes.Clone(t.meta.Get(metaSecret)), t.meta.Get(metaRehash) != nil, t.root.Sequence()
-		c := t.meta.Cursor()
-		for k, v := c.Seek(metaKey); bytes.HasPrefix(k, metaKey); k, v = c.Next() {
+		kept, half, last = bytes.Clone(t.Meta.Get(format.MetaSecret)), t.Meta.Get(format.MetaRehash) != nil, t.Root.Sequence()
+		c := t.Meta.Cursor()
+		for k, v := c.Seek(format.MetaKey); bytes.HasPrefix(k, format.MetaKey); k, v = c.Next() {
 			checks = append(checks, bytes.Clone(v))
 		}
 		return nil
@@ -101,8 +103,8 @@ var errOtherKey = errors.New("it is another key than the one given")
 
 // openKept opens what meta keeps sealed, and tells under which key.
 func (s *Store) openKept(kept []byte) (id string, plain []byte, err error) {
-	n := len(kept) - crcLen
-	if n < 0 || crc32.Checksum(kept[:n], castagnoli) != binary.BigEndian.Uint32(kept[n:]) {
+	n := len(kept) - format.CrcLen
+	if n < 0 || crc32.Checksum(kept[:n], format.Castagnoli) != binary.BigEndian.Uint32(kept[n:]) {
 		return "", nil, fmt.Errorf("%w: the secret of the lane, %d bytes, does not have its checksum", ErrCorrupt, len(kept))
 	}
 	id, sealed, err := cutKeyID(kept[:n])
@@ -129,7 +131,7 @@ func (s *Store) keepSecret(secret []byte) error {
 	id := s.opts.Sealer.Current()
 	keep := func(plain []byte) ([]byte, error) {
 		b, err := s.vault.lock(nil, id, plain, s.secretData())
-		return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), err
+		return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, format.Castagnoli)), err
 	}
 	kept, err := keep(secret)
 	if err != nil {
@@ -140,12 +142,12 @@ func (s *Store) keepSecret(secret []byte) error {
 		return err
 	}
 	return s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
-		if t.meta.Get(metaSecret) == nil {
-			if err := errors.Join(t.setFormat(formatSealed), t.meta.Put(metaRehash, []byte{1})); err != nil {
+		if t.Meta.Get(format.MetaSecret) == nil {
+			if err := errors.Join(t.SetFormat(format.FormatSealed), t.Meta.Put(format.MetaRehash, []byte{1})); err != nil {
 				return err
 			}
 		}
-		return errors.Join(t.meta.Put(metaSecret, kept), t.meta.Put(append(bytes.Clone(metaKey), id...), check))
+		return errors.Join(t.Meta.Put(format.MetaSecret, kept), t.Meta.Put(append(bytes.Clone(format.MetaKey), id...), check))
 	}}, 0)
 }
 
@@ -156,30 +158,30 @@ func (s *Store) rehash() error {
 	for done := false; !done; {
 		if err := s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
 			var old [][]byte
-			c, n, size := t.later.Cursor(), 0, 0
+			c, n, size := t.Later.Cursor(), 0, 0
 			k, v := seekAfter(c, after)
 			for ; k != nil && n < maxGroup && size < maxGroupBytes; k, v = c.Next() {
-				if err := ascends("later", after, k); err != nil {
+				if err := format.CheckOrder("later", after, k); err != nil {
 					return err
 				}
 				n++
 				after = append(after[:0], k...)
-				if len(k) == 24 && keyHash(k) != s.vault.recordHash(v) {
+				if len(k) == 24 && format.Key(k).Hash() != s.vault.recordHash(v) {
 					size += len(v)
 					old = append(old, bytes.Clone(k))
 				}
 			}
 			done = k == nil
 			for _, from := range old {
-				rec := bytes.Clone(t.later.Get(from))
-				to := laterKey(keyDue(from), keySeq(from), s.vault.recordHash(rec))
-				restamp(rec, from, to)
-				if err := errors.Join(t.later.Delete(from), t.later.Put(to, rec)); err != nil {
+				rec := bytes.Clone(t.Later.Get(from))
+				to := format.LaterKey(format.Key(from).Due(), format.Key(from).Seq(), s.vault.recordHash(rec))
+				format.Record(rec).MoveSum(from, to)
+				if err := errors.Join(t.Later.Delete(from), t.Later.Put(to, rec)); err != nil {
 					return err
 				}
 			}
 			if done {
-				return t.meta.Delete(metaRehash)
+				return t.Meta.Delete(format.MetaRehash)
 			}
 			return nil
 		}}, 0); err != nil {

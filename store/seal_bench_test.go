@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // BenchmarkSealed is what sealing costs. It puts items with a key from 64 goroutines into a plain and a
@@ -51,12 +53,12 @@ func BenchmarkSealed(b *testing.B) {
 // BenchmarkVault seals and opens one record of 600 bytes.
 func BenchmarkVault(b *testing.B) {
 	it := benchItem("customer-4711")
-	v, c, k := encode(&it), newVault(b, defaultLane, "2026-03"), readyKey(9)
+	v, c, k := format.Encode(&it), newVault(b, defaultLane, "2026-03"), format.ReadyKey(9)
 	sealed, err := c.seal(v)
 	if err != nil {
 		b.Fatal(err)
 	}
-	stamp(sealed, body(sealed), k)
+	format.Record(sealed).SetSum(format.Record(sealed).BodySum(), k)
 	b.Run("seal", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := c.seal(v); err != nil {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/sendertest"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // newSealer knows the keys of these ids, and seals under the first.
@@ -110,7 +112,7 @@ func leave(t *testing.T, s *Store) {
 		}
 	}
 	if err := tamper(s, func(tx *bolt.Tx) error { // a bit that fails, in a record that was claimed
-		b, k := tx.Bucket(s.bucket).Bucket(bucketReady), readyKey(got[6].Seq)
+		b, k := tx.Bucket(s.bucket).Bucket(format.BucketReady), format.ReadyKey(got[6].Seq)
 		v := bytes.Clone(b.Get(k))
 		v[len(v)-1] ^= 1
 		return b.Put(k, v)
@@ -136,8 +138,8 @@ func TestSealedFileShowsNothing(t *testing.T) {
 				t.Errorf("sealed %t: the file shows %s: %t", o.Sealer != nil, trace, shows)
 			}
 		}
-		var fnv [hashLen]byte
-		binary.BigEndian.PutUint64(fnv[:], hashKey("KEYNAME0"))
+		var fnv [format.HashLen]byte
+		binary.BigEndian.PutUint64(fnv[:], format.HashKey("KEYNAME0"))
 		if shows := bytes.Contains(raw, fnv[:]); shows != (o.Sealer == nil) {
 			t.Errorf("sealed %t: the file shows a hash that anyone can compute: %t", o.Sealer != nil, shows)
 		}
@@ -261,7 +263,7 @@ func TestFormatOfSealedLanes(t *testing.T) {
 		s := newStore(t, o)
 		put(t, s, event("a", ""))
 		if err := s.file.view(func(tx *bolt.Tx) error {
-			v = binary.BigEndian.Uint32(tx.Bucket(s.bucket).Bucket(bucketMeta).Get(metaFormat))
+			v = binary.BigEndian.Uint32(tx.Bucket(s.bucket).Bucket(format.BucketMeta).Get(format.MetaFormat))
 			return nil
 		}); err != nil {
 			t.Fatal(err)
@@ -377,7 +379,7 @@ func TestScheduledBeforeSealing(t *testing.T) {
 				bad.Due = time.Now().Add(time.Hour)
 				good.Due = bad.Due.Add(time.Minute)
 				put(t, s, bad, good, event("next", "k"))
-				spoil(t, s, bucketTimed, "bad", damage)
+				spoil(t, s, format.BucketTimed, "bad", damage)
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}

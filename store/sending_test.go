@@ -12,6 +12,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 const unknown = "sent, answer unknown"
@@ -90,14 +92,14 @@ func TestSendingLeavesNoTrace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
 	s := openStore(t, path, nil)
 	put(t, s, event("a", ""))
-	for n := range maxLog + 2 {
+	for n := range format.MaxLog + 2 {
 		it := claims(t, s, 1)[0]
 		o := failed(it, sender.Retry, time.Now())
 		o.Item.LastErr = fmt.Sprint("failure ", n)
 		settle(t, s, o)
 	}
 	before := claims(t, s, 1)[0]
-	if len(before.History) != maxLog {
+	if len(before.History) != format.MaxLog {
 		t.Fatalf("a history of %d", len(before.History))
 	}
 	settle(t, s, announced(before)...)
@@ -116,7 +118,7 @@ func TestSendingLeavesNoTrace(t *testing.T) {
 		t.Fatalf("dead: %+v", dead)
 	}
 	it := dead[0]
-	if len(it.History) != maxLog || it.LastErr != unknown || it.History[maxLog-1].Reason != unknown || it.Failures != before.Failures || it.Attempts != before.Attempts {
+	if len(it.History) != format.MaxLog || it.LastErr != unknown || it.History[format.MaxLog-1].Reason != unknown || it.Failures != before.Failures || it.Attempts != before.Attempts {
 		t.Errorf("after a crash it is %+v", it)
 	}
 	if err := s.Revive(t.Context(), it); err != nil {
@@ -276,7 +278,7 @@ func TestDamagedBeforeSending(t *testing.T) {
 	s := newStore(t, nil)
 	put(t, s, event("a1", "a"), event("a2", "a"))
 	a1 := claims(t, s, 1)
-	spoil(t, s, bucketReady, "a1", damages["a bit of the payload"])
+	spoil(t, s, format.BucketReady, "a1", damages["a bit of the payload"])
 	settle(t, s, announced(a1...)...)
 	wantNames(t, "free", kinds(claims(t, s, 10)))
 	settle(t, s, delivered(a1...)...)
@@ -296,10 +298,10 @@ func TestDamagedWhileSending(t *testing.T) {
 		a1 := claims(t, s, 1)[0]
 		settle(t, s, announced(a1)...)
 		if err := tamper(s, func(tx *bolt.Tx) error {
-			b := tx.Bucket(s.bucket).Bucket(bucketDead)
-			v := append([]byte(nil), b.Get(readyKey(a1.Seq))...)
-			v[offID] ^= 1
-			return b.Put(readyKey(a1.Seq), v)
+			b := tx.Bucket(s.bucket).Bucket(format.BucketDead)
+			v := append([]byte(nil), b.Get(format.ReadyKey(a1.Seq))...)
+			v[format.OffID] ^= 1
+			return b.Put(format.ReadyKey(a1.Seq), v)
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -316,13 +318,13 @@ func TestCheckFindsSendingOutsideOfDead(t *testing.T) {
 	mark := func(set bool) {
 		t.Helper()
 		if err := tamper(s, func(tx *bolt.Tx) error {
-			b := tx.Bucket(s.bucket).Bucket(bucketReady)
+			b := tx.Bucket(s.bucket).Bucket(format.BucketReady)
 			k, v := b.Cursor().First()
 			rec := append([]byte(nil), v...)
 			if rec[1] = 0; set {
-				rec[1] = flagSending
+				rec[1] = format.FlagSending
 			}
-			stamp(rec, body(rec), k)
+			format.Record(rec).SetSum(format.Record(rec).BodySum(), k)
 			return b.Put(append([]byte(nil), k...), rec)
 		}); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // settling is an outcome on its way into a commit.
@@ -25,7 +27,7 @@ func (o *settling) key() []byte {
 	if o.due == 0 {
 		return binary.BigEndian.AppendUint64(o.room[:0], o.Item.Seq)
 	}
-	return appendLaterKey(o.room[:0], o.due, o.Item.Seq, o.hash)
+	return format.AppendLaterKey(o.room[:0], o.due, o.Item.Seq, o.hash)
 }
 
 // compare orders by place, so that what is deleted together lies together.
@@ -90,7 +92,7 @@ func (s *Store) releaseAll(os []settling) error {
 			return err
 		}
 		for i := range os {
-			os[i].found = os[i].due == 0 || t.later.Get(os[i].key()) != nil
+			os[i].found = os[i].due == 0 || t.Later.Get(os[i].key()) != nil
 		}
 		return nil
 	}); err != nil {

@@ -12,6 +12,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // write puts an image into a file.
@@ -65,7 +69,7 @@ func untilStuck(t *testing.T, s *Store) (items []sender.Item) {
 // A bucket key that no record has stops its bucket, once the others have nothing more, and nothing
 // before it is skipped.
 func TestClaimStopsAtStrangeKey(t *testing.T) {
-	for _, bucket := range [][]byte{bucketReady, bucketLater, bucketTimed} {
+	for _, bucket := range [][]byte{format.BucketReady, format.BucketLater, format.BucketTimed} {
 		for name, key := range map[string][]byte{"short": {0, 0, 0, 0, 0, 0, 1}, "long": bytes.Repeat([]byte{1}, 40), "unknown Seq": nil} {
 			t.Run(string(bucket)+"/"+name, func(t *testing.T) {
 				s := newDamaged(t)
@@ -74,7 +78,7 @@ func TestClaimStopsAtStrangeKey(t *testing.T) {
 				put(t, s, event("later", ""), event("1", ""), event("2", ""), timed)
 				settle(t, s, failed(claims(t, s, 1)[0], sender.Retry, time.Now().Add(time.Hour)))
 				if key == nil {
-					key = map[string][]byte{"ready": readyKey(99), "later": laterKey(1, 99, 0), "timed": timedKey(1, 99)}[string(bucket)]
+					key = map[string][]byte{"ready": format.ReadyKey(99), "later": format.LaterKey(1, 99, 0), "timed": format.TimedKey(1, 99)}[string(bucket)]
 				}
 				if err := tamper(s, func(tx *bolt.Tx) error {
 					return tx.Bucket(s.bucket).Bucket(bucket).Put(key, []byte("anything"))
@@ -101,16 +105,16 @@ func newDamaged(t *testing.T) *Store {
 func TestClaimStopsAtDamagedLeaf(t *testing.T) {
 	partly(t)
 	for name, damage := range map[string]func(page []byte){
-		"entries hidden": func(p []byte) { native.PutUint16(p[10:], parseHeader(p).count/2) },
-		"key length":     func(p []byte) { native.PutUint32(p[headerLen+2*elementLen+8:], 7) },
+		"entries hidden": func(p []byte) { pages.Native.PutUint16(p[10:], pages.ParseHeader(p).Count/2) },
+		"key length":     func(p []byte) { pages.Native.PutUint32(p[pages.HeaderLen+2*pages.ElementLen+8:], 7) },
 		"order": func(p []byte) {
 			a, b := elementOf(p, 2), elementOf(p, 3)
-			x := bytes.Clone(p[a.key:a.value])
-			copy(p[a.key:a.value], p[b.key:b.value])
-			copy(p[b.key:b.value], x)
+			x := bytes.Clone(p[a.Key:a.Value])
+			copy(p[a.Key:a.Value], p[b.Key:b.Value])
+			copy(p[b.Key:b.Value], x)
 		},
-		"a key too high": func(p []byte) { e := elementOf(p, 2); p[e.key] = 1 },
-		"a bucket":       func(p []byte) { native.PutUint32(p[headerLen+2*elementLen:], flagBucket) },
+		"a key too high": func(p []byte) { e := elementOf(p, 2); p[e.Key] = 1 },
+		"a bucket":       func(p []byte) { pages.Native.PutUint32(p[pages.HeaderLen+2*pages.ElementLen:], pages.FlagBucket) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := specimenImage(t, true)
@@ -134,8 +138,8 @@ func TestClaimStopsAtDamagedLeaf(t *testing.T) {
 }
 
 // elementOf returns element i of a leaf.
-func elementOf(page []byte, i int) element {
-	return parseElement(page[headerLen+i*elementLen:], i, false)
+func elementOf(page []byte, i int) pages.Element {
+	return pages.ParseElement(page[pages.HeaderLen+i*pages.ElementLen:], i, false)
 }
 
 // lastLeaf returns the leaf before the last of those with records of ready.
@@ -143,16 +147,16 @@ func lastLeaf(t *testing.T, m image) (id uint64) {
 	t.Helper()
 	best, most := uint64(0), uint64(0)
 	second := uint64(0)
-	for id := m.find(t, kindLeaf, 5); id < m.meta().pages; id++ {
-		h := parseHeader(m.page(id))
-		if h.id != id || h.kind != kindLeaf || h.count < 5 {
+	for id := m.find(t, pages.KindLeaf, 5); id < m.meta().Pages; id++ {
+		h := pages.ParseHeader(m.page(id))
+		if h.ID != id || h.Kind != pages.KindLeaf || h.Count < 5 {
 			continue
 		}
 		e := elementOf(m.page(id), 0)
-		if e.value-e.key != 8 {
+		if e.Value-e.Key != 8 {
 			continue
 		}
-		if seq := binary.BigEndian.Uint64(m.page(id)[e.key:]); seq > most {
+		if seq := binary.BigEndian.Uint64(m.page(id)[e.Key:]); seq > most {
 			second, best, most = best, id, seq
 		}
 	}
@@ -184,7 +188,7 @@ func TestCheckSurvivesDamagedPages(t *testing.T) {
 			}
 			at += i + 1
 			page := at / 4096 * 4096
-			if _, err := f.WriteAt([]byte{0xff, 0xff, 0xff, 0x7f}, int64(page+headerLen+elementLen+8)); err != nil { // the length of its second key
+			if _, err := f.WriteAt([]byte{0xff, 0xff, 0xff, 0x7f}, int64(page+pages.HeaderLen+pages.ElementLen+8)); err != nil { // the length of its second key
 				t.Fatal(err)
 			}
 		}
@@ -224,7 +228,7 @@ func TestCheckSurvivesDamagedPages(t *testing.T) {
 		if err := db.Update(func(tx *bolt.Tx) error {
 			b, err := tx.CreateBucket([]byte("app"))
 			for i := range 100 {
-				err = b.Put(readyKey(uint64(i)), bytes.Repeat([]byte("of the application"), 10))
+				err = b.Put(format.ReadyKey(uint64(i)), bytes.Repeat([]byte("of the application"), 10))
 			}
 			return err
 		}); err != nil {
@@ -244,10 +248,14 @@ func TestReloadRefuses(t *testing.T) {
 		"sequence below Put":     func(root *bolt.Bucket) error { return root.SetSequence(2) },
 		"an unknown bucket":      func(root *bolt.Bucket) error { _, err := root.CreateBucket([]byte("reedy")); return err },
 		"an entry of no bucket":  func(root *bolt.Bucket) error { return root.Put([]byte("x"), []byte("y")) },
-		"a bucket is missing":    func(root *bolt.Bucket) error { return root.DeleteBucket(bucketTimed) },
-		"a strange key in ready": func(root *bolt.Bucket) error { return root.Bucket(bucketReady).Put([]byte("zzz"), []byte("y")) },
-		"a Seq to come in dead":  func(root *bolt.Bucket) error { return root.Bucket(bucketDead).Put(readyKey(9), []byte("y")) },
-		"another name":           func(root *bolt.Bucket) error { return root.Bucket(bucketMeta).Put(metaName, withSum([]byte("eu"))) },
+		"a bucket is missing":    func(root *bolt.Bucket) error { return root.DeleteBucket(format.BucketTimed) },
+		"a strange key in ready": func(root *bolt.Bucket) error { return root.Bucket(format.BucketReady).Put([]byte("zzz"), []byte("y")) },
+		"a Seq to come in dead": func(root *bolt.Bucket) error {
+			return root.Bucket(format.BucketDead).Put(format.ReadyKey(9), []byte("y"))
+		},
+		"another name": func(root *bolt.Bucket) error {
+			return root.Bucket(format.BucketMeta).Put(format.MetaName, format.WithSum([]byte("eu")))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newDamaged(t)
@@ -291,12 +299,12 @@ func TestRenamedLane(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := image(m).page(image(m).meta().root)
+	p := image(m).page(image(m).meta().Root)
 	e := elementOf(p, 0)
-	if string(p[e.key:e.value]) != "eu" {
-		t.Fatalf("%q is the first lane", p[e.key:e.value])
+	if string(p[e.Key:e.Value]) != "eu" {
+		t.Fatalf("%q is the first lane", p[e.Key:e.Value])
 	}
-	p[e.key] = 'm'
+	p[e.Key] = 'm'
 	if err := os.WriteFile(path, m, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -319,16 +327,16 @@ func TestRenamedLane(t *testing.T) {
 }
 
 // setLedger changes the ledger of a lane behind its back.
-func setLedger(t *testing.T, s *Store, change func(*ledger)) {
+func setLedger(t *testing.T, s *Store, change func(*format.Ledger)) {
 	t.Helper()
 	if err := tamper(s, func(tx *bolt.Tx) error {
-		meta := tx.Bucket(s.bucket).Bucket(bucketMeta)
-		var l ledger
-		if err := l.decode(meta.Get(metaLedger)); err != nil {
+		meta := tx.Bucket(s.bucket).Bucket(format.BucketMeta)
+		var l format.Ledger
+		if err := l.Decode(meta.Get(format.MetaLedger)); err != nil {
 			return err
 		}
 		change(&l)
-		return meta.Put(metaLedger, l.encode())
+		return meta.Put(format.MetaLedger, l.Encode())
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -339,13 +347,13 @@ func TestLedgerBelowZero(t *testing.T) {
 	s := newDamaged(t)
 	put(t, s, event("a", ""))
 	items := claims(t, s, 1)
-	setLedger(t, s, func(l *ledger) { l.Ready, l.Delivered = 0, 1 })
+	setLedger(t, s, func(l *format.Ledger) { l.Ready, l.Delivered = 0, 1 })
 	wantError(t, s.Settle(t.Context(), delivered(items...)...), ErrCorrupt)
 	wantNames(t, "still there", kinds(list(t, s.Pending())), "a")
 
 	s = newStore(t, nil)
 	put(t, s, event("a", ""), event("bc", ""))
-	setLedger(t, s, func(l *ledger) { l.Bytes = 3 })
+	setLedger(t, s, func(l *format.Ledger) { l.Bytes = 3 })
 	settle(t, s, delivered(claims(t, s, 1)...)...)
 	if n := s.Counts().Bytes; n != int64(len("payload of bc")) {
 		t.Errorf("%d bytes, want those of the one that is left", n)
@@ -358,7 +366,7 @@ func TestBuriedIsCut(t *testing.T) {
 	bad := event("bad", "")
 	bad.Payload = make([]byte, 20<<20)
 	put(t, s, bad)
-	spoil(t, s, bucketReady, "bad", func(v []byte) []byte { v[len(v)-9] ^= 1; return v })
+	spoil(t, s, format.BucketReady, "bad", func(v []byte) []byte { v[len(v)-9] ^= 1; return v })
 	drain(t, s)
 	dead := list(t, s.Dead())
 	if len(dead) != 1 || len(dead[0].Payload) != 16<<20 || !bytes.Contains([]byte(dead[0].LastErr), []byte("the first 16777216 are kept")) {

@@ -12,6 +12,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/pages"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Options are the settings of a lane. nil and the zero value are fine.
@@ -50,21 +53,20 @@ const (
 	defaultMode        = 0o600
 	defaultLane        = "outbox"
 
-	maxMaxPayload = 1 << 30
-	maxLaneName   = 255
+	maxLaneName = 255
 )
 
 // Errors that callers branch on; they arrive wrapped, with the path and the numbers.
 var (
 	// ErrLocked: another process, or another Store of this one, has the file or the lane.
-	ErrLocked = errors.New("store: in use")
+	ErrLocked = errors.New("in use")
 	// ErrFormat: the file is not an outbox, or was written by a newer version.
-	ErrFormat = errors.New("store: not an outbox of a known format")
+	ErrFormat = pages.ErrFormat
 	// ErrCorrupt: the file is an outbox, and damaged.
-	ErrCorrupt = errors.New("store: damaged")
+	ErrCorrupt = pages.ErrCorrupt
 	// ErrSealed: a lane, or a record, is sealed, and the Sealer that was given cannot open it. The error
 	// names the key. Nothing was changed, and with the key it is as it was.
-	ErrSealed = errors.New("store: sealed")
+	ErrSealed = errors.New("sealed")
 )
 
 // A Store is one lane. All methods are safe for concurrent use.
@@ -77,7 +79,7 @@ type Store struct {
 
 	mu      sync.Mutex // a leaf; guards what follows
 	walk    walk
-	ledger  ledger // as of transaction txid
+	ledger  format.Ledger // as of transaction txid
 	txid    uint64
 	ahead   bool          // Claim has seen a commit that ledger is yet to learn of
 	longest time.Duration // the longest delay a retry was ever given
@@ -160,8 +162,8 @@ func (o *Options) withDefaults() (Options, error) {
 			return opts, fmt.Errorf("store: the Sealer's current key id has %d bytes, 1 to %d expected", n, maxKeyID)
 		}
 	}
-	if opts.MaxPayload > maxMaxPayload {
-		return opts, fmt.Errorf("store: MaxPayload is %d bytes, at most %d", opts.MaxPayload, maxMaxPayload)
+	if opts.MaxPayload > format.MaxMaxPayload {
+		return opts, fmt.Errorf("store: MaxPayload is %d bytes, at most %d", opts.MaxPayload, format.MaxMaxPayload)
 	}
 	if opts.MaxPayload == 0 {
 		opts.MaxPayload = defaultMaxPayload

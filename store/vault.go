@@ -11,13 +11,13 @@ import (
 	"sync"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 const (
-	codecSealed = 1
-	maxKeyID    = 255 // bytes
-	secretLen   = 40  // bytes, see vault.set
-	hashLen     = 8
+	maxKeyID  = 255 // bytes
+	secretLen = 40  // bytes, see vault.set
 )
 
 // vault seals and opens the records of a lane. Its zero value is that of a plain lane, and leaves them as
@@ -37,9 +37,9 @@ const (
 type vault struct {
 	sealer Sealer // nil: the lane is plain
 	lane   []byte
-	since  uint64    // the highest Seq when the lane was sealed; beyond it only what was buried may be plain
-	macs   sync.Pool // of hash.Hash: HMAC-SHA256 under the lane's secret
-	kinds  names     // of the records that were opened
+	since  uint64          // the highest Seq when the lane was sealed; beyond it only what was buried may be plain
+	macs   sync.Pool       // of hash.Hash: HMAC-SHA256 under the lane's secret
+	kinds  format.Interned // of the records that were opened
 }
 
 // set makes c the vault of a sealed lane. Nobody may use it meanwhile. secret has secretLen bytes: a key
@@ -54,7 +54,7 @@ func (c *vault) set(sealer Sealer, lane, secret []byte) {
 // lane's secret can tell which key has which hash.
 func (c *vault) hash(key []byte) uint64 {
 	if c.sealer == nil || len(key) == 0 {
-		return hashKey(key)
+		return format.HashKey(key)
 	}
 	m := c.macs.Get().(hash.Hash)
 	defer c.macs.Put(m)
@@ -66,27 +66,24 @@ func (c *vault) hash(key []byte) uint64 {
 // hashName is hash of a string.
 func (c *vault) hashName(key string) uint64 {
 	if c.sealer == nil {
-		return hashKey(key)
+		return format.HashKey(key)
 	}
 	return c.hash([]byte(key))
 }
 
-// isSealed reports whether v is a sealed record.
-func isSealed(v []byte) bool { return len(v) >= offBody && v[1]&flagCodec == codecSealed }
-
 // recordHash is the hash of a record's key, sealed or not; 0 when it has none, or its lengths do not
 // add up.
 func (c *vault) recordHash(v []byte) uint64 {
-	p, err := split(v)
+	p, err := format.Record(v).Split()
 	switch {
 	case err != nil:
 		return 0
-	case !isSealed(v):
-		return c.hash(p.key)
-	case len(p.key) != hashLen:
+	case !format.Record(v).IsSealed():
+		return c.hash(p.Key)
+	case len(p.Key) != format.HashLen:
 		return 0
 	}
-	return binary.BigEndian.Uint64(p.key)
+	return binary.BigEndian.Uint64(p.Key)
 }
 
 // seal returns the plain record v as it is to lie in the lane. Stamp it before use.
@@ -94,56 +91,56 @@ func (c *vault) seal(v []byte) ([]byte, error) {
 	if c.sealer == nil {
 		return v, nil
 	}
-	p, err := split(v)
+	p, err := format.Record(v).Split()
 	if err != nil {
 		return nil, err
 	}
 	var log []byte
-	if at := recordFailed(v); !at.IsZero() {
-		log = writeLog([]sender.Failure{{At: at}})
+	if at := format.Record(v).FailedAt(); !at.IsZero() {
+		log = format.WriteLog([]sender.Failure{{At: at}})
 	}
 	id := c.sealer.Current()
 	const room = 64 // for what a Sealer usually adds
-	n := make([]byte, offBody, len(v)+hashLen+len(log)+1+len(id)+room)
-	copy(n, v[:offKindLen])
-	n[1] |= codecSealed
-	binary.BigEndian.PutUint16(n[offKeyLen:], hashLen)
-	binary.BigEndian.PutUint32(n[offLogLen:], uint32(len(log)))
-	n = binary.BigEndian.AppendUint64(n, c.hash(p.key))
+	n := make([]byte, format.OffBody, len(v)+format.HashLen+len(log)+1+len(id)+room)
+	copy(n, v[:format.OffKindLen])
+	n[1] |= format.CodecSealed
+	binary.BigEndian.PutUint16(n[format.OffKeyLen:], format.HashLen)
+	binary.BigEndian.PutUint32(n[format.OffLogLen:], uint32(len(log)))
+	n = binary.BigEndian.AppendUint64(n, c.hash(p.Key))
 	n = append(n, log...)
 	start := len(n)
-	if n, err = c.lock(n, id, v[offKindLen:len(v)-crcLen], c.additional(n)); err != nil {
+	if n, err = c.lock(n, id, v[format.OffKindLen:len(v)-format.CrcLen], c.additional(n)); err != nil {
 		return nil, err
 	}
-	binary.BigEndian.PutUint32(n[offPayLen:], uint32(len(n)-start))
-	return append(n, make([]byte, crcLen)...), nil
+	binary.BigEndian.PutUint32(n[format.OffPayLen:], uint32(len(n)-start))
+	return append(n, make([]byte, format.CrcLen)...), nil
 }
 
 // open verifies record v under bucket key k and returns it as a plain one: v itself, or a copy without a
 // checksum. [ErrSealed] says that it cannot be opened now, any other error that it is damaged.
 func (c *vault) open(k, v []byte) ([]byte, error) {
-	err := verify(k, v)
+	err := format.Record(v).Verify(k)
 	switch {
 	case err != nil:
 		return nil, err
-	case isSealed(v) && c.sealer == nil:
-		return nil, fmt.Errorf("codec %d, a sealed record, in a lane that is not sealed", codecSealed)
-	case !isSealed(v) && c.sealer != nil && keySeq(k) > c.since && v[1]&flagDamaged == 0:
-		return nil, fmt.Errorf("record %d is not sealed, in a lane that is sealed from %d on", keySeq(k), c.since+1)
-	case !isSealed(v):
+	case format.Record(v).IsSealed() && c.sealer == nil:
+		return nil, fmt.Errorf("codec %d, a sealed record, in a lane that is not sealed", format.CodecSealed)
+	case !format.Record(v).IsSealed() && c.sealer != nil && format.Key(k).Seq() > c.since && !format.Record(v).IsDamaged():
+		return nil, fmt.Errorf("record %d is not sealed, in a lane that is sealed from %d on", format.Key(k).Seq(), c.since+1)
+	case !format.Record(v).IsSealed():
 		return v, nil
 	}
-	p, err := split(v)
+	p, err := format.Record(v).Split()
 	if err != nil {
 		return nil, err
 	}
-	n := append(make([]byte, 0, offKindLen+len(p.payload)+crcLen), v[:offKindLen]...)
-	n[1] &^= flagCodec
-	before := v[:len(v)-crcLen-len(p.payload)]
-	if n, err = c.unlock(n, p.payload, c.additional(before)); err != nil {
+	n := append(make([]byte, 0, format.OffKindLen+len(p.Payload)+format.CrcLen), v[:format.OffKindLen]...)
+	n[1] &^= format.FlagCodec
+	before := v[:len(v)-format.CrcLen-len(p.Payload)]
+	if n, err = c.unlock(n, p.Payload, c.additional(before)); err != nil {
 		return nil, err
 	}
-	return append(n, make([]byte, crcLen)...), nil
+	return append(n, make([]byte, format.CrcLen)...), nil
 }
 
 // decode turns record v under bucket key k into an item without its Seq and Due. Nothing of the item
@@ -153,12 +150,12 @@ func (c *vault) decode(k, v []byte) (sender.Item, error) {
 	if err != nil {
 		return sender.Item{}, err
 	}
-	return parse(plain, &c.kinds)
+	return format.Record(plain).Item(&c.kinds)
 }
 
 // additional is what binds a payload to the record that begins with these bytes.
 func (c *vault) additional(before []byte) []byte {
-	return slices.Concat(before[:offPayLen], before[offBody:], c.lane)
+	return slices.Concat(before[:format.OffPayLen], before[format.OffBody:], c.lane)
 }
 
 // lock appends to dst a key id and plain sealed under it.

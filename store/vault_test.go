@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // newVault is that of a sealed lane.
@@ -26,29 +28,29 @@ func newVault(t testing.TB, lane string, ids ...string) *vault {
 // sealedRecord is the record of an item that failed once, as it lies under k.
 func sealedRecord(t testing.TB, c *vault, it sender.Item, k []byte) []byte {
 	t.Helper()
-	v, err := amend(encode(&it), 1, 1, born, "refused "+it.Kind)
+	v, err := format.Record(format.Encode(&it)).Amend(1, 1, born, "refused "+it.Kind)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v, err = c.seal(v); err != nil {
 		t.Fatal(err)
 	}
-	stamp(v, body(v), k)
+	format.Record(v).SetSum(format.Record(v).BodySum(), k)
 	return v
 }
 
 // A seal binds what is in it to all that precedes it: nothing can be changed by who repairs the checksum.
 func TestSealDetectsEveryFlippedBit(t *testing.T) {
 	c := newVault(t, "lane", "k1", "k2")
-	k := readyKey(9)
+	k := format.ReadyKey(9)
 	v := sealedRecord(t, c, event("ping", "key"), k)
 	if it, err := c.decode(k, v); err != nil || it.Kind != "ping" || it.LastErr != "refused ping" {
 		t.Fatalf("decoded %+v, %v", it, err)
 	}
-	for bit := range 8 * (len(v) - crcLen) {
+	for bit := range 8 * (len(v) - format.CrcLen) {
 		n := bytes.Clone(v)
 		n[bit/8] ^= 1 << (bit % 8)
-		stamp(n, body(n), k)
+		format.Record(n).SetSum(format.Record(n).BodySum(), k)
 		if it, err := c.decode(k, n); err == nil {
 			t.Errorf("bit %d of byte %d flipped, and decoded as %+v", bit%8, bit/8, it)
 		}
@@ -61,7 +63,7 @@ func TestSealDetectsEveryFlippedBit(t *testing.T) {
 	}
 	// A plain record is one from before the lane was sealed, which 5 was the last of.
 	for seq, ok := range map[uint64]bool{5: true, 6: false} {
-		if _, err := c.decode(readyKey(seq), stamped(event("ping", "key"), readyKey(seq))); (err == nil) != ok {
+		if _, err := c.decode(format.ReadyKey(seq), stamped(event("ping", "key"), format.ReadyKey(seq))); (err == nil) != ok {
 			t.Errorf("plain record %d: %v", seq, err)
 		}
 	}
@@ -71,17 +73,17 @@ func TestSealDetectsEveryFlippedBit(t *testing.T) {
 func TestExchangedSealsAreBuried(t *testing.T) {
 	for name, exchange := range map[string]func(a, b []byte) ([]byte, []byte){
 		"payloads": func(a, b []byte) ([]byte, []byte) {
-			n := len(a) - crcLen - payloadLen(a)
+			n := len(a) - format.CrcLen - format.Record(a).PayloadLen()
 			return append(bytes.Clone(a[:n]), b[n:]...), append(bytes.Clone(b[:n]), a[n:]...)
 		},
 		"IDs": func(a, b []byte) ([]byte, []byte) {
 			a, b = bytes.Clone(a), bytes.Clone(b)
-			copy(a[offID:], b[offID:offCreated])
+			copy(a[format.OffID:], b[format.OffID:format.OffCreated])
 			return a, b
 		},
 		"hashes": func(a, b []byte) ([]byte, []byte) {
 			a, b = bytes.Clone(a), bytes.Clone(b)
-			copy(a[offBody:], b[offBody:offBody+hashLen])
+			copy(a[format.OffBody:], b[format.OffBody:format.OffBody+format.HashLen])
 			return a, b
 		},
 	} {
@@ -90,14 +92,14 @@ func TestExchangedSealsAreBuried(t *testing.T) {
 			put(t, s, event("a", "a"), event("b", "b"), event("c", ""))
 			a, b := mustFind(t, s, "a"), mustFind(t, s, "b")
 			if err := tamper(s, func(tx *bolt.Tx) error {
-				ready := tx.Bucket(s.bucket).Bucket(bucketReady)
-				va, vb := exchange(ready.Get(readyKey(a.Seq)), ready.Get(readyKey(b.Seq)))
-				stamp(va, body(va), readyKey(a.Seq))
-				stamp(vb, body(vb), readyKey(b.Seq))
-				if err := ready.Put(readyKey(a.Seq), va); err != nil {
+				ready := tx.Bucket(s.bucket).Bucket(format.BucketReady)
+				va, vb := exchange(ready.Get(format.ReadyKey(a.Seq)), ready.Get(format.ReadyKey(b.Seq)))
+				format.Record(va).SetSum(format.Record(va).BodySum(), format.ReadyKey(a.Seq))
+				format.Record(vb).SetSum(format.Record(vb).BodySum(), format.ReadyKey(b.Seq))
+				if err := ready.Put(format.ReadyKey(a.Seq), va); err != nil {
 					return err
 				}
-				return ready.Put(readyKey(b.Seq), vb)
+				return ready.Put(format.ReadyKey(b.Seq), vb)
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -117,18 +119,18 @@ func TestExchangedSealsAreBuried(t *testing.T) {
 
 // Only what lies among the dead may be plain, and that is never sent.
 func TestPlantedRecordIsBuried(t *testing.T) {
-	for _, flags := range []byte{0, flagDamaged} {
+	for _, flags := range []byte{0, format.FlagDamaged} {
 		s := newStore(t, sealed(t, "k1"))
 		put(t, s, event("a", ""), event("b", ""))
 		a := mustFind(t, s, "a")
 		if err := tamper(s, func(tx *bolt.Tx) error {
-			ready := tx.Bucket(s.bucket).Bucket(bucketReady)
+			ready := tx.Bucket(s.bucket).Bucket(format.BucketReady)
 			it := event("planted", "")
-			it.Payload = make([]byte, payloadLen(ready.Get(readyKey(a.Seq)))) // so that the sums hold
-			v := encode(&it)
+			it.Payload = make([]byte, format.Record(ready.Get(format.ReadyKey(a.Seq))).PayloadLen()) // so that the sums hold
+			v := format.Encode(&it)
 			v[1] = flags
-			stamp(v, body(v), readyKey(a.Seq))
-			return ready.Put(readyKey(a.Seq), v)
+			format.Record(v).SetSum(format.Record(v).BodySum(), format.ReadyKey(a.Seq))
+			return ready.Put(format.ReadyKey(a.Seq), v)
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -332,21 +334,21 @@ func TestHashOfSealedLane(t *testing.T) {
 
 func FuzzOpenSealed(f *testing.F) {
 	c := newVault(f, "lane", "k1")
-	k := readyKey(7)
+	k := format.ReadyKey(7)
 	f.Add(sealedRecord(f, c, event("ping", "key"), k))
 	f.Add(stamped(event("ping", "key"), k))
 	f.Add([]byte{})
 	genuine := sealedRecord(f, c, event("ping", "key"), k)
 	f.Fuzz(func(t *testing.T, v []byte) {
-		if len(v) < crcLen {
+		if len(v) < format.CrcLen {
 			return
 		}
 		v = bytes.Clone(v)
-		stamp(v, body(v), k)
+		format.Record(v).SetSum(format.Record(v).BodySum(), k)
 		c.recordHash(v)
-		recordFailed(v)
+		format.Record(v).FailedAt()
 		it, err := c.decode(k, v)
-		if err == nil && v[1]&flagDamaged == 0 && (it.Kind != "ping" || len(v) != len(genuine)) { // it opens what it has sealed
+		if err == nil && !format.Record(v).IsDamaged() && (it.Kind != "ping" || len(v) != len(genuine)) { // it opens what it has sealed
 			t.Errorf("opened %x as %+v", v, it)
 		}
 	})

@@ -6,6 +6,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // maxWaiting is how many items may wait in memory behind taken keys before the walk pauses; tests lower it.
@@ -204,7 +206,7 @@ func (w *walk) rebuild(later *bolt.Bucket) {
 	c := later.Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
 		if len(k) == 24 {
-			w.take(keyHash(k), keySeq(k))
+			w.take(format.Key(k).Hash(), format.Key(k).Seq())
 		}
 	}
 }

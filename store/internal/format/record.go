@@ -1,4 +1,4 @@
-package store
+package format
 
 import (
 	"encoding/binary"
@@ -14,7 +14,7 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A record is the value of an item in its bucket, all numbers big endian:
+// A Record is the value of an item in its bucket, all numbers big endian:
 //
 //	 0      1       2        18         26         34          38          42
 //	+-------+-------+--------+----------+----------+-----------+-----------+
@@ -36,54 +36,60 @@ import (
 // the others are reserved and must be 0.
 // The checksum covers the record as it lies there and then its bucket key, so that a record is valid in
 // its own place alone.
+type Record []byte
+
 const (
 	recordVersion = 1
 
-	flagCodec   = 0x0f // how what follows the counts is encoded: 0, or codecSealed
-	flagDamaged = 0x10 // in dead: the payload is a record that did not decode, as it was found
-	flagSending = 0x20 // in dead: sent at most once, answer unknown; the last entry of the log tells, and may be the ninth
+	FlagCodec   = 0x0f // how what follows the counts is encoded: 0, or codecSealed
+	FlagDamaged = 0x10 // in dead: the payload is a record that did not decode, as it was found
+	FlagSending = 0x20 // in dead: sent at most once, answer unknown; the last entry of the log tells, and may be the ninth
 
-	offID       = 2
-	offCreated  = 18
+	OffID       = 2
+	OffCreated  = 18
 	offExpires  = 26
-	offAttempts = 34
+	OffAttempts = 34
 	offFailures = 38
-	offKindLen  = 42
-	offKeyLen   = 44
+	OffKindLen  = 42
+	OffKeyLen   = 44
 	offHeadLen  = 46
-	offLogLen   = 50
-	offPayLen   = 54
-	offBody     = 58
-	crcLen      = 4
+	OffLogLen   = 50
+	OffPayLen   = 54
+	OffBody     = 58
+	CrcLen      = 4
 
-	maxName   = 1 << 10  // bytes of a kind or a key
-	maxHeader = 64 << 10 // bytes of all names and values
-	maxReason = 1 << 10  // bytes of one reason in the log
-	maxLog    = 8        // failures kept
+	CodecSealed = 1
+	HashLen     = 8 // bytes of the hash of a key
+
+	MaxMaxPayload = 1 << 30  // bytes of a payload
+	maxName       = 1 << 10  // bytes of a kind or a key
+	maxHeader     = 64 << 10 // bytes of all names and values
+	maxReason     = 1 << 10  // bytes of one reason in the log
+	MaxLog        = 8        // failures kept
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // parts are the sections of a record, found by its lengths alone: no checksum has been compared.
 type parts struct {
-	kind, key, header, log, payload []byte
+	kind, Key, Header, log, Payload []byte
 }
 
 // split cuts a record into its parts, which alias it. It fails when the lengths do not add up.
-func split(v []byte) (p parts, err error) {
-	if len(v) < offBody+crcLen {
-		return p, fmt.Errorf("record of %d bytes is shorter than the smallest, %d", len(v), offBody+crcLen)
+func (v Record) Split() (p parts, err error) {
+	if len(v) < OffBody+CrcLen {
+		return p, fmt.Errorf("record of %d bytes is shorter than the smallest, %d", len(v), OffBody+CrcLen)
 	}
 	if v[0] != recordVersion {
 		return p, fmt.Errorf("record version %d, this build knows %d", v[0], recordVersion)
 	}
 	lens := [...]int{
-		int(binary.BigEndian.Uint16(v[offKindLen:])), int(binary.BigEndian.Uint16(v[offKeyLen:])),
-		int(binary.BigEndian.Uint32(v[offHeadLen:])), int(binary.BigEndian.Uint32(v[offLogLen:])),
-		int(binary.BigEndian.Uint32(v[offPayLen:])),
+		int(binary.BigEndian.Uint16(v[OffKindLen:])), int(binary.BigEndian.Uint16(v[OffKeyLen:])),
+		int(binary.BigEndian.Uint32(v[offHeadLen:])), int(binary.BigEndian.Uint32(v[OffLogLen:])),
+		int(binary.BigEndian.Uint32(v[OffPayLen:])),
 	}
-	rest := v[offBody : len(v)-crcLen]
-	for i, part := range [...]*[]byte{&p.kind, &p.key, &p.header, &p.log, &p.payload} {
+	rest := v[OffBody : len(v)-CrcLen]
+	for i, part := range [...]*[]byte{&p.kind, &p.Key, &p.Header, &p.log, &p.Payload} {
 		if lens[i] < 0 || lens[i] > len(rest) {
 			return p, fmt.Errorf("record of %d bytes has a part of %d where %d are left", len(v), lens[i], len(rest))
 		}
@@ -97,34 +103,36 @@ func split(v []byte) (p parts, err error) {
 
 // payloadLen is the size by which a record counts in the ledger: that of its payload, or of its sealed
 // part; 0 when its lengths do not add up.
-func payloadLen(v []byte) int {
-	p, err := split(v)
+func (v Record) PayloadLen() int {
+	p, err := v.Split()
 	if err != nil {
 		return 0
 	}
-	return len(p.payload)
+	return len(p.Payload)
 }
 
-func recordID(v []byte) (id uuid.UUID) {
-	if len(v) >= offCreated {
-		copy(id[:], v[offID:])
+// id is the ID of the item; zero when v is too short to have one.
+func (v Record) ID() (id uuid.UUID) {
+	if len(v) >= OffCreated {
+		copy(id[:], v[OffID:])
 	}
 	return id
 }
 
-func recordCreated(v []byte) time.Time {
+// created is when the event was put; zero when v is too short to say so.
+func (v Record) Created() time.Time {
 	if len(v) < offExpires {
 		return time.Time{}
 	}
-	return time.Unix(0, int64(binary.BigEndian.Uint64(v[offCreated:])))
+	return time.Unix(0, int64(binary.BigEndian.Uint64(v[OffCreated:])))
 }
 
-// recordFailures counts the failures of a record that is intact.
-func recordFailures(v []byte) int { return int(binary.BigEndian.Uint32(v[offFailures:])) }
+// failures counts the failures of a record that is intact.
+func (v Record) Failures() int { return int(binary.BigEndian.Uint32(v[offFailures:])) }
 
-// recordFailed is when the item last failed; zero: never, or the record does not tell.
-func recordFailed(v []byte) time.Time {
-	p, err := split(v)
+// failedAt is when the item last failed; zero: never, or the record does not tell.
+func (v Record) FailedAt() time.Time {
+	p, err := v.Split()
 	if err != nil {
 		return time.Time{}
 	}
@@ -135,32 +143,38 @@ func recordFailed(v []byte) time.Time {
 	return log[len(log)-1].At
 }
 
-// encode builds the record of an item that never failed, with room for the checksum, which stamp adds
+// isSealed reports whether v is a sealed record.
+func (v Record) IsSealed() bool { return len(v) >= OffBody && v[1]&FlagCodec == CodecSealed }
+
+// isDamaged reports whether v is the record of a dead item whose payload is a damaged record.
+func (v Record) IsDamaged() bool { return len(v) >= OffBody && v[1]&FlagDamaged != 0 }
+
+// encode builds the record of an item that never failed, with room for the checksum, which SetSum adds
 // once the bucket key is known.
-func encode(it *sender.Item) []byte {
+func Encode(it *sender.Item) Record {
 	head := 0
 	for name, value := range it.Header {
 		head += 8 + len(name) + len(value)
 	}
-	n := offBody + len(it.Kind) + len(it.Key) + head + len(it.Payload) + crcLen
-	v := make([]byte, offBody, n)
+	n := OffBody + len(it.Kind) + len(it.Key) + head + len(it.Payload) + CrcLen
+	v := make([]byte, OffBody, n)
 	v[0] = recordVersion
-	copy(v[offID:], it.ID[:])
-	binary.BigEndian.PutUint64(v[offCreated:], uint64(it.Created.UnixNano()))
+	copy(v[OffID:], it.ID[:])
+	binary.BigEndian.PutUint64(v[OffCreated:], uint64(it.Created.UnixNano()))
 	if !it.Expires.IsZero() {
 		binary.BigEndian.PutUint64(v[offExpires:], uint64(it.Expires.UnixNano()))
 	}
-	putCount(v[offAttempts:], it.Attempts)
+	putCount(v[OffAttempts:], it.Attempts)
 	putCount(v[offFailures:], it.Failures)
-	binary.BigEndian.PutUint16(v[offKindLen:], uint16(len(it.Kind)))
-	binary.BigEndian.PutUint16(v[offKeyLen:], uint16(len(it.Key)))
+	binary.BigEndian.PutUint16(v[OffKindLen:], uint16(len(it.Kind)))
+	binary.BigEndian.PutUint16(v[OffKeyLen:], uint16(len(it.Key)))
 	binary.BigEndian.PutUint32(v[offHeadLen:], uint32(head))
-	binary.BigEndian.PutUint32(v[offPayLen:], uint32(len(it.Payload)))
+	binary.BigEndian.PutUint32(v[OffPayLen:], uint32(len(it.Payload)))
 	v = append(v, it.Kind...)
 	v = append(v, it.Key...)
 	for _, name := range sortedNames(it.Header) {
-		v = appendString(v, name)
-		v = appendString(v, it.Header[name])
+		v = AppendString(v, name)
+		v = AppendString(v, it.Header[name])
 	}
 	v = append(v, it.Payload...)
 	return v[:n]
@@ -175,36 +189,36 @@ func sortedNames(header map[string]string) []string {
 
 func putCount(b []byte, n int) { binary.BigEndian.PutUint32(b, uint32(min(max(n, 0), 1<<31-1))) }
 
-func appendString(v []byte, s string) []byte {
+func AppendString(v []byte, s string) []byte {
 	v = binary.BigEndian.AppendUint32(v, uint32(len(s)))
 	return append(v, s...)
 }
 
-// body is the checksum of a record without its bucket key; stamp finishes it. The two are apart so
+// bodySum is the checksum of a record without its bucket key; SetSum finishes it. The two are apart so
 // that the long part is computed by whoever puts, outside the commit.
-func body(v []byte) uint32 { return crc32.Checksum(v[:len(v)-crcLen], castagnoli) }
+func (v Record) BodySum() uint32 { return crc32.Checksum(v[:len(v)-CrcLen], Castagnoli) }
 
-func stamp(v []byte, body uint32, key []byte) {
-	binary.BigEndian.PutUint32(v[len(v)-crcLen:], crc32.Update(body, castagnoli, key))
+func (v Record) SetSum(body uint32, key []byte) {
+	binary.BigEndian.PutUint32(v[len(v)-CrcLen:], crc32.Update(body, Castagnoli, key))
 }
 
 // intact reports whether the checksum of record v under bucket key k holds.
-func intact(k, v []byte) bool {
-	return len(v) >= offBody+crcLen && crc32.Update(body(v), castagnoli, k) == binary.BigEndian.Uint32(v[len(v)-crcLen:])
+func (v Record) Intact(k Key) bool {
+	return len(v) >= OffBody+CrcLen && crc32.Update(v.BodySum(), Castagnoli, k) == binary.BigEndian.Uint32(v[len(v)-CrcLen:])
 }
 
-// restamp moves the checksum of a record, a copy of its own, from one bucket key to another. That of a
+// moveSum moves the checksum of a record, a copy of its own, from one bucket key to another. That of a
 // damaged record stays wrong.
-func restamp(rec, from, to []byte) {
-	if intact(from, rec) {
-		stamp(rec, body(rec), to)
+func (v Record) MoveSum(from, to Key) {
+	if v.Intact(from) {
+		v.SetSum(v.BodySum(), to)
 	}
 }
 
 // amend returns a copy of record v with other counts and one more entry in its log; a zero at adds
-// none. Stamp it before use.
-func amend(v []byte, attempts, failures int, at time.Time, reason string) ([]byte, error) {
-	p, err := split(v)
+// none. Call SetSum before use.
+func (v Record) Amend(attempts, failures int, at time.Time, reason string) (Record, error) {
+	p, err := v.Split()
 	if err != nil {
 		return nil, err
 	}
@@ -212,28 +226,28 @@ func amend(v []byte, attempts, failures int, at time.Time, reason string) ([]byt
 	if !at.IsZero() {
 		log = appendLog(log, at, reason)
 	}
-	n := withLog(v, p, log)
-	putCount(n[offAttempts:], attempts)
+	n := v.withLog(p, log)
+	putCount(n[OffAttempts:], attempts)
 	putCount(n[offFailures:], failures)
 	return n, nil
 }
 
 // withLog returns a copy of record v, of which p are the parts, with another log and no checksum.
-func withLog(v []byte, p parts, log []byte) []byte {
-	n := slices.Concat(v[:offBody], p.kind, p.key, p.header, log, p.payload, make([]byte, crcLen))
-	binary.BigEndian.PutUint32(n[offLogLen:], uint32(len(log)))
+func (v Record) withLog(p parts, log []byte) Record {
+	n := slices.Concat(v[:OffBody], p.kind, p.Key, p.Header, log, p.Payload, make([]byte, CrcLen))
+	binary.BigEndian.PutUint32(n[OffLogLen:], uint32(len(log)))
 	return n
 }
 
 // fresh returns a copy of record v as if it had never failed.
-func fresh(v []byte) ([]byte, error) {
-	p, err := split(v)
+func (v Record) Fresh() (Record, error) {
+	p, err := v.Split()
 	if err != nil {
 		return nil, err
 	}
-	n := withLog(v, p, nil)
-	clear(n[offAttempts:offKindLen])
-	n[1] &^= flagSending
+	n := v.withLog(p, nil)
+	clear(n[OffAttempts:OffKindLen])
+	n[1] &^= FlagSending
 	return n, nil
 }
 
@@ -244,10 +258,10 @@ func appendLog(log []byte, at time.Time, reason string) []byte {
 		entries = nil
 	}
 	entries = append(entries, sender.Failure{At: at, Reason: reason})
-	return writeLog(entries[max(0, len(entries)-maxLog):])
+	return WriteLog(entries[max(0, len(entries)-MaxLog):])
 }
 
-func writeLog(entries []sender.Failure) (log []byte) {
+func WriteLog(entries []sender.Failure) (log []byte) {
 	for _, e := range entries {
 		reason := e.Reason[:min(len(e.Reason), maxReason)]
 		log = binary.BigEndian.AppendUint64(log, uint64(e.At.UnixNano()))
@@ -302,38 +316,38 @@ func readHeader(h []byte) (map[string]string, error) {
 }
 
 // verify says what is wrong with record v under bucket key k, as far as it shows without opening it.
-func verify(k, v []byte) error {
-	if _, err := split(v); err != nil {
+func (v Record) Verify(k Key) error {
+	if _, err := v.Split(); err != nil {
 		return err
 	}
-	if !intact(k, v) {
+	if !v.Intact(k) {
 		return errors.New("the checksum does not hold")
 	}
-	if c := v[1] & flagCodec; c > codecSealed {
-		return fmt.Errorf("codec %d, this build knows 0 and %d", c, codecSealed)
+	if c := v[1] & FlagCodec; c > CodecSealed {
+		return fmt.Errorf("codec %d, this build knows 0 and %d", c, CodecSealed)
 	}
-	if f := v[1] &^ (flagCodec | flagDamaged | flagSending); f != 0 {
+	if f := v[1] &^ (FlagCodec | FlagDamaged | FlagSending); f != 0 {
 		return fmt.Errorf("reserved flags %#02x are set", f)
 	}
 	return nil
 }
 
-// parse turns a record that is not sealed into an item without its Seq and Due. Nothing of the item
+// item turns a record that is not sealed into an item without its Seq and Due. Nothing of the item
 // aliases v.
-func parse(v []byte, kinds *names) (it sender.Item, err error) {
-	p, err := split(v)
+func (v Record) Item(kinds *Interned) (it sender.Item, err error) {
+	p, err := v.Split()
 	if err != nil {
 		return it, err
 	}
-	copy(it.ID[:], v[offID:])
-	it.Created = time.Unix(0, int64(binary.BigEndian.Uint64(v[offCreated:])))
+	copy(it.ID[:], v[OffID:])
+	it.Created = time.Unix(0, int64(binary.BigEndian.Uint64(v[OffCreated:])))
 	if ns := binary.BigEndian.Uint64(v[offExpires:]); ns != 0 {
 		it.Expires = time.Unix(0, int64(ns))
 	}
-	it.Attempts = int(binary.BigEndian.Uint32(v[offAttempts:]))
-	it.Failures = recordFailures(v)
-	it.Kind, it.Key = kinds.of(p.kind), string(p.key)
-	if it.Header, err = readHeader(p.header); err != nil {
+	it.Attempts = int(binary.BigEndian.Uint32(v[OffAttempts:]))
+	it.Failures = v.Failures()
+	it.Kind, it.Key = kinds.Of(p.kind), string(p.Key)
+	if it.Header, err = readHeader(p.Header); err != nil {
 		return it, err
 	}
 	if it.History, err = readLog(p.log); err != nil {
@@ -341,12 +355,12 @@ func parse(v []byte, kinds *names) (it sender.Item, err error) {
 	}
 	if n := len(it.History); n > 0 {
 		it.LastErr = it.History[n-1].Reason
-		if it.Failures > 0 || isSending(v) {
+		if it.Failures > 0 || v.IsSending() {
 			it.FailedAt = it.History[n-1].At
 		}
-		it.History = it.History[max(0, n-maxLog):]
+		it.History = it.History[max(0, n-MaxLog):]
 	}
-	it.Payload = slices.Clone(p.payload)
+	it.Payload = slices.Clone(p.Payload)
 	if it.Payload == nil {
 		it.Payload = []byte{}
 	}
@@ -354,18 +368,18 @@ func parse(v []byte, kinds *names) (it sender.Item, err error) {
 }
 
 // damaged wraps a record that did not decode into one that does, for the dead.
-func damaged(v []byte, at time.Time, why error) []byte {
-	it := sender.Item{ID: recordID(v), Created: at, Failures: 1, Payload: v}
-	n, err := amend(encode(&it), 0, 1, at, "store: damaged: "+why.Error())
+func Quarantine(v []byte, at time.Time, why error) Record {
+	it := sender.Item{ID: Record(v).ID(), Created: at, Failures: 1, Payload: v}
+	n, err := Record(Encode(&it)).Amend(0, 1, at, "damaged: "+why.Error())
 	if err != nil {
 		panic(err) // encode and split are each other's inverse
 	}
-	n[1] |= flagDamaged
+	n[1] |= FlagDamaged
 	return n
 }
 
 // validate refuses what a record cannot hold.
-func validate(it *sender.Item, maxPayload int) error {
+func Validate(it *sender.Item, maxPayload int) error {
 	head := 0
 	for name, value := range it.Header {
 		head += len(name) + len(value)
@@ -379,11 +393,11 @@ func validate(it *sender.Item, maxPayload int) error {
 		}
 	}
 	if ns := it.Created.UnixNano(); ns <= 0 || !time.Unix(0, ns).Equal(it.Created) {
-		return errors.New("store: Created is outside 1970 to 2262")
+		return errors.New("Created is outside 1970 to 2262")
 	}
 	for _, t := range [...]time.Time{it.Due, it.Expires} {
 		if !t.IsZero() && (t.UnixNano() <= 0 || !time.Unix(0, t.UnixNano()).Equal(t)) {
-			return errors.New("store: Due or Expires is outside 1970 to 2262")
+			return errors.New("Due or Expires is outside 1970 to 2262")
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package store
+package format
 
 import (
 	"maps"
@@ -7,14 +7,14 @@ import (
 
 // names holds the kinds met first, of which a lane has few, so that a record that is read does not bring
 // another copy of its own. The zero value is empty. Safe for concurrent use.
-type names struct {
+type Interned struct {
 	known atomic.Pointer[map[string]string] // replaced, never changed; nil: none
 }
 
 const maxNames = 64
 
 // of is string(b).
-func (n *names) of(b []byte) string {
+func (n *Interned) Of(b []byte) string {
 	var known map[string]string
 	if m := n.known.Load(); m != nil {
 		known = *m
