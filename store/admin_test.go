@@ -39,6 +39,7 @@ func TestListings(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
+	t.Parallel()
 	s := inEveryBucket(t)
 	for _, it := range append(list(t, s.Pending()), list(t, s.Dead())...) {
 		if got, err := s.Find(t.Context(), it.ID); err != nil || !same(got, it) {
@@ -63,6 +64,7 @@ func TestFind(t *testing.T) {
 
 // What stays where it is, is listed once and in order, whatever moves around it.
 func TestPendingWhileItemsMove(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, nil)
 	put(t, s, events(100)...)
 	held := claims(t, s, 100)

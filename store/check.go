@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
-
-	"github.com/seed8107221f/outbox/store/internal/pages"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
@@ -24,15 +21,11 @@ import (
 // well; otherwise the error names everything found, up to a hundred of the records and of the pages.
 func (s *Store) Check(ctx context.Context) error {
 	if s.closed.Load() {
-		return fmt.Errorf("store: check: %w", sender.ErrClosed)
+		return s.wrap("check", sender.ErrClosed)
 	}
 	var found []error
-	err := s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, s.bucket)
-		if err != nil {
-			return err
-		}
-		c := checker{ctx: ctx, vault: &s.vault, t: t, seen: make(map[uint64]bool), last: t.Root.Sequence()}
+	err := s.view(func(t *txn) error {
+		c := checker{ctx: ctx, codec: &s.codec, t: t, seen: make(map[uint64]bool), last: t.Root.Sequence()}
 		c.bucket("ready", t.Ready, 8, t.Ledger.Ready, &c.bytes)
 		c.bucket("timed", t.Timed, 16, t.Ledger.Timed, &c.bytes)
 		c.bucket("later", t.Later, 24, t.Ledger.Later, &c.bytes)
@@ -53,15 +46,15 @@ func (s *Store) Check(ctx context.Context) error {
 	if err == nil && slices.ContainsFunc(found, func(err error) bool { return !errors.Is(err, ErrSealed) }) {
 		err = ErrCorrupt
 	}
-	return fmt.Errorf("store: check %s, lane %q: %w", s.file.path, s.name, errors.Join(append([]error{err}, found...)...))
+	return s.wrap("check", errors.Join(append([]error{err}, found...)...))
 }
 
 // checkPages has bbolt look at its pages, once they are such that it survives that. It reads the
 // freelist, which belongs to whoever commits.
 func (s *Store) checkPages(ctx context.Context) error {
-	return s.file.do(ctx, &write{lane: s, apply: func(t *txn) error {
+	return s.update(ctx, func(t *txn) error {
 		tx := t.Root.Tx()
-		if err := s.file.inspectAll(uint64(tx.ID() - 1)); err != nil {
+		if err := s.file.Inspect(uint64(tx.ID() - 1)); err != nil {
 			return refused{err}
 		}
 		var c checker
@@ -72,34 +65,13 @@ func (s *Store) checkPages(ctx context.Context) error {
 			return refused{} // there is nothing to commit
 		}
 		return refused{errors.Join(append([]error{ErrCorrupt}, c.found...)...)}
-	}}, 0)
-}
-
-// inspectAll inspects the file whole, of which txid is the last transaction.
-func (f *file) inspectAll(txid uint64) error {
-	r := f.raw
-	if !f.own {
-		var err error
-		if r, err = os.Open(f.path); err != nil {
-			return fmt.Errorf("the pages cannot be looked at: %w", err)
-		}
-		defer r.Close()
-	}
-	info, err := r.Stat()
-	if err != nil {
-		return fmt.Errorf("%w: %w", sender.ErrStorage, err)
-	}
-	found, err := pages.InspectWhole(r, info.Size())
-	if err == nil && found.TxID != txid {
-		err = fmt.Errorf("%w: transaction %d is the last in %s, %d expected", ErrCorrupt, found.TxID, f.path, txid)
-	}
-	return err
+	})
 }
 
 // checker is one run of Check.
 type checker struct {
 	ctx              context.Context
-	vault            *vault
+	codec            *codec
 	t                *txn
 	last             uint64          // highest Seq ever assigned
 	seen             map[uint64]bool // Seqs in timed and later
@@ -134,7 +106,7 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		if seq == 0 || seq > c.last {
 			c.say("%s: record %d, the highest ever assigned is %d", name, seq, c.last)
 		}
-		it, err := c.vault.decode(k, v)
+		it, err := c.codec.decode(k, v)
 		if err != nil {
 			c.say("%s: record %d: %w", name, seq, err)
 		}
@@ -144,7 +116,7 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 		c.once(name, seq, keyLen)
 		if keyLen == 24 {
 			hash := format.Key(k).Hash()
-			if err == nil && hash != c.vault.hashName(it.Key) {
+			if err == nil && hash != c.codec.hashName(it.Key) {
 				c.say("later: record %d lies under another key than its own", seq)
 			}
 			if hash != 0 && heads[hash] {

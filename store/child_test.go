@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // The test binary started with childTask set is another process that has the file at childPath.
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	storetest.Main(m)
 }
 
 // A child is another process. Both ends of it are closed, and it has ended, when the test ends.

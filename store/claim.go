@@ -1,398 +1,301 @@
 package store
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"github.com/seed8107221f/outbox/internal/order"
 	"github.com/seed8107221f/outbox/sender"
-
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// claimSteps is how many entries one Claim looks at before it asks to be called again.
+// claimSteps is how many items one Claim looks at before it asks to be called again.
 const claimSteps = 512
+
+// maxReadings bounds how often one Claim reads the file: a commit that changes what was read, while it is
+// read, makes the reading worthless.
+const maxReadings = 16
 
 // Claim hands out due items; see [sender.Queue]. Expired ones are handed out like others.
 func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]sender.Item, time.Time, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, time.Time{}, fmt.Errorf("store: claim: %w", context.Cause(ctx))
+		return nil, time.Time{}, s.wrap("claim", context.Cause(ctx))
 	}
 	if s.closed.Load() {
-		return nil, time.Time{}, fmt.Errorf("store: claim: %w", sender.ErrClosed)
+		return nil, time.Time{}, s.wrap("claim", sender.ErrClosed)
 	}
-	if s.file.failure() != nil {
+	if s.file.Err() != nil {
 		// A commit of nothing heals the file, or says why it cannot be healed.
-		if err := s.file.do(ctx, &write{lane: s}, 0); err != nil {
-			return nil, time.Time{}, fmt.Errorf("store: claim: %w", err)
+		if err := s.do(ctx, s.newWrite(), 0); err != nil {
+			return nil, time.Time{}, s.wrap("claim", err)
 		}
 	}
 	if until := s.Paused(); until.After(now) {
 		return nil, until, nil
 	}
-	c := claim{s: s, w: &s.walk, now: now, max: max, maxBytes: maxBytes}
-	s.mu.Lock()
-	var err error
-	if !c.recall() {
-		err = s.file.view(c.run)
-	}
-	if err != nil { // as if nothing had been found
-		for i := range c.items {
-			s.walk.land(c.items[i].Seq)
-		}
-		s.forget(c.bad)
-	} else if len(c.items)+len(c.bad) == 0 && !c.promote {
-		err = c.stuck // else those that can go may
-	}
-	s.noteDamage(errors.Join(err, c.stuck))
-	s.publish()
-	s.mu.Unlock()
+	s.claims.Lock()
+	defer s.claims.Unlock()
+	c := claim{s: s, now: now, max: max, maxBytes: maxBytes}
+	err := c.run()
+	s.noteDamage(errors.Join(err, c.blocked))
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("store: claim: %w", err)
+		return nil, time.Time{}, s.wrap("claim", err)
 	}
-	if c.hurry {
-		s.file.kick()
+	if c.round.Awaited() {
+		s.file.FlushGathered()
 	}
 	if len(c.bad) > 0 {
-		// What cannot be removed stays in flight: it would be met again at once.
-		if err = s.buryAll(c.bad); err != nil && !errors.Is(err, ErrCorrupt) {
+		// What cannot be quarantined stays in flight: it would be met again at once.
+		if err = s.quarantineAll(c.bad); err != nil && !errors.Is(err, ErrCorrupt) {
 			s.mu.Lock()
-			s.forget(c.bad)
+			for _, p := range c.bad {
+				s.order.Withdraw(p.key.Seq())
+			}
 			s.mu.Unlock()
 		}
 	}
-	if c.promote {
-		err = errors.Join(err, s.promote(ctx, now))
+	if c.releaseDue {
+		err = errors.Join(err, s.releaseDue(ctx, now))
 		c.next = now
 	}
 	s.noteDamage(err)
 	if err != nil && len(c.items) == 0 {
-		return nil, time.Time{}, fmt.Errorf("store: claim: %w", err)
+		return nil, time.Time{}, s.wrap("claim", err)
 	}
 	return c.items, c.next, nil
 }
 
-// forget takes back that records were claimed, and has the walk begin anew. s.mu is held.
-func (s *Store) forget(bad []place) {
-	for _, p := range bad {
-		s.walk.land(format.Key(p.key).Seq())
-	}
-	s.walk.stale = true
-}
-
-// claim is one call of Claim.
+// A claim is one call of Claim. It hands out what memory can tell, and reads the file when it cannot: most
+// claims of a busy lane need no transaction, which takes ten times as long.
+//
+//   - Store.mu is held while items are handed out, and not while the file is read.
+//   - Only Claim puts items in flight, and only one Claim runs. So an item that was read and was not in
+//     flight then can only have been dropped since: Store.changes tells.
+//   - Nothing is written. A crash forgets what was handed out, and the next process claims it again.
 type claim struct {
 	s             *Store
 	now           time.Time
 	max, maxBytes int
 
-	w      *walk
-	t      *txn  // nil: memory must do
-	due    int64 // now as a place in later
-	later  *bolt.Cursor
-	lk, lv []byte        // the next of later; nil: none
-	dry    [sources]bool // this source has nothing for us
-	thirst bool          // one might have, but for that it takes a transaction
-	stuck  error         // why the next record of a source cannot be handed out; nil: it can
-	timed  time.Time     // when the first scheduled item is due; zero: there is none
-	steps  int
-	bytes  int
+	round    order.Round
+	read     *reading // the latest; nil: none, memory must do
+	readings int
+	needFile bool       // a source may have an item, which only the file can tell
+	due      []fetched  // of later, due and read, in order
+	dueEnd   bool       // nothing more of later is due
+	turns    []fetched  // of ready, those read because they have their turn
+	lastDue  format.Key // where the next reading of later begins; nil: at its beginning
+	blocked  error      // why the next record of a source cannot be handed out; nil: it can
+	bytes    int        // of the payloads of items
+	items    []sender.Item
+	next     time.Time // see sender.Queue
+	bad      []place   // records that do not decode; they are in flight
 
-	items   []sender.Item
-	next    time.Time
-	bad     []place // records that do not decode
-	promote bool    // the time of a scheduled item has come
-	hurry   bool    // somebody waits for a key whose outcome waits for company
+	releaseDue bool // the time of a scheduled item has come
 }
 
-// place is where a record lies.
-type place struct {
-	key  []byte
-	hash uint64
-}
-
-// recall serves the claim from what was read ahead, if that will do: most claims of a busy lane need no
-// transaction, which takes ten times as long. It reports whether it did. An application may close its
-// database, which memory would not notice.
-func (c *claim) recall() bool {
-	w := c.w
-	if !c.s.file.own || w.stale || !w.known || len(w.near) == 0 || w.hasTurns() || !w.until.IsZero() && !w.until.After(c.now) {
-		return false
+// run fills c.items. After an error nothing is handed out.
+func (c *claim) run() error {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.round = s.order.Begin(c, claimSteps)
+	for {
+		c.needFile = s.order.Stale() || c.read == nil && !c.memoryWillDo()
+		full := !c.needFile && c.handOut()
+		if full || c.round.Spent() {
+			c.next = c.now
+			break
+		}
+		if !c.needFile {
+			c.next = s.until
+			break
+		}
+		if len(c.items) > 0 && len(c.items) >= c.max && c.read == nil || c.readings == maxReadings {
+			c.next = c.now // what memory could tell is handed out
+			break
+		}
+		r := c.plan()
+		s.mu.Unlock()
+		err := s.view(r.from)
+		s.mu.Lock()
+		if err != nil { // as if nothing had been found
+			for i := range c.items {
+				s.order.Withdraw(c.items[i].Seq)
+			}
+			for _, p := range c.bad {
+				s.order.Withdraw(p.key.Seq())
+			}
+			s.forgetFetched()
+			return err
+		}
+		if r.changes == s.changes {
+			c.install(r)
+		}
 	}
-	next := w.next
-	if err := c.walkOn(); err != nil || c.thirst && len(c.items) < max(c.max, 1) {
-		w.next = next // the file has the rest
-		return false
+	err := c.blocked
+	if len(c.items)+len(c.bad) > 0 || c.releaseDue {
+		err = nil // what can go may go
+	} else if err == nil && c.read != nil && c.next != c.now {
+		err = c.checkLedger()
 	}
-	switch {
-	case c.thirst:
-		c.next = c.now
-	case c.next.IsZero():
-		c.next = w.until
-	}
-	return true
-}
-
-// run serves it from the file.
-func (c *claim) run(tx *bolt.Tx) (err error) {
-	if c.t, err = openTxn(tx, c.s.bucket); err != nil {
-		return err
-	}
-	c.s.ahead = c.s.ahead || c.t.Ledger != c.s.ledger
-	if c.w.stale || c.w.flights == nil {
-		c.w.rebuild(c.t.Later)
-	}
-	c.due = c.s.file.steady(c.now)
-	c.later = c.t.Later.Cursor()
-	c.toLater(c.later.First())
-	c.timed, c.promote = c.firstTimed()
-	c.s.oldest = time.Time{}
-	c.dry = [sources]bool{}
-	err = c.walkOn()
-	c.w.until, c.w.known = c.wait(), true
+	s.publish()
 	return err
 }
 
-// walkOn hands out items until there are enough, or no more.
-func (c *claim) walkOn() error {
+// memoryWillDo reports whether the claim may begin with what was read ahead: memory must be able to tell of
+// all sources, or the others would starve. An application may have closed its database, which memory
+// would not notice.
+func (c *claim) memoryWillDo() bool {
+	s := c.s
+	return s.file.Own() && !s.order.HasTurns() && s.nothingDue(c.now)
+}
+
+// handOut hands out items until there are enough, or no more that memory can tell. It reports whether one
+// more was found that has to wait for the next Claim.
+func (c *claim) handOut() (more bool) {
 	for {
-		src, ok := c.pick()
-		if c.steps >= claimSteps {
-			c.next = c.now
-			return nil
-		}
+		p, src, ok := c.round.Next()
 		if !ok {
-			c.next = c.wait()
-			if c.t != nil && c.stuck == nil {
-				c.stuck = c.t.checkLedger(c.w)
-			}
-			return nil
+			return false
 		}
-		taken := false
-		if len(c.items) < c.max {
-			var err error
-			if taken, err = c.take(src); err != nil && len(c.items)+len(c.bad) == 0 {
-				return err
-			}
+		f := c.found(p, src)
+		size := len(f.item.Payload)
+		if len(c.items) >= c.max || f.damage == nil && c.maxBytes > 0 && len(c.items) > 0 && c.bytes+size > c.maxBytes {
+			c.s.oldest = f.item.Created
+			return true
 		}
-		if !taken {
-			c.next = c.now
-			c.s.oldest = c.created(src)
-			return nil
+		c.round.Take()
+		if f.damage != nil {
+			c.bad = append(c.bad, placeOf(p))
+			continue
+		}
+		c.bytes += size
+		c.items = append(c.items, f.item)
+		if src == order.Ready {
+			c.s.advance()
 		}
 	}
 }
 
-// pick finds the next source that has an item for us, leaving the item where it is.
-func (c *claim) pick() (source, bool) {
-	for range sources {
-		src := c.w.next % sources
-		if !c.dry[src] && c.seek(src) {
-			return src, true
-		}
-		if c.steps >= claimSteps {
-			return 0, false
-		}
-		c.dry[src] = true
-		c.w.next++
-	}
-	return 0, false
-}
-
-// seek moves a source to its next item that may go.
-func (c *claim) seek(src source) bool {
-	for ; c.steps < claimSteps; c.steps++ {
-		switch src {
-		case fromTurns:
-			t, ok := c.w.turn()
-			if !ok {
-				return false
-			}
-			if c.t.Ready.Get(format.ReadyKey(t.seq)) != nil {
-				return true
-			}
-			c.w.popTurn() // dropped by its owner
-			c.passed(t.hash)
-		case fromLater:
-			// Those in flight are few: they do not count as steps.
-			for c.lk != nil && c.w.flights[format.Key(c.lk).Seq()] != nil {
-				c.toLater(c.later.Next())
-			}
-			if c.lk != nil && format.Key(c.lk).Due() <= c.due && c.t.Later.Get(c.lk) == nil {
-				c.stop(format.Unreachable("later", c.lk))
-				c.lk, c.lv = nil, nil
-			}
-			return c.lk != nil && format.Key(c.lk).Due() <= c.due
-		case fromReady:
-			if c.w.waiting >= maxWaiting {
-				return false // let some of those who wait go first
-			}
-			if len(c.w.near) == 0 && !c.readAhead() {
-				return false
-			}
-			n := &c.w.near[0]
-			l, taken := c.w.taken[n.hash]
-			if !taken {
-				if n.read {
-					return true
-				}
-				if c.t == nil {
-					c.thirst = true
-					return false
-				}
-				if k := format.ReadyKey(n.item.Seq); c.read(n, k, c.t.Ready.Get(k)) {
-					return true
-				}
-				if c.stuck != nil {
-					return false
-				} // else it was dropped by its owner
-			} else {
-				l.waiting = append(l.waiting, n.item.Seq)
-				c.w.taken[n.hash] = l
-				c.w.waiting++
-				if f := c.w.flights[l.head]; f != nil && f.settling {
-					c.hurry = true
-				}
-			}
-			c.w.advance()
-		}
-	}
-	return false
-}
-
-// candidate is the record of a turn, or the next of later.
-func (c *claim) candidate(src source) (k, v []byte) {
-	if src == fromLater {
-		return c.lk, c.lv
-	}
-	t, _ := c.w.turn()
-	k = format.ReadyKey(t.seq)
-	return k, c.t.Ready.Get(k)
-}
-
-// created is when the item that pick found was made.
-func (c *claim) created(src source) time.Time {
-	if src == fromReady {
-		return c.w.near[0].item.Created
-	}
-	_, v := c.candidate(src)
-	return format.Record(v).Created()
-}
-
-// take hands out the item that pick found, and gives the next source its turn. One that is too much for
-// maxBytes stays where it is, as does one that cannot be opened now, which is an error.
-func (c *claim) take(src source) (taken bool, err error) {
-	var it sender.Item
-	hash, due := uint64(0), int64(0)
-	if src == fromReady {
-		n := &c.w.near[0]
-		it, hash, err = n.item, n.hash, n.damage
-	} else {
-		k, v := c.candidate(src)
-		it, err = c.s.sendable(k, v)
-		it.Seq = format.Key(k).Seq()
-		if errors.Is(err, ErrSealed) {
-			return false, fmt.Errorf("item %v: %w", format.Record(v).ID(), err)
-		}
-	}
-	if err == nil && c.maxBytes > 0 && len(c.items) > 0 && c.bytes+len(it.Payload) > c.maxBytes {
-		return false, nil
-	}
-	var p place
+// found returns what was read of the item that the round has found.
+func (c *claim) found(p order.Place, src order.Source) *fetched {
 	switch src {
-	case fromTurns:
-		t, _ := c.w.turn()
-		hash = t.hash
-		c.w.popTurn()
-	case fromLater:
-		if err != nil {
-			p.key = bytes.Clone(c.lk)
-		}
-		hash, due = format.Key(c.lk).Hash(), format.Key(c.lk).Due()
-		it.Due = c.s.file.instant(due)
-		c.toLater(c.later.Next())
-	case fromReady:
-		c.w.advance()
+	case order.Turns:
+		return find(c.turns, p)
+	case order.Later:
+		return find(c.due, p)
 	}
-	c.steps++
-	c.w.next++
-	c.w.fly(it.Seq, hash, due)
-	c.dry[fromTurns] = false
-	if err != nil {
-		if p.hash = hash; p.key == nil {
-			p.key = format.ReadyKey(it.Seq)
-		}
-		c.bad = append(c.bad, p)
-		return true, nil
-	}
-	c.bytes += len(it.Payload)
-	c.items = append(c.items, it)
-	return true, nil
+	return &c.s.fetched[0]
 }
 
-// sendable decodes a record that is not among the dead.
-func (s *Store) sendable(k, v []byte) (sender.Item, error) {
-	it, err := s.vault.decode(k, v)
-	if err == nil && format.Record(v).IsDamaged() {
-		err = errors.New("it is marked as damaged, which only a dead one may be")
+func find(fs []fetched, p order.Place) *fetched {
+	for i := range fs {
+		if fs[i].place.Seq == p.Seq {
+			return &fs[i]
+		}
 	}
-	return it, err
+	return nil
 }
 
-// toLater moves on to an entry of later; nil: there is no more.
-func (c *claim) toLater(k, v []byte) {
-	if k != nil {
-		err := c.t.CheckEntry("later", k, v, 24)
-		if err == nil {
-			err = format.CheckOrder("later", c.lk, k)
-		}
-		if err != nil {
-			c.stop(err)
-			k, v = nil, nil
+// placeOf is where an item lies in the file.
+func placeOf(p order.Place) place {
+	if p.Due != 0 {
+		return place{later, format.LaterKey(p.Due, p.Seq, p.Key)}
+	}
+	return place{ready, format.ReadyKey(p.Seq)}
+}
+
+// Ready implements [order.Records].
+func (c *claim) Ready(seq uint64) (there, ok bool) {
+	f := find(c.turns, order.Place{Seq: seq})
+	switch {
+	case f == nil:
+		c.needFile = true
+		return false, false
+	case f.blocked != nil:
+		c.stop(f.blocked)
+		return false, false
+	}
+	return !f.gone, true
+}
+
+// Due implements [order.Records].
+func (c *claim) Due(after order.Place) (order.Place, bool) {
+	for i := range c.due {
+		f := &c.due[i]
+		if p := f.place; p.Due > after.Due || p.Due == after.Due && p.Seq > after.Seq {
+			if f.blocked != nil {
+				c.stop(f.blocked)
+				return order.Place{}, false
+			}
+			return p, true
 		}
 	}
-	c.lk, c.lv = k, v
+	if !c.dueEnd && !c.s.nothingDue(c.now) {
+		c.needFile = true
+	}
+	return order.Place{}, false
+}
+
+// Fresh implements [order.Records].
+func (c *claim) Fresh(after uint64) (order.Place, bool) {
+	s := c.s
+	for len(s.fetched) > 0 && s.fetched[0].place.Seq <= after {
+		s.advance()
+	}
+	if len(s.fetched) == 0 {
+		if c.read == nil || !c.read.readyEnd {
+			c.needFile = true
+		}
+		return order.Place{}, false
+	}
+	f := &s.fetched[0]
+	if f.unread && !s.order.Taken(f.place.Key) && !s.order.InFlight(f.place.Seq) {
+		s.forgetFetched() // its key was taken when it was read ahead
+		c.needFile = true
+		return order.Place{}, false
+	}
+	if f.blocked != nil {
+		c.stop(f.blocked)
+		s.fetched = nil // the next Claim tries again
+		return order.Place{}, false
+	}
+	return f.place, true
 }
 
 // stop notes why a source has come to an end before its end.
-func (c *claim) stop(err error) { c.stuck = cmp.Or(c.stuck, err) }
-
-// passed gives a key's turn to the next in line, in the middle of a claim.
-func (c *claim) passed(hash uint64) {
-	c.w.pass(hash)
-	c.dry[fromTurns] = false
+func (c *claim) stop(err error) {
+	if c.blocked == nil {
+		c.blocked = err
+	}
 }
 
-// firstTimed tells when the first scheduled item is due, and whether its time has come.
-func (c *claim) firstTimed() (time.Time, bool) {
-	if c.t.Ledger.Timed == 0 {
-		return time.Time{}, false
+// checkLedger says what the ledger knows of that a claim which found nothing should have met.
+func (c *claim) checkLedger() error {
+	r, l := c.read, &c.read.ledger
+	n := c.s.order.Counts()
+	if !r.idle || n.InLine+n.InFlight+len(c.s.fetched) > 0 || c.s.order.HasTurns() {
+		return nil
 	}
-	k, v := c.t.Timed.Cursor().First()
-	if k == nil {
-		return time.Time{}, false
+	if l.Ready > 0 {
+		return fmt.Errorf("%w: ready: nothing behind record %d, and the ledger has %d", ErrCorrupt, r.cursor, l.Ready)
 	}
-	if err := c.t.CheckEntry("timed", k, v, 16); err != nil {
-		c.stop(err)
-		return time.Time{}, false
+	if l.Timed > 0 && r.firstTimed == 0 {
+		return fmt.Errorf("%w: timed: no records, and the ledger has %d", ErrCorrupt, l.Timed)
 	}
-	wall := c.now.Round(0)
-	left := time.Unix(0, format.Key(k).Due()).Sub(wall)
-	return c.now.Add(left), left <= 0
+	if l.Later > 0 && r.noLater {
+		return fmt.Errorf("%w: later: no records, and the ledger has %d", ErrCorrupt, l.Later)
+	}
+	return nil
 }
 
-// wait tells when more will be due, by what lies first in timed and in later.
-func (c *claim) wait() time.Time {
-	next := c.timed
-	if c.lk != nil {
-		if due := c.s.file.instant(format.Key(c.lk).Due()); next.IsZero() || due.Before(next) {
-			next = due
-		}
+// noteDamage notes that damage is in the way of the lane, if that is what err says.
+func (s *Store) noteDamage(err error) {
+	if errors.Is(err, ErrCorrupt) {
+		kept := err
+		s.damage.Store(&kept)
 	}
-	return next
 }

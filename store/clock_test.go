@@ -44,7 +44,7 @@ func TestRetriesOfAWrongClockArePulledBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
 	s := openAt(t, path, 10*year)
 	put(t, s, event("a1", "a"), event("a2", "a"), event("b1", "b"), event("c1", ""))
-	now := s.file.now()
+	now := s.clock.now()
 	items, _, err := s.Claim(t.Context(), now, 10, 0)
 	if err != nil || len(items) != 3 {
 		t.Fatal(items, err)
@@ -78,6 +78,7 @@ func TestRetriesOfAWrongClockArePulledBack(t *testing.T) {
 }
 
 func TestPauseNeverLastsLongerThanTold(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name        string
 		told, later time.Duration // how wrong the clock is when it is told, and when it is opened again
@@ -96,17 +97,17 @@ func TestPauseNeverLastsLongerThanTold(t *testing.T) {
 			s := openAt(t, path, tt.told)
 			put(t, s, event("a", ""))
 			it := claims(t, s, 1)[0]
-			settle(t, s, sender.Outcome{Item: it, Verdict: sender.Released, PauseUntil: s.file.now().Add(time.Hour)})
-			if left := s.Paused().Sub(s.file.now()); left < 59*time.Minute || left > time.Hour {
+			settle(t, s, sender.Outcome{Item: it, Verdict: sender.Released, PauseUntil: s.clock.now().Add(time.Hour)})
+			if left := s.Paused().Sub(s.clock.now()); left < 59*time.Minute || left > time.Hour {
 				t.Errorf("told an hour, paused for %v", left)
 			}
 			checkedClose(t, s)
 			s = openAt(t, path, tt.later)
-			left := max(0, s.Paused().Sub(s.file.now()))
+			left := max(0, s.Paused().Sub(s.clock.now()))
 			if left > tt.left || left < tt.left-time.Minute {
 				t.Errorf("paused for another %v, want %v", left, tt.left)
 			}
-			items, next, err := s.Claim(t.Context(), s.file.now(), 1, 0)
+			items, next, err := s.Claim(t.Context(), s.clock.now(), 1, 0)
 			if err != nil || (len(items) == 1) != (tt.left == 0) || tt.left > 0 && !next.Equal(s.Paused()) {
 				t.Errorf("claimed %q, next %v, %v", kinds(items), next, err)
 			}
@@ -191,14 +192,14 @@ func TestScheduledItemsFollowTheWallClock(t *testing.T) {
 	put(t, s, tomorrow)
 	checkedClose(t, s)
 	s = openAt(t, path, 23*time.Hour)
-	if items, next, err := s.Claim(t.Context(), s.file.now(), 1, 0); err != nil || len(items) > 0 || !about(next, s.file.now().Add(time.Hour)) {
+	if items, next, err := s.Claim(t.Context(), s.clock.now(), 1, 0); err != nil || len(items) > 0 || !about(next, s.clock.now().Add(time.Hour)) {
 		t.Errorf("an hour before: %q, next %v, %v", kinds(items), next, err)
 	}
 	checkedClose(t, s)
 	s = openAt(t, path, 25*time.Hour)
 	var names []string
 	for range 2 { // the first moves it to ready
-		items, _, err := s.Claim(t.Context(), s.file.now(), 1, 0)
+		items, _, err := s.Claim(t.Context(), s.clock.now(), 1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

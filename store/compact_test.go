@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
@@ -46,37 +47,39 @@ func mayCompact(t *testing.T) {
 // A file that a backlog has made large becomes small when the backlog has been delivered, without being
 // asked, and all goes on.
 func TestShrinksWhenDrained(t *testing.T) {
+	t.Parallel()
 	mayCompact(t)
-	s := newStore(t, nil)
-	dead := event("dead", "")
-	put(t, s, dead)
-	settle(t, s, failed(claims(t, s, 1)[0], sender.Dead, time.Time{}))
-	backlog(t, s, 30_000)
-	large := sizeOf(t, s.Path())
-	drain(t, s)
-	for s.file.busy() { // it is done as soon as nobody waits
-		time.Sleep(time.Millisecond)
-	}
-	if small := sizeOf(t, s.Path()); small > large/8 {
-		t.Errorf("%d bytes with the backlog, %d without", large, small)
-	}
-	if got := entries(t, filepath.Dir(s.Path())); !slices.Equal(got, []string{"outbox.db"}) {
-		t.Errorf("in the directory: %q", got)
-	}
-	c := s.Counts()
-	if c.Put != 30_001 || c.Delivered != 30_000 || c.Dead != 1 {
-		t.Errorf("counts %+v", c)
-	}
-	put(t, s, event("a", "k"), event("b", "k"))
-	checkedClose(t, s)
-	s = openStore(t, s.Path(), nil)
-	wantNames(t, "dead", kinds(list(t, s.Dead())), "dead")
-	wantNames(t, "left", drain(t, s), "a", "b")
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, nil)
+		dead := event("dead", "")
+		put(t, s, dead)
+		settle(t, s, failed(claims(t, s, 1)[0], sender.Dead, time.Time{}))
+		backlog(t, s, 30_000)
+		large := sizeOf(t, s.Path())
+		drain(t, s)
+		synctest.Wait() // it is done as soon as nobody waits
+		if small := sizeOf(t, s.Path()); small > large/8 {
+			t.Errorf("%d bytes with the backlog, %d without", large, small)
+		}
+		if got := entries(t, filepath.Dir(s.Path())); !slices.Equal(got, []string{"outbox.db"}) {
+			t.Errorf("in the directory: %q", got)
+		}
+		c := s.Counts()
+		if c.Put != 30_001 || c.Delivered != 30_000 || c.Dead != 1 {
+			t.Errorf("counts %+v", c)
+		}
+		put(t, s, event("a", "k"), event("b", "k"))
+		checkedClose(t, s)
+		s = openStore(t, s.Path(), nil)
+		wantNames(t, "dead", kinds(list(t, s.Dead())), "dead")
+		wantNames(t, "left", drain(t, s), "a", "b")
+	})
 }
 
 // What is in flight, in line, failed and scheduled stays so while the file is exchanged, and so do the
 // other lanes and the notes.
 func TestCompactKeepsEverything(t *testing.T) {
+	t.Parallel()
 	mayCompact(t)
 	s := newStore(t, nil)
 	other, err := s.Lane("other", &prompt)
@@ -117,6 +120,7 @@ func TestCompactKeepsEverything(t *testing.T) {
 
 // Producers, a consumer and readers go on while the file is compacted again and again.
 func TestCompactBesideOthers(t *testing.T) {
+	t.Parallel()
 	mayCompact(t)
 	s := newStore(t, nil)
 	const producers, each = 4, 100
@@ -161,6 +165,7 @@ func TestCompactBesideOthers(t *testing.T) {
 
 // Who waits for the lock of a file that is compacted meanwhile gets the file that the path names then.
 func TestWaitsForTheRightFile(t *testing.T) {
+	t.Parallel()
 	mayCompact(t)
 	s := newStore(t, nil)
 	put(t, s, event("a", ""))
@@ -194,7 +199,7 @@ func TestOpenClearsCompactions(t *testing.T) {
 	s := newStore(t, nil)
 	put(t, s, event("a", ""))
 	checkedClose(t, s)
-	writeFile(t, s.Path()+compacting+"X", []byte("half"))
+	writeFile(t, s.Path()+".compacting-X", []byte("half"))
 	s = openStore(t, s.Path(), nil)
 	if got := entries(t, filepath.Dir(s.Path())); !slices.Equal(got, []string{"outbox.db"}) {
 		t.Errorf("in the directory: %q", got)

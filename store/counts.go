@@ -4,13 +4,14 @@ import (
 	"sync"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 )
 
 // Counts returns a consistent snapshot, as of the last commit and the last claim. It never waits for
 // the disk.
 func (s *Store) Counts() sender.Counts {
 	c := s.counts.load()
-	if c.Err = s.file.failure(); c.Err == nil {
+	if c.Err = naming(s.file.Err()); c.Err == nil {
 		if err := s.damage.Load(); err != nil {
 			c.Err = *err
 		}
@@ -18,21 +19,21 @@ func (s *Store) Counts() sender.Counts {
 	return c
 }
 
-// publish makes a snapshot of what s.mu guards; it is held. While the walk knows more than the ledger
+// publish makes a snapshot of what s.mu guards; it is held. While the order knows more than the ledger
 // the two do not add up, and the old snapshot stands until the commit between them is learnt of.
 func (s *Store) publish() {
 	if s.ahead {
 		return
 	}
-	l, w := &s.ledger, &s.walk
+	l, n := &s.ledger, s.order.Counts()
 	old := s.counts.load()
 	c := sender.Counts{
 		Scheduled:   int(l.Timed),
-		Retrying:    max(0, int(l.Later)-w.flightsLater),
-		InLine:      w.waiting,
-		InFlight:    len(w.flights),
-		Dead:        max(0, int(l.Dead)-w.sent),
-		Pending:     int(l.Pending()) + w.sent,
+		Retrying:    max(0, int(l.Later)-n.Later),
+		InLine:      n.InLine,
+		InFlight:    n.InFlight,
+		Dead:        max(0, int(l.Dead)-n.Sent),
+		Pending:     int(l.Pending()) + n.Sent,
 		Bytes:       int64(l.Bytes),
 		DeadBytes:   int64(l.DeadBytes),
 		Oldest:      s.oldest,
@@ -52,26 +53,27 @@ func (s *Store) makeRoom() {
 	s.room = make(chan struct{})
 }
 
-// committed brings memory up to date after transaction id, of which t is this lane's part and done
-// the writes, of other lanes too. Those of other transactions may have been faster.
-func (s *Store) committed(id uint64, t *txn, done []*write) {
+// committed brings memory up to date after transaction id, of which t is this lane's part and group its
+// writes. Those of an application's transactions may come in another order.
+func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 	s.mu.Lock()
 	s.learn(id, t)
 	s.ahead = false
-	s.walk.known = false
-	more := t.appended
-	for _, w := range done {
-		if w.lane != s {
+	s.untilKnown = false
+	s.commits++
+	for _, b := range group {
+		w, ok := b.Change.(*write)
+		if !ok {
 			continue
 		}
 		if w.after != nil {
 			w.after()
 		}
 		for i := range w.outcomes {
-			s.walk.settled(&w.outcomes[i])
+			s.settled(&w.outcomes[i])
 		}
 	}
-	more = more || s.walk.hasTurns()
+	more := t.appended || s.order.HasTurns()
 	s.publish()
 	wake := s.wake
 	s.mu.Unlock()
@@ -82,7 +84,7 @@ func (s *Store) committed(id uint64, t *txn, done []*write) {
 
 // learn takes over what transaction id knows, unless a newer one was here before. s.mu is held.
 func (s *Store) learn(id uint64, t *txn) {
-	if id < s.txid {
+	if id < s.txid && !s.file.Own() { // a file of our own commits in order, and counts from 1 after it was compacted
 		return
 	}
 	if s.ledger.Pending() == 0 {

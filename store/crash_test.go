@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // crashing appends, claims and settles until it is killed, and says what it was told: "put" and an ID
@@ -103,10 +104,8 @@ func crashing(path string) error {
 // What a killed process had acknowledged is there, or was delivered; what it had recorded as delivered
 // does not come back.
 func TestKill(t *testing.T) {
-	rounds := 50
-	if testing.Short() {
-		rounds = 5
-	}
+	t.Parallel()
+	rounds := storetest.Pick(50, 10, 4)
 	path := filepath.Join(t.TempDir(), "outbox")
 	var (
 		expected  = make(map[uuid.UUID]bool) // acknowledged, and not seen to be delivered

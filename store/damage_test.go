@@ -22,7 +22,7 @@ func spoil(t *testing.T, s *Store, bucket []byte, name string, damage func(v []b
 		b := tx.Bucket(s.bucket).Bucket(bucket)
 		c := b.Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if it, err := s.vault.decode(k, v); err == nil && it.Kind == name {
+			if it, err := s.codec.decode(k, v); err == nil && it.Kind == name {
 				return b.Put(bytes.Clone(k), damage(bytes.Clone(v)))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/salvage"
 )
 
 // aftermath is what became of a damaged specimen.
@@ -141,7 +142,7 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 			unhurt++
 		}
 	}
-	res, err := Salvage(path, "")
+	res, err := salvage.File(path, "")
 	if err != nil {
 		if unhurt == 0 {
 			return nil

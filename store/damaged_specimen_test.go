@@ -57,14 +57,13 @@ func makeSpecimen(t *testing.T, path string, seed uint64, clean, sealed bool) sp
 		t.Fatal(err)
 	}
 	lanes := make([]*Store, 2)
-	for i, name := range []string{defaultLane, "eu"} {
+	for i, name := range []string{format.DefaultLane, "eu"} {
 		if lanes[i], err = In(db, name, sp.options()); err != nil {
 			t.Fatal(err)
 		}
+		*lanes[i].clock = clock{now: func() time.Time { return born }, epoch: born}
 	}
 	db.NoSync = true // what is damaged is what was written
-	f := lanes[0].file
-	f.now, f.epoch = func() time.Time { return born }, born
 	for round := range 6 {
 		for _, lane := range lanes {
 			sp.use(t, rng, lane, round)

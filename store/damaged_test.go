@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -17,10 +18,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/store/internal/pages"
+	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 var (
-	damageCount = flag.Int("damages", 100, "damaged files that TestDamaged goes through")
+	damageCount = flag.Int("damages", 0, "damaged files that TestDamaged goes through; 0: 30, 6 with -short, 10 with -race, 1000 with OUTBOX_LONG=1")
 	damageSeed  = flag.Uint64("damageseed", 1, "the first of their seeds")
 	damageDir   = flag.String("damagedir", "", "where the specimens of a run that failed were kept, to be used again")
 )
@@ -94,7 +96,6 @@ func damageChild(dir string) error {
 	if err := json.Unmarshal(raw, &specimens); err != nil {
 		return err
 	}
-	uncured = "sync" // damage is the same with and without, and a thousand syncs take their time
 	in, out := bufio.NewScanner(os.Stdin), json.NewEncoder(os.Stdout)
 	for in.Scan() {
 		var seed uint64
@@ -154,7 +155,7 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 		return err
 	}
 	a := aftermath{sp: sp, hurt: hurt, partial: sp.Clean && pages.AlwaysWhole == 0, delivered: make(map[uuid.UUID]bool), dead: make(map[uuid.UUID]bool), findings: f}
-	found, err := inspectFile(path)
+	found, err := pages.Inspect(bytes.NewReader(raw), int64(len(raw)))
 	f.Fallback = err == nil && found.Fallback != nil
 	a.told = err != nil || f.Fallback
 	if err := a.use(path); err != nil {
@@ -188,13 +189,17 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 // Whatever page is damaged, and however: no process dies of it, nothing wrong is handed out, and
 // nothing is gone that is not reported. For more: go test -run TestDamaged -damages 5000 ./store
 func TestDamaged(t *testing.T) {
+	t.Parallel()
 	dir := *damageDir
 	if dir == "" {
 		dir = makeSpecimens(t)
 	}
-	n := *damageCount
-	if testing.Short() || raceDetector {
-		n = min(n, 25)
+	n := storetest.Pick(1000, 30, 6)
+	if raceDetector && !storetest.Long() {
+		n = min(n, 10)
+	}
+	if *damageCount > 0 {
+		n = *damageCount
 	}
 	c := campaign{t: t, dir: dir, verdicts: make(map[string]int)}
 	seeds := make(chan uint64)

@@ -6,12 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
 
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -30,23 +30,41 @@ import (
 // removed at least, and the call is to be repeated.
 func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	if key == "" {
-		return 0, errors.New("store: erase: the key is empty: such items have nothing in common")
+		return 0, s.wrap("erase", errors.New("the key is empty: such items have nothing in common"))
 	}
 	if s.closed.Load() {
-		return 0, fmt.Errorf("store: erase: %w", sender.ErrClosed)
+		return 0, s.wrap("erase", sender.ErrClosed)
 	}
-	e := &erasure{s: s, key: []byte(key), hash: s.vault.hashName(key)}
+	e := &erasure{s: s, key: []byte(key), hash: s.codec.hashName(key)}
 	e.begin()
 	defer e.end()
 	if err := e.run(ctx); err != nil {
-		return e.n, fmt.Errorf("store: erase: %d removed, the call is to be repeated: %w", e.n, err)
+		return e.n, s.wrap("erase", fmt.Errorf("%d removed, the call is to be repeated: %w", e.n, err))
 	}
-	if s.file.mayCompact() {
-		if err := s.file.do(ctx, &write{lane: s, compact: true}, 0); err != nil {
-			return e.n, fmt.Errorf("store: erase: %d removed, their bytes may still be in the file and the call is to be repeated: %w", e.n, err)
+	if s.file.CanCompact() {
+		if err := s.compact(ctx); err != nil {
+			return e.n, s.wrap("erase", fmt.Errorf("%d removed, their bytes may still be in the file and the call is to be repeated: %w", e.n, err))
 		}
 	}
 	return e.n, nil
+}
+
+// Compact makes the file as small as what is in it, for all its lanes. That happens by itself when a
+// large backlog has been delivered. It takes the place of a commit: what is put meanwhile waits, about
+// two seconds for a million items; what is read does not. It needs room for the copy: on a full disk
+// it is an error, as it is when the disk fails, and the file stays as it is. A lane in an application's
+// database ([In]), and a file on Windows, which replaces no open file, are errors.ErrUnsupported.
+func (s *Store) Compact(ctx context.Context) error {
+	if !s.file.CanCompact() {
+		return s.wrap("compact", errors.ErrUnsupported)
+	}
+	return s.wrap("compact", s.compact(ctx))
+}
+
+func (s *Store) compact(ctx context.Context) error {
+	w := s.newWrite()
+	w.Compact = true
+	return s.do(ctx, w, 0)
 }
 
 // erasure is one call of Erase. It looks at timed, ready, later and dead in this order, in which most
@@ -57,20 +75,7 @@ type erasure struct {
 	hash uint64
 	n    int // removed; owned by the caller of Erase
 
-	moved []spot // where records have gone meanwhile; guarded by s.mu
-}
-
-// spot is where a record lies: its bucket, as an index of txn.buckets, and its bucket key.
-type spot struct {
-	bucket int
-	key    []byte
-}
-
-const itemBuckets = 4
-
-// buckets are those that hold items.
-func (t *txn) buckets() [itemBuckets]*bolt.Bucket {
-	return [...]*bolt.Bucket{t.Timed, t.Ready, t.Later, t.Dead}
+	moved []place // where records have gone meanwhile; guarded by s.mu
 }
 
 func (e *erasure) begin() {
@@ -85,32 +90,44 @@ func (e *erasure) end() {
 	e.s.erasing = slices.DeleteFunc(e.s.erasing, func(f *erasure) bool { return f == e })
 }
 
-// tellMoved tells those who erase the key of that hash where a record of it is about to lie. The commit
-// goroutine calls it.
-func (s *Store) tellMoved(t *txn, hash uint64, to *bolt.Bucket, key []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range s.erasing {
-		if buckets := t.buckets(); e.hash == hash {
-			e.moved = append(e.moved, spot{slices.Index(buckets[:], to), bytes.Clone(key)})
+// tellMoved tells the calls of Erase where a record of their key is about to lie. The commit goroutine
+// calls it.
+func (t *txn) tellMoved(to place, rec format.Record) {
+	if len(t.erasing) == 0 {
+		return
+	}
+	hash := t.s.codec.recordHash(rec)
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	for _, e := range t.erasing {
+		if e.hash == hash {
+			e.moved = append(e.moved, place{to.in, slices.Clone(to.key)})
 		}
 	}
 }
 
 func (e *erasure) run(ctx context.Context) error {
 	// The commits from here on tell us what they move.
-	if err := e.s.file.do(ctx, &write{lane: e.s, apply: func(*txn) error { return refused{} }}, 0); err != nil {
+	if err := e.s.update(ctx, func(*txn) error { return refused{} }); err != nil {
 		return err
 	}
-	for bucket := range itemBuckets {
-		var after []byte
-		for more := true; more; {
+	for _, in := range [...]box{timed, ready, later, dead} {
+		for after, more := format.Key(nil), true; more; {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			var found []spot
-			var err error
-			if found, after, more, err = e.page(bucket, after); err != nil {
+			var found []place
+			if err := e.s.view(func(t *txn) (err error) {
+				after, err = t.page(in, after, boltfile.MaxGroup, math.MaxInt, func(k format.Key, v format.Record) error {
+					is, err := e.matches(k, v)
+					if is {
+						found = append(found, place{in, slices.Clone(k)})
+					}
+					return err
+				})
+				more = after != nil
+				return err
+			}); err != nil {
 				return err
 			}
 			if err := e.remove(ctx, found); err != nil {
@@ -132,73 +149,43 @@ func (e *erasure) run(ctx context.Context) error {
 	}
 }
 
-// page looks at the next records of a bucket, those behind after.
-func (e *erasure) page(bucket int, after []byte) (found []spot, last []byte, more bool, err error) {
-	err = e.s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, e.s.bucket)
-		if err != nil {
-			return err
-		}
-		last = after
-		c, n := t.buckets()[bucket].Cursor(), 0
-		k, v := seekAfter(c, after)
-		for ; k != nil && n < maxGroup; k, v = c.Next() {
-			if err := format.CheckOrder("a bucket", last, k); err != nil {
-				return err
-			}
-			n++
-			last = append(last[:0], k...)
-			is, err := e.matches(k, v)
-			if err != nil {
-				return err
-			}
-			if is {
-				found = append(found, spot{bucket, bytes.Clone(k)})
-			}
-		}
-		more = k != nil
-		return nil
-	})
-	return found, last, more, err
-}
-
 // remove drops what still lies in these places.
-func (e *erasure) remove(ctx context.Context, places []spot) error {
+func (e *erasure) remove(ctx context.Context, places []place) error {
 	if len(places) == 0 {
 		return nil
 	}
-	s, n := e.s, 0
+	n := 0
 	var d dropping
-	if err := s.file.do(ctx, &write{
-		lane: s,
-		apply: func(t *txn) error {
-			n, d = 0, dropping{} // a commit may be tried again
-			var there []spot
-			for _, p := range places {
-				v := t.buckets()[p.bucket].Get(p.key)
-				if v == nil {
-					continue
-				}
-				is, err := e.matches(p.key, v)
-				if err != nil {
-					return refused{err}
-				}
-				if is {
-					there = append(there, p)
-				}
+	w := e.s.newWrite()
+	w.apply = func(t *txn) error {
+		n, d = 0, nil // a commit may be tried again
+		var there []place
+		for _, p := range places {
+			v := t.at(p)
+			if v == nil {
+				continue
 			}
-			for _, p := range there {
-				if b := t.buckets()[p.bucket]; b.Get(p.key) != nil {
-					if err := d.drop(t, b, p.key); err != nil {
-						return err
-					}
-					n++
-				}
+			is, err := e.matches(p.key, v)
+			if err != nil {
+				return refused{err}
 			}
-			return nil
-		},
-		after: func() { d.done(s) },
-	}, 0); err != nil {
+			if is {
+				there = append(there, p)
+			}
+		}
+		for _, p := range there {
+			if t.at(p) == nil {
+				continue // it was named twice
+			}
+			if err := d.drop(t, p); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	}
+	w.after = func() { d.done(e.s) }
+	if err := e.s.do(ctx, w, 0); err != nil {
 		return err
 	}
 	e.n += n
@@ -207,26 +194,26 @@ func (e *erasure) remove(ctx context.Context, places []spot) error {
 
 // matches reports whether record v under bucket key k is to be erased. An error says that it cannot be
 // opened now.
-func (e *erasure) matches(k, v []byte) (bool, error) {
-	c := &e.s.vault
-	if format.Record(v).Verify(k) != nil {
+func (e *erasure) matches(k format.Key, v format.Record) (bool, error) {
+	c := &e.s.codec
+	if v.Verify(k) != nil {
 		return e.within(v), nil
 	}
-	if !format.Record(v).IsDamaged() && c.recordHash(v) != e.hash {
+	if !v.IsDamaged() && c.recordHash(v) != e.hash {
 		return false, nil
 	}
 	plain, err := c.open(k, v)
 	if errors.Is(err, ErrSealed) {
-		return false, fmt.Errorf("item %v: %w", format.Record(v).ID(), err)
+		return false, fmt.Errorf("item %v: %w", v.ID(), err)
 	}
 	if err != nil {
 		return e.within(v), nil
 	}
-	p, err := format.Record(plain).Split()
+	p, err := plain.Split()
 	switch {
 	case err != nil:
 		return e.within(plain), nil
-	case format.Record(v).IsDamaged():
+	case v.IsDamaged():
 		return e.within(p.Payload), nil
 	}
 	return bytes.Equal(p.Key, e.key), nil
@@ -234,5 +221,5 @@ func (e *erasure) matches(k, v []byte) (bool, error) {
 
 // within reports whether the bytes of a damaged record contain the key or, in a sealed lane, its hash.
 func (e *erasure) within(v []byte) bool {
-	return bytes.Contains(v, e.key) || e.s.vault.sealer != nil && bytes.Contains(v, binary.BigEndian.AppendUint64(nil, e.hash))
+	return bytes.Contains(v, e.key) || e.s.codec.sealer != nil && bytes.Contains(v, binary.BigEndian.AppendUint64(nil, e.hash))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 )
 
 // While a sender moves the items of a key between all buckets, none escapes.
@@ -91,10 +92,10 @@ func shuffle(t *testing.T, ctx context.Context, s *Store) {
 // wrong moment.
 func TestEraseWhatGoesToAndFro(t *testing.T) {
 	s := newStore(t, nil)
-	put(t, s, events(5*maxGroup)...)
-	for left := 5 * maxGroup; left > 0; {
+	put(t, s, events(5*boltfile.MaxGroup)...)
+	for left := 5 * boltfile.MaxGroup; left > 0; {
 		var outcomes []sender.Outcome
-		for _, it := range claims(t, s, maxGroup) {
+		for _, it := range claims(t, s, boltfile.MaxGroup) {
 			outcomes = append(outcomes, failed(it, sender.Dead, time.Time{}))
 		}
 		settle(t, s, outcomes...)

@@ -14,13 +14,18 @@ import (
 
 	"github.com/seed8107221f/outbox/sender"
 
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // plainAndSealed runs a test over a plain lane and over a sealed one.
 func plainAndSealed(t *testing.T, test func(t *testing.T, o *Options)) {
-	t.Run("plain", func(t *testing.T) { test(t, &prompt) })
-	t.Run("sealed", func(t *testing.T) { test(t, sealed(t, "k1")) })
+	for name, o := range map[string]*Options{"plain": &prompt, "sealed": sealed(t, "k1")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, o)
+		})
+	}
 }
 
 // erase erases a key and wants n items removed.
@@ -163,7 +168,7 @@ func TestEraseDamaged(t *testing.T) {
 // After Erase the file shows nothing of what it erased, nor of what was delivered before.
 func TestErasedIsNotInTheFile(t *testing.T) {
 	s := newStore(t, nil)
-	if !s.file.mayCompact() {
+	if !s.file.CanCompact() {
 		t.Skip("the file is not compacted here")
 	}
 	leave(t, s)
@@ -200,7 +205,7 @@ func TestErasedIsNotInTheFile(t *testing.T) {
 
 func TestEraseInTheApplicationsDatabase(t *testing.T) {
 	db, s := newIn(t, nil)
-	if err := order(db, "1", func(tx *bolt.Tx) error { return s.AppendTx(tx, event("a", "ann"), event("b", "bob")) }); err != nil {
+	if err := placeOrder(db, "1", func(tx *bolt.Tx) error { return s.AppendTx(tx, event("a", "ann"), event("b", "bob")) }); err != nil {
 		t.Fatal(err)
 	}
 	erase(t, s, "ann", 1)
@@ -210,8 +215,9 @@ func TestEraseInTheApplicationsDatabase(t *testing.T) {
 
 // A key with many items takes many commits. When one fails the rest is removed by the next call.
 func TestEraseFailsInTheMiddle(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, nil)
-	const n = 3 * maxGroup
+	const n = 3 * boltfile.MaxGroup
 	items := make([]sender.Item, n)
 	for i := range items {
 		items[i] = event(fmt.Sprint(i), []string{"ann", "bob"}[i%2])
@@ -219,7 +225,7 @@ func TestEraseFailsInTheMiddle(t *testing.T) {
 	put(t, s, items...)
 	commits := 0
 	broken := errors.New("the disk broke")
-	s.file.fault = func(committed bool) error {
+	s.Fault(func(committed bool) error {
 		if committed {
 			return nil
 		}
@@ -227,7 +233,7 @@ func TestEraseFailsInTheMiddle(t *testing.T) {
 			return broken
 		}
 		return nil
-	}
+	})
 	removed, err := s.Erase(t.Context(), "ann")
 	wantError(t, err, broken)
 	if removed == 0 || removed >= n/2 || s.Counts().Dropped != uint64(removed) {

@@ -7,14 +7,7 @@ func OpenAt(path string, o *Options, now func() time.Time) (*Store, error) { ret
 
 // Fault has fn asked before and after each commit of the file of s: its error makes that commit fail,
 // before or after it is on disk. Call it while no commit runs.
-func (s *Store) Fault(fn func(committed bool) error) { s.file.fault = fn }
+func (s *Store) Fault(fn func(committed bool) error) { s.file.SetFault(fn) }
 
 // StepWall is t after the wall clock was stepped by d, whole seconds, while the monotonic one ran on.
 var StepWall = stepWall
-
-// busy reports whether the commit goroutine has something to do.
-func (f *file) busy() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.running
-}

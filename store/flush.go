@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -14,60 +13,40 @@ import (
 // see [sender.Marker].
 func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error) {
 	for due := true; due && err == nil; {
-		if err = s.file.view(func(tx *bolt.Tx) error {
-			t, err := openTxn(tx, s.bucket)
-			if err != nil {
-				return err
-			}
+		if err = s.view(func(t *txn) error {
 			seq = t.Root.Sequence()
 			k, _ := t.Timed.Cursor().First()
 			due = k != nil && format.Key(k).Due() <= now.UnixNano()
 			return nil
 		}); err == nil && due {
-			err = s.promote(ctx, now)
+			err = s.releaseDue(ctx, now)
 		}
 	}
-	return seq, wrap("mark", err)
+	return seq, s.wrap("mark", err)
 }
 
 // Unsent reports whether an item up to mark could be sent now or is in flight; see [sender.Marker].
 // An item whose time came since counts as one put at that moment.
 func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent bool, err error) {
+	// Memory first: whatever it does not name is found in the file afterwards, or has been settled since.
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := &s.walk
-	for seq := range w.flights {
-		if seq <= mark {
-			return true, nil
-		}
+	unsent, cursor := s.order.Unsent(mark), s.order.Cursor()
+	s.mu.Unlock()
+	if unsent {
+		return true, nil
 	}
-	for _, turns := range [...][]turn{w.front, w.turns} {
-		for _, t := range turns {
-			if t.seq <= mark {
-				return true, nil
-			}
-		}
-	}
-	err = s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, s.bucket)
-		if err != nil {
-			return err
-		}
-		cursor := w.cursor
-		if w.stale {
-			cursor = 0
-		}
+	err = s.view(func(t *txn) error {
 		if k, _ := t.Ready.Cursor().Seek(format.ReadyKey(cursor + 1)); k != nil && format.Key(k).Seq() <= mark {
 			unsent = true // the walk has yet to tell whether it waits behind another
 		}
-		due, c := s.file.steady(now), t.Later.Cursor()
+		due, c := s.clock.nanos(now), t.Later.Cursor()
 		for k, _ := c.First(); k != nil && !unsent && format.Key(k).Due() <= due; k, _ = c.Next() {
 			unsent = format.Key(k).Seq() <= mark
 		}
 		return ctx.Err()
 	})
 	if err != nil {
-		return true, fmt.Errorf("store: unsent: %w", err)
+		return true, s.wrap("unsent", err)
 	}
 	return unsent, nil
 }
@@ -76,18 +55,12 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 // scheduled and failed items until it finds one.
 func (s *Store) Remains(mark uint64) (remains bool, err error) {
 	s.mu.Lock()
-	for seq, f := range s.walk.flights {
-		remains = remains || f.sent && seq <= mark
-	}
+	remains = s.order.Sent(mark)
 	s.mu.Unlock()
 	if remains {
 		return true, nil
 	}
-	err = s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, s.bucket)
-		if err != nil {
-			return err
-		}
+	err = s.view(func(t *txn) error {
 		for _, b := range [...]*bolt.Bucket{t.Ready, t.Timed, t.Later} {
 			c := b.Cursor()
 			for k, _ := c.First(); k != nil && !remains; k, _ = c.Next() {

@@ -3,6 +3,8 @@
 package store
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -31,7 +33,7 @@ func stolen(t *testing.T) (s *Store, clock *atomic.Int64, letGo func()) {
 	var thief *bolt.DB
 	f := makeFaulty(s)
 	f.then = func() {
-		if err := syscall.Flock(int(s.file.raw.Fd()), syscall.LOCK_UN); err != nil {
+		if err := syscall.Flock(descriptor(t, path), syscall.LOCK_UN); err != nil {
 			t.Error(err)
 		}
 		thief = openDB(t, path)
@@ -43,6 +45,27 @@ func stolen(t *testing.T) (s *Store, clock *atomic.Int64, letGo func()) {
 			t.Error(err)
 		}
 	}
+}
+
+// descriptor is that by which this process has a file open.
+func descriptor(t *testing.T, path string) int {
+	t.Helper()
+	want := statOf(t, path)
+	for fd := range 1 << 12 {
+		// A duplicate has the same lock, and can be closed.
+		if dup, err := syscall.Dup(fd); err == nil {
+			f := os.NewFile(uintptr(dup), path)
+			info, err := f.Stat()
+			if err := errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if os.SameFile(info, want) {
+				return fd
+			}
+		}
+	}
+	t.Fatalf("%s is not open", path)
+	return 0
 }
 
 func TestStaysFailedWhileItCannotHeal(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/seed8107221f/outbox/sender"
 )
 
@@ -23,7 +25,7 @@ var errTold = errors.New("told to fail")
 
 func makeFaulty(s *Store) *faulty {
 	f := &faulty{}
-	s.file.fault = func(committed bool) error {
+	s.Fault(func(committed bool) error {
 		want := int32(1)
 		if committed {
 			want = 2
@@ -35,7 +37,7 @@ func makeFaulty(s *Store) *faulty {
 			f.then()
 		}
 		return errTold
-	}
+	})
 	return f
 }
 
@@ -47,7 +49,6 @@ func TestFailedCommitHeals(t *testing.T) {
 	}{
 		{"before it was on disk", 0, func(s *Store) { makeFaulty(s).armed.Store(1) }},
 		{"after it was on disk", 1, func(s *Store) { makeFaulty(s).armed.Store(2) }},
-		{"the descriptor is gone", 0, func(s *Store) { s.file.raw.Close() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStore(t, nil)
@@ -133,8 +134,13 @@ func TestDatabaseSyncsEveryCommit(t *testing.T) {
 	s := newStore(t, nil)
 	f := makeFaulty(s)
 	for _, when := range []string{"opened", "healed"} {
-		if db := s.file.db; db.NoSync || db.NoGrowSync {
-			t.Errorf("%s with NoSync %t, NoGrowSync %t", when, db.NoSync, db.NoGrowSync)
+		if err := s.file.View(func(tx *bolt.Tx) error {
+			if db := tx.DB(); db.NoSync || db.NoGrowSync {
+				t.Errorf("%s with NoSync %t, NoGrowSync %t", when, db.NoSync, db.NoGrowSync)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 		f.armed.Store(1)
 		wantError(t, s.Append(t.Context(), event("a", "")), sender.ErrStorage)

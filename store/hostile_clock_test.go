@@ -77,6 +77,7 @@ func (q jumpingQueue) Unsent(ctx context.Context, now time.Time, mark uint64) (b
 // retries come after their backoff, nothing is sent in a pause that the destination ordered, what is
 // scheduled goes in its time, and the dead are kept as long as they are to be.
 func TestClockThatJumps(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		clock := &jumping{}
 		s, err := open(filepath.Join(t.TempDir(), "outbox"), &Options{LockTimeout: -1, KeepDead: 48 * time.Hour}, clock.now)

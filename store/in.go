@@ -3,20 +3,14 @@ package store
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
-
-// shared holds the databases of applications that have lanes in them, so that those lanes share
-// commits and no bucket is opened twice.
-var shared = struct {
-	sync.Mutex
-	files map[*bolt.DB]*file
-}{files: make(map[*bolt.DB]*file)}
 
 // In opens a lane in the application's own database, in the top-level bucket of that name, which is
 // created when there is none. The database's options, its healing and its closing stay with the
@@ -31,41 +25,21 @@ func In(db *bolt.DB, bucket string, o *Options) (*Store, error) {
 		return nil, err
 	case db == nil:
 		return nil, errors.New("store: the database is nil")
-	case len(bucket) == 0 || len(bucket) > maxLaneName:
-		return nil, fmt.Errorf("store: bucket name of %d bytes, 1 to %d", len(bucket), maxLaneName)
+	case len(bucket) == 0 || len(bucket) > format.MaxLaneName:
+		return nil, fmt.Errorf("store: bucket name of %d bytes, 1 to %d", len(bucket), format.MaxLaneName)
 	case db.NoSync || db.NoGrowSync:
 		return nil, fmt.Errorf("store: %s is open with NoSync %t and NoGrowSync %t: nothing put into it would be safe", db.Path(), db.NoSync, db.NoGrowSync)
 	case db.IsReadOnly():
 		return nil, fmt.Errorf("store: %s is open for reading only", db.Path())
 	}
-	f, s, err := reserveIn(db, bucket, opts)
-	if err == nil {
-		err = f.load(s, true)
+	s := makeStore(bucket, opts, newClock(time.Now))
+	if s.file, err = boltfile.EnterShared(db, bucket, (*lane)(s)); err == nil {
+		if err = s.load(true); err != nil {
+			s.file.Leave(bucket)
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("store: bucket %q in %s: %w", bucket, db.Path(), err)
+		return nil, &sender.StoreError{Op: "store: in", Place: fmt.Sprintf("lane %q of %s", bucket, db.Path()), Err: naming(err)}
 	}
 	return s, nil
-}
-
-func reserveIn(db *bolt.DB, bucket string, opts Options) (*file, *Store, error) {
-	shared.Lock()
-	defer shared.Unlock()
-	f := shared.files[db]
-	if f != nil {
-		if s, err := f.reserve(bucket, opts); err != sender.ErrClosed {
-			return f, s, err
-		}
-	}
-	f = &file{path: db.Path(), db: db, now: time.Now, epoch: time.Now(), wake: make(chan struct{}, 1), lanes: make(map[string]*Store)}
-	f.lastly = func() {
-		shared.Lock()
-		defer shared.Unlock()
-		if shared.files[db] == f {
-			delete(shared.files, db)
-		}
-	}
-	shared.files[db] = f
-	s, err := f.reserve(bucket, opts)
-	return f, s, err
 }

@@ -86,10 +86,10 @@ func TestAppendCopiesFirst(t *testing.T) {
 	s := newStore(t, nil)
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	s.file.fault = func(committed bool) error {
+	s.Fault(func(committed bool) error {
 		once.Do(func() { close(begun); <-goOn })
 		return nil
-	}
+	})
 	it := event("a", "")
 	payload := it.Payload
 	want := bytes.Clone(payload)
@@ -291,10 +291,10 @@ func TestAppendContext(t *testing.T) {
 		s := newStore(t, nil)
 		begun, goOn := make(chan struct{}), make(chan struct{})
 		var once sync.Once
-		s.file.fault = func(committed bool) error {
+		s.Fault(func(committed bool) error {
 			once.Do(func() { close(begun); <-goOn })
 			return nil
-		}
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Append(ctx, event("a", "")) }()

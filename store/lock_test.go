@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // inUse opens a path that somebody has, and wants to be told within about patience.
@@ -34,6 +36,7 @@ func inUse(t *testing.T, path string, timeout, patience time.Duration) {
 }
 
 func TestLockedInThisProcess(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, nil)
 	inUse(t, s.Path(), -1, 5*time.Second)
 	inUse(t, s.Path(), 200*time.Millisecond, 5*time.Second)
@@ -62,6 +65,7 @@ func TestLockIsWaitedFor(t *testing.T) {
 }
 
 func TestLockedByAnotherProcess(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "outbox")
 	written(t, path)
 	c := startChild(t, "hold", path)
@@ -76,7 +80,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 
 func TestLaneIsOpenOnce(t *testing.T) {
 	s := newStore(t, nil)
-	if _, err := s.Lane(defaultLane, nil); !errors.Is(err, ErrLocked) {
+	if _, err := s.Lane(format.DefaultLane, nil); !errors.Is(err, ErrLocked) {
 		t.Errorf("the lane of Open again: %v, want ErrLocked", err)
 	}
 	mail, err := s.Lane("mail", &prompt)
@@ -136,18 +140,30 @@ func TestInIsOpenOnce(t *testing.T) {
 	}
 	checkedClose(t, b)
 	checkedClose(t, a)
-	if len(shared.files) != 0 {
-		t.Errorf("%d databases are remembered after their lanes were closed", len(shared.files))
-	}
+	wantForgotten(t, db)
 	if a, err = In(db, "a", &prompt); err != nil {
 		t.Fatal(err)
 	}
 	checkedClose(t, a)
 }
 
+// wantForgotten wants no lane to be left in an application's database.
+func wantForgotten(t *testing.T, db *bolt.DB) {
+	t.Helper()
+	f, err := boltfile.EnterShared(db, "probe", (*lane)(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.Lanes()) - 1; n > 0 {
+		t.Errorf("%d lanes are remembered that were closed or refused", n)
+	}
+	f.Leave("probe")
+}
+
 // A lane that is closed while it is busy has taken what it acknowledged into the file before another
 // may open it.
 func TestLaneClosedWhileBusy(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, nil)
 	total := 0
 	for range 20 {
@@ -190,9 +206,10 @@ func TestLaneClosedWhileBusy(t *testing.T) {
 	}
 }
 
-func txID(t *testing.T, db *bolt.DB) (id int) {
+// txID is the last transaction of the file of a lane.
+func txID(t *testing.T, s *Store) (id int) {
 	t.Helper()
-	if err := db.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+	if err := s.file.View(func(tx *bolt.Tx) error { id = tx.ID(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -222,12 +239,12 @@ func TestLanesShareCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := txID(t, s.file.db)
+	before := txID(t, s)
 	const n = 200
 	if err := appendAtOnce(s, n, mail); err != nil {
 		t.Fatal(err)
 	}
-	if commits := txID(t, s.file.db) - before; commits > n/2 {
+	if commits := txID(t, s) - before; commits > n/2 {
 		t.Errorf("%d appends took %d commits", 2*n, commits)
 	}
 	if a, b := s.Counts().Ready, mail.Counts().Ready; a != n || b != n {
@@ -249,6 +266,6 @@ func TestLaneClosedBesideItsFile(t *testing.T) {
 		put(t, lane, event("a", ""))
 		lane.shut() // with which its Close begins
 		checkedClose(t, s)
-		lane.file.leave(lane)
+		lane.file.Leave(lane.name)
 	})
 }

@@ -5,16 +5,9 @@ import (
 	"context"
 	"fmt"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/seed8107221f/outbox/sender"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
-)
-
-const (
-	maxNoteKey = 255     // bytes
-	maxNote    = 4 << 10 // bytes: each change rewrites it
 )
 
 // AppendNoted is Append that also keeps a note: a small record of the caller's, such as how far it has
@@ -22,8 +15,8 @@ const (
 // There may be no items. A key of 1 to 255 bytes and a value of at most 4 KiB are taken, else the
 // error is sender.ErrTooLarge. Notes are not sealed, whatever Sealer the lane has.
 func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items ...sender.Item) error {
-	if len(key) == 0 || len(key) > maxNoteKey || len(value) > maxNote {
-		return fmt.Errorf("store: append: %w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", sender.ErrTooLarge, len(key), len(value), maxNoteKey, maxNote)
+	if len(key) == 0 || len(key) > format.MaxNoteKey || len(value) > format.MaxNote {
+		return s.wrap("append", fmt.Errorf("%w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", sender.ErrTooLarge, len(key), len(value), format.MaxNoteKey, format.MaxNote))
 	}
 	value = bytes.Clone(value) // the commit may outlive the call
 	return s.appendWith(ctx, items, func(t *txn) error { return t.note(key, value) })
@@ -46,17 +39,13 @@ func (t *txn) note(key string, value []byte) error {
 // Note returns what AppendNoted last kept under key; nil: nothing.
 func (s *Store) Note(key string) (value []byte, err error) {
 	if s.closed.Load() {
-		return nil, fmt.Errorf("store: note: %w", sender.ErrClosed)
+		return nil, s.wrap("note", sender.ErrClosed)
 	}
-	err = s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, s.bucket)
-		if err != nil {
-			return err
-		}
+	err = s.view(func(t *txn) error {
 		if b := t.Root.Bucket(format.BucketNotes); b != nil && key != "" {
 			value = bytes.Clone(b.Get([]byte(key)))
 		}
 		return nil
 	})
-	return value, wrap("note", err)
+	return value, s.wrap("note", err)
 }

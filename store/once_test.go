@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // sendingOnce sends at most once until it is killed. Its standard output is the destination, which gets
@@ -59,10 +60,8 @@ func sendingOnce(path string) error {
 // However often the sender is killed, the destination accepts no item twice; each is delivered, pending,
 // or dead with the reason that nobody knows its answer.
 func TestKillAtMostOnce(t *testing.T) {
-	rounds := 40
-	if testing.Short() {
-		rounds = 5
-	}
+	t.Parallel()
+	rounds := storetest.Pick(40, 10, 5)
 	path := filepath.Join(t.TempDir(), "outbox")
 	all := make(map[uuid.UUID]bool)
 	accepted := make(map[uuid.UUID]int)

@@ -97,6 +97,7 @@ func refuses(t *testing.T, path string, sentinel error, words ...string) {
 }
 
 func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 
@@ -152,7 +153,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Run("another bucket of our name", func(t *testing.T) {
 		db := openDB(t, at("namesake"))
 		if err := db.Update(func(tx *bolt.Tx) error {
-			b, err := tx.CreateBucket([]byte(defaultLane))
+			b, err := tx.CreateBucket([]byte(format.DefaultLane))
 			return errors.Join(err, b.Put([]byte("a"), []byte("b")))
 		}); err != nil {
 			t.Fatal(err)
@@ -164,7 +165,7 @@ func TestOpenRefuses(t *testing.T) {
 		written(t, at("newer"))
 		db := openDB(t, at("newer"))
 		if err := db.Update(func(tx *bolt.Tx) error {
-			return tx.Bucket([]byte(defaultLane)).Bucket(format.BucketMeta).Put(format.MetaFormat, binary.BigEndian.AppendUint32(nil, 7))
+			return tx.Bucket([]byte(format.DefaultLane)).Bucket(format.BucketMeta).Put(format.MetaFormat, binary.BigEndian.AppendUint32(nil, 7))
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +261,7 @@ func TestCreate(t *testing.T) {
 
 func TestCreateClearsOldLeftovers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
-	old, young, other := path+creating+"OLD", path+creating+"YOUNG", path+"-mine"
+	old, young, other := path+".creating-OLD", path+".creating-YOUNG", path+"-mine"
 	for _, p := range []string{old, young, other} {
 		writeFile(t, p, []byte("half"))
 	}
@@ -271,13 +272,14 @@ func TestCreateClearsOldLeftovers(t *testing.T) {
 		}
 	}
 	openStore(t, path, nil)
-	want := []string{"outbox", "outbox-mine", "outbox" + creating + "YOUNG"}
+	want := []string{"outbox", "outbox-mine", "outbox.creating-YOUNG"}
 	if got := entries(t, filepath.Dir(path)); !slices.Equal(got, want) {
 		t.Errorf("in the directory: %q, want %q", got, want)
 	}
 }
 
 func TestCreateAtOnce(t *testing.T) {
+	t.Parallel()
 	for range 5 {
 		path := filepath.Join(t.TempDir(), "outbox")
 		var wg sync.WaitGroup

@@ -28,6 +28,7 @@ func rename(t *testing.T, from, to string) {
 
 // Whatever somebody does to an open file, the next commit notices, and nothing is acknowledged.
 func TestTouched(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		touch func(t *testing.T, path string)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/seed8107221f/outbox/sender"
 
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -32,36 +32,33 @@ func (s *Store) Append(ctx context.Context, items ...sender.Item) error {
 // appendWith appends items, and has besides, unless it is nil, write something in the same commit: an error
 // of it undoes that commit, other writes and all.
 func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides func(*txn) error) error {
-	w := s.file.write(s)
+	w := s.newWrite()
 	w.apply = besides
-	if err := s.prepare(&w.records, items); err != nil {
-		return err
-	}
-	for i := range w.records {
-		w.size += len(w.records[i].value)
+	if err := s.prepare(w, items); err != nil {
+		return s.wrap("append", err)
 	}
 	for {
 		room, err := s.open()
 		if err != nil {
-			return wrap("append", err)
+			return s.wrap("append", err)
 		}
-		if err = s.file.do(ctx, w, 0); err == nil {
-			s.file.reuse(w)
+		if err = s.do(ctx, w, 0); err == nil {
+			s.reuse(w)
 			return nil
 		}
 		if !s.opts.Block || !errors.Is(err, sender.ErrFull) || s.neverFits(w.records) {
-			return wrap("append", err)
+			return s.wrap("append", err)
 		}
-		w = &write{lane: s, apply: besides, records: w.records, size: w.size}
+		w = s.again(w)
 		var again <-chan time.Time
-		if errors.Is(err, errNoSpace) {
-			again = time.After(fullFor) // others may make room, and nobody tells
+		if errors.Is(err, boltfile.ErrNoSpace) {
+			again = time.After(boltfile.FullFor) // others may make room, and nobody tells
 		}
 		select {
 		case <-room:
 		case <-again:
 		case <-ctx.Done():
-			return fmt.Errorf("store: append: %w; waited for room: %w: nothing was stored", err, context.Cause(ctx))
+			return s.wrap("append", fmt.Errorf("%w; waited for room: %w: nothing was stored", err, context.Cause(ctx)))
 		}
 	}
 }
@@ -70,77 +67,78 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 // stored when it commits. Only for a lane opened by [In] in the database of tx. A full lane is sender.ErrFull
 // at once, whatever Block says, since what makes room needs the lock that the caller holds.
 func (s *Store) AppendTx(tx *bolt.Tx, items ...sender.Item) error {
+	return s.wrap("append", s.appendTx(tx, items))
+}
+
+func (s *Store) appendTx(tx *bolt.Tx, items []sender.Item) error {
 	switch {
 	case tx == nil || tx.DB() == nil:
-		return errors.New("store: append: the transaction has ended")
-	case s.file.own || tx.DB() != s.file.db:
-		return fmt.Errorf("store: append: the transaction is of another database than lane %q", s.name)
+		return errors.New("the transaction has ended")
+	case !s.file.Serves(tx.DB()):
+		return errors.New("the transaction is of another database")
 	case !tx.Writable():
-		return errors.New("store: append: the transaction is for reading only")
+		return errors.New("the transaction is for reading only")
 	}
 	_, err := s.open()
 	if err == nil {
-		err = s.file.failure()
+		err = naming(s.file.Err())
 	}
 	if err != nil {
-		return wrap("append", err)
+		return err
 	}
-	var recs []prepared
-	if err := s.prepare(&recs, items); err != nil {
+	var w write // of another commit than the file's
+	if err := s.prepare(&w, items); err != nil {
 		return err
 	}
 	var t *txn
-	if err := guard(func() (err error) {
-		if t, err = openTxn(tx, s.bucket); err != nil {
+	if err := boltfile.Catch(func() (err error) {
+		if t, err = s.openTxn(tx); err != nil {
 			return err
 		}
-		if err := s.append(t, recs); err != nil {
+		if err := s.append(t, w.records); err != nil {
 			return err
 		}
 		return t.flush()
 	}); err != nil {
-		return wrap("append", err)
+		return err
 	}
 	id := uint64(tx.ID())
 	tx.OnCommit(func() { s.committed(id, t, nil) })
 	return nil
 }
 
-func wrap(op string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("store: %s: %w", op, err)
-}
-
 // prepared is an item ready for the commit: all work that needs no lock is done.
 type prepared struct {
-	value   []byte
-	body    uint32
+	value   format.Record
+	bodySum uint32
 	timed   int64 // NotBefore; 0: ready
 	payload int   // by payloadLen
 	created time.Time
 	room    [16]byte // for its bucket key
 }
 
-// prepare appends what items become to recs.
-func (s *Store) prepare(recs *[]prepared, items []sender.Item) error {
-	*recs = slices.Grow(*recs, len(items))
-	now := s.file.now()
+// prepare makes items the records of a write.
+func (s *Store) prepare(w *write, items []sender.Item) error {
+	w.records = slices.Grow(w.records, len(items))
+	w.Items = len(items)
+	now := s.clock.now()
 	for i := range items {
 		it := &items[i]
 		if err := format.Validate(it, s.opts.MaxPayload); err != nil {
-			return fmt.Errorf("store: append: %w", err)
+			return err
 		}
-		v, err := s.vault.seal(format.Encode(it))
+		v, err := s.codec.seal(format.Encode(it))
 		if err != nil {
-			return fmt.Errorf("store: append: %w: nothing was stored", err)
+			return fmt.Errorf("%w: nothing was stored", err)
 		}
-		p := prepared{value: v, body: format.Record(v).BodySum(), payload: format.Record(v).PayloadLen(), created: it.Created}
+		p := prepared{value: v, bodySum: v.BodySum(), payload: v.PayloadLen(), created: it.Created}
 		if it.Due.Round(0).After(now) { // the wall clock: the time is the application's
 			p.timed = it.Due.UnixNano()
+			w.Scattered = true
 		}
-		*recs = append(*recs, p)
+		w.records = append(w.records, p)
+		w.Bytes += len(v)
+		w.Largest = max(w.Largest, len(v))
 	}
 	return nil
 }
@@ -163,26 +161,21 @@ func (s *Store) append(t *txn, recs []prepared) error {
 		if err != nil {
 			return err
 		}
-		b, k := t.Ready, binary.BigEndian.AppendUint64(r.room[:0], seq)
+		to := place{ready, format.AppendReadyKey(r.room[:0], seq)}
 		if r.timed != 0 {
-			b, k = t.Timed, format.AppendTimedKey(r.room[:0], r.timed, seq)
-			t.Ledger.Timed++
-		} else {
-			t.Ledger.Ready++
-			if t.firstCreated.IsZero() {
-				t.firstCreated = r.created
-			}
+			to = place{timed, format.AppendTimedKey(r.room[:0], r.timed, seq)}
+		} else if t.firstCreated.IsZero() {
+			t.firstCreated = r.created
 		}
 		if err := t.KeepLargest(len(r.value)); err != nil {
 			return err
 		}
-		format.Record(r.value).SetSum(r.body, k)
-		if err := b.Put(k, r.value); err != nil {
+		r.value.SetSum(r.bodySum, to.key)
+		if err := t.put(to, r.value); err != nil {
 			return err
 		}
 	}
 	t.Ledger.Put += uint64(len(recs))
-	t.Ledger.Bytes += uint64(size)
 	t.appended = true
 	return nil
 }

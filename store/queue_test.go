@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/seed8107221f/outbox/internal/order"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/sendertest"
 )
@@ -27,7 +28,7 @@ func newSubject(t *testing.T, path string, o *Options) *subject {
 		t.Fatal(err)
 	}
 	sub := &subject{Store: s, t: t}
-	s.file.fault = sub.fault
+	s.Fault(sub.fault)
 	t.Cleanup(func() { sub.close() })
 	return sub
 }
@@ -57,8 +58,12 @@ func (s *subject) fault(committed bool) error {
 func (s *subject) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	s.mu.Lock()
 	released := !slices.ContainsFunc(outcomes, func(o sender.Outcome) bool {
-		f := s.walk.flights[o.Item.Seq]
-		return o.Verdict != sender.Released || !o.PauseUntil.IsZero() || f != nil && f.announced
+		p := order.Place{Seq: o.Item.Seq}
+		if !o.Item.Due.IsZero() {
+			p.Due = s.clock.nanos(o.Item.Due)
+		}
+		_, mayBeSent := s.order.MarkSettling(p, order.Released)
+		return o.Verdict != sender.Released || !o.PauseUntil.IsZero() || mayBeSent
 	})
 	s.mu.Unlock()
 	if released && len(outcomes) > 0 && s.failures.Load() > 0 {
@@ -132,6 +137,7 @@ func (s *subject) Revive(seqs ...uint64) {
 }
 
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	sendertest.Test(t, func(t *testing.T) sendertest.Queue {
 		return newSubject(t, filepath.Join(t.TempDir(), "outbox"), nil)
 	})

@@ -11,7 +11,7 @@ import (
 // A file that could not be healed is healed by the next Settle, also by one that only releases: nothing
 // else is written while its sender waits for that.
 func TestReleaseHeals(t *testing.T) {
-	s := newStore(t, nil)
+	s, forward := clocked(t, &prompt)
 	f := makeFaulty(s)
 	put(t, s, event("a", ""))
 	held := claims(t, s, 1)
@@ -26,9 +26,7 @@ func TestReleaseHeals(t *testing.T) {
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
-	s.file.mu.Lock()
-	s.file.healAt = time.Time{} // a second has passed
-	s.file.mu.Unlock()
+	forward(time.Second)
 	settle(t, s, sender.Outcome{Item: held[0], Verdict: sender.Released})
 	wantNames(t, "released", kinds(claims(t, s, 10)), "a")
 }
@@ -39,18 +37,18 @@ func TestDropSeenByAClaim(t *testing.T) {
 	put(t, s, event("a1", "a"), event("a2", "a"), event("a3", "a"))
 	a1 := claims(t, s, 1)[0]
 	settle(t, s, failed(a1, sender.Retry, time.Now().Add(time.Hour)))
-	s.walk.stale = true // as after a failed commit
+	s.order.Invalidate(nil) // as after a failed commit
 	var meanwhile []sender.Item
-	s.file.fault = func(committed bool) error {
+	s.Fault(func(committed bool) error {
 		if committed {
 			meanwhile = claims(t, s, 10)
 		}
 		return nil
-	}
+	})
 	if err := s.Drop(t.Context(), a1); err != nil {
 		t.Fatal(err)
 	}
-	s.file.fault = nil
+	s.Fault(nil)
 	wantNames(t, "claimed while the commit was on disk", kinds(meanwhile), "a2")
 	wantNames(t, "claimed after it", kinds(claims(t, s, 10)))
 	settle(t, s, delivered(meanwhile...)...)

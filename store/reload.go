@@ -1,58 +1,63 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // reload reads from the file what memory holds of it. It is how a lane starts, and how it goes on
 // after a commit whose outcome is unknown; what is in flight stays so.
+//
+// Nothing but an application's own transaction can commit meanwhile. Claim can: what it hands out is not
+// yet recorded as Sending.
 func (s *Store) reload() error {
+	s.mu.Lock()
+	var flights []uint64
+	for seq := range s.order.Flights() {
+		flights = append(flights, seq)
+	}
+	s.mu.Unlock()
 	var (
-		t    *txn
+		l    format.Lane
 		id   uint64
 		told struct{ until, at int64 }
 		old  time.Time
+		sent = make(map[uint64]bool)
 	)
-	s.mu.Lock()
-	err := s.file.view(func(tx *bolt.Tx) (err error) {
-		if t, err = openTxn(tx, s.bucket); err != nil {
-			return err
-		}
+	if err := s.view(func(t *txn) error {
 		if err := t.CheckLane(s.bucket); err != nil {
 			return fmt.Errorf("lane %q: %w", s.name, err)
 		}
-		id = uint64(tx.ID())
+		l, id = t.Lane, uint64(t.Root.Tx().ID())
 		told.until, told.at = t.Paused()
-		s.file.grown(t.Largest())
+		s.file.NoteLargest(t.Largest())
 		if _, v := t.Ready.Cursor().First(); v != nil {
 			old = format.Record(v).Created()
 		}
-		for seq, f := range s.walk.flights {
-			s.walk.moved(f, format.Record(t.Dead.Get(format.ReadyKey(seq))).IsSending())
+		for _, seq := range flights {
+			sent[seq] = t.at(place{dead, format.ReadyKey(seq)}).IsSending()
 		}
 		return nil
-	})
-	if err != nil {
-		s.mu.Unlock()
+	}); err != nil {
 		return err
 	}
-	s.ledger, s.txid, s.longest = t.Ledger, id, t.Longest
-	s.walk.stale, s.ahead = true, false
+	s.mu.Lock()
+	s.order.Invalidate(func(seq uint64) bool { return sent[seq] })
+	s.forgetFetched()
+	s.ledger, s.txid, s.longest = l.Ledger, id, l.Longest
+	s.ahead = false
 	s.damage.Store(nil)
 	s.oldest = old
 	if s.pause.IsZero() && told.until > told.at {
 		// A pause never lasts longer than it was told, whatever the clock did meanwhile.
-		left := min(time.Duration(told.until-s.file.steady(s.file.now())), time.Duration(told.until-told.at))
+		now := s.clock.now()
+		left := min(time.Duration(told.until-s.clock.nanos(now)), time.Duration(told.until-told.at))
 		if left > 0 {
-			s.pause = s.file.now().Add(left)
+			s.pause = now.Add(left)
 		}
 	}
 	s.publish()
@@ -64,44 +69,37 @@ func (s *Store) reload() error {
 	return nil
 }
 
-// straighten pulls back retries that a clock which was wrong has put further ahead than any delay
+// clampRetries pulls back retries that a clock which was wrong has put further ahead than any delay
 // ever granted. later is sorted by time, so that its last key tells.
-func (s *Store) straighten() error {
+func (s *Store) clampRetries() error {
 	s.mu.Lock()
 	longest := s.longest
 	s.mu.Unlock()
-	latest := s.file.steady(s.file.now()) + int64(longest)
-	wrong := func(b *bolt.Bucket) []byte {
-		if k, _ := b.Cursor().Last(); len(k) == 24 && format.Key(k).Due() > latest {
+	latest := s.clock.nanos(s.clock.now()) + int64(longest)
+	wrong := func(t *txn) format.Key {
+		if k, _ := t.Later.Cursor().Last(); len(k) == 24 && format.Key(k).Due() > latest {
 			return k
 		}
 		return nil
 	}
 	for {
 		some := false
-		if err := s.file.view(func(tx *bolt.Tx) error {
-			t, err := openTxn(tx, s.bucket)
-			some = err == nil && wrong(t.Later) != nil
-			return err
-		}); err != nil || !some {
+		if err := s.view(func(t *txn) error { some = wrong(t) != nil; return nil }); err != nil || !some {
 			return err
 		}
-		err := s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
-			for range maxGroup {
-				k := wrong(t.Later)
+		if err := s.update(context.Background(), func(t *txn) error {
+			for range maxMoves {
+				k := wrong(t)
 				if k == nil {
 					return nil
 				}
-				from, rec := bytes.Clone(k), bytes.Clone(t.Later.Get(k))
-				to := format.LaterKey(latest, format.Key(from).Seq(), format.Key(from).Hash())
-				format.Record(rec).MoveSum(from, to)
-				if err := errors.Join(t.Later.Delete(from), t.Later.Put(to, rec)); err != nil {
+				from := place{later, slices.Clone(k)}
+				if err := t.rekey(from, place{later, format.LaterKey(latest, k.Seq(), k.Hash())}); err != nil {
 					return err
 				}
 			}
 			return nil
-		}}, 0)
-		if err != nil {
+		}); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
@@ -57,6 +58,7 @@ func fillUp(t *testing.T, s *Store, size int) (n int) {
 // A disk without room refuses what is put and nothing else, and all goes on once there is room. The limit
 // is that of a process, and so is the test.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	const limited = "OUTBOX_TEST_LIMITED"
 	if os.Getenv(limited) == "" {
 		c := exec.Command(os.Args[0], "-test.run=^TestDiskFull$")
@@ -78,14 +80,14 @@ func TestDiskFull(t *testing.T) {
 	for fillUp(t, s, 20_000) > 0 { // pages that become free may take one or two more
 		n++
 	}
-	before := s.file.last
+	before := txID(t, s)
 	for range 10 {
 		if fillUp(t, s, 20_000) > 0 {
 			t.Error("it was not full")
 		}
 	}
-	if s.file.last != before {
-		t.Errorf("%d commits while the disk was full", s.file.last-before)
+	if after := txID(t, s); after != before {
+		t.Errorf("%d commits while the disk was full", after-before)
 	}
 
 	items := claims(t, s, n/2)
@@ -117,37 +119,30 @@ func TestDiskFull(t *testing.T) {
 // The disk may have no room although nothing said so before: what makes room goes on alone.
 func TestDiskFullInCommit(t *testing.T) {
 	for _, why := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		s, _ := clocked(t, &Options{Gather: time.Hour, LockTimeout: -1})
-		put(t, s, events(3)...)
-		items := claims(t, s, 3)
-		fails := 1
-		s.file.fault = func(committed bool) error {
-			if !committed && fails > 0 {
-				fails--
-				return &os.PathError{Op: "write", Path: s.Path(), Err: why}
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := clocked(t, &Options{Gather: time.Hour, LockTimeout: -1})
+			put(t, s, events(3)...)
+			items := claims(t, s, 3)
+			fails := 1
+			s.Fault(func(committed bool) error {
+				if !committed && fails > 0 {
+					fails--
+					return &os.PathError{Op: "write", Path: s.Path(), Err: why}
+				}
+				return nil
+			})
+			settled := make(chan error)
+			go func() { settled <- s.Settle(t.Context(), delivered(items...)...) }()
+			synctest.Wait()                                // it waits for company
+			err := s.Append(t.Context(), event("new", "")) // shares its commit
+			wantError(t, err, sender.ErrFull)
+			wantError(t, err, why)
+			if err := <-settled; err != nil {
+				t.Errorf("settling on a full disk: %v", err)
 			}
-			return nil
-		}
-		settled := make(chan error)
-		go func() { settled <- s.Settle(t.Context(), delivered(items...)...) }()
-		for s.file.gathered() == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		err := s.Append(t.Context(), event("new", "")) // shares its commit
-		wantError(t, err, sender.ErrFull)
-		wantError(t, err, why)
-		if err := <-settled; err != nil {
-			t.Errorf("settling on a full disk: %v", err)
-		}
-		if c := s.Counts(); c.Delivered != 3 || c.Put != 3 || c.Pending != 0 {
-			t.Errorf("counts %+v", c)
-		}
+			if c := s.Counts(); c.Delivered != 3 || c.Put != 3 || c.Pending != 0 {
+				t.Errorf("counts %+v", c)
+			}
+		})
 	}
-}
-
-// gathered counts the writes that wait for company.
-func (f *file) gathered() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.lazy)
 }

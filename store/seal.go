@@ -9,8 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	bolt "go.etcd.io/bbolt"
-
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -38,18 +37,14 @@ type Sealer interface {
 // secretData is the additional data of the lane's secret; no record's begins so.
 func (s *Store) secretData() []byte { return append([]byte("secret of lane "), s.bucket...) }
 
-// openVault makes ready what seals and opens the records of the lane, before anything of it is used. A
+// openCodec makes ready what seals and opens the records of the lane, before anything of it is used. A
 // lane that was plain becomes a sealed one, and one that was sealed under another key than the current
 // has its secret sealed anew. ErrSealed says that it cannot be opened, and nothing was changed.
-func (s *Store) openVault() error {
+func (s *Store) openCodec() error {
 	var kept []byte
 	var checks [][]byte
 	half, last := false, uint64(0)
-	if err := s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, s.bucket)
-		if err != nil {
-			return err
-		}
+	if err := s.view(func(t *txn) error {
 		kept, half, last = bytes.Clone(t.Meta.Get(format.MetaSecret)), t.Meta.Get(format.MetaRehash) != nil, t.Root.Sequence()
 		c := t.Meta.Cursor()
 		for k, v := c.Seek(format.MetaKey); bytes.HasPrefix(k, format.MetaKey); k, v = c.Next() {
@@ -70,7 +65,7 @@ func (s *Store) openVault() error {
 	} else if id, secret, err = s.openSecret(kept, checks); err != nil {
 		return err
 	}
-	s.vault.set(s.opts.Sealer, s.bucket, secret)
+	s.codec.set(s.opts.Sealer, s.bucket, secret)
 	if id != s.opts.Sealer.Current() {
 		if err := s.keepSecret(secret); err != nil {
 			return err
@@ -130,7 +125,7 @@ func (s *Store) openKept(kept []byte) (id string, plain []byte, err error) {
 func (s *Store) keepSecret(secret []byte) error {
 	id := s.opts.Sealer.Current()
 	keep := func(plain []byte) ([]byte, error) {
-		b, err := s.vault.lock(nil, id, plain, s.secretData())
+		b, err := s.codec.sealBytes(nil, id, plain, s.secretData())
 		return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, format.Castagnoli)), err
 	}
 	kept, err := keep(secret)
@@ -141,50 +136,43 @@ func (s *Store) keepSecret(secret []byte) error {
 	if err != nil {
 		return err
 	}
-	return s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
+	return s.update(context.Background(), func(t *txn) error {
 		if t.Meta.Get(format.MetaSecret) == nil {
 			if err := errors.Join(t.SetFormat(format.FormatSealed), t.Meta.Put(format.MetaRehash, []byte{1})); err != nil {
 				return err
 			}
 		}
 		return errors.Join(t.Meta.Put(format.MetaSecret, kept), t.Meta.Put(append(bytes.Clone(format.MetaKey), id...), check))
-	}}, 0)
+	})
 }
 
 // rehash gives the entries of later, which end with the hash of their key, the hash of a sealed lane. It
 // is done before the lane is used, and begun anew after a crash: order per key needs one hash for each key.
 func (s *Store) rehash() error {
-	var after []byte
+	var after format.Key
 	for done := false; !done; {
-		if err := s.file.do(context.Background(), &write{lane: s, apply: func(t *txn) error {
-			var old [][]byte
-			c, n, size := t.Later.Cursor(), 0, 0
-			k, v := seekAfter(c, after)
-			for ; k != nil && n < maxGroup && size < maxGroupBytes; k, v = c.Next() {
-				if err := format.CheckOrder("later", after, k); err != nil {
-					return err
+		if err := s.update(context.Background(), func(t *txn) error {
+			var old []place
+			last, err := t.page(later, after, maxMoves, boltfile.MaxGroupBytes, func(k format.Key, v format.Record) error {
+				if len(k) == 24 && k.Hash() != s.codec.recordHash(v) {
+					old = append(old, place{later, bytes.Clone(k)})
 				}
-				n++
-				after = append(after[:0], k...)
-				if len(k) == 24 && format.Key(k).Hash() != s.vault.recordHash(v) {
-					size += len(v)
-					old = append(old, bytes.Clone(k))
-				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
-			done = k == nil
 			for _, from := range old {
-				rec := bytes.Clone(t.Later.Get(from))
-				to := format.LaterKey(format.Key(from).Due(), format.Key(from).Seq(), s.vault.recordHash(rec))
-				format.Record(rec).MoveSum(from, to)
-				if err := errors.Join(t.Later.Delete(from), t.Later.Put(to, rec)); err != nil {
+				to := place{later, format.LaterKey(from.key.Due(), from.key.Seq(), s.codec.recordHash(t.at(from)))}
+				if err := t.rekey(from, to); err != nil {
 					return err
 				}
 			}
-			if done {
+			if after, done = last, last == nil; done {
 				return t.Meta.Delete(format.MetaRehash)
 			}
 			return nil
-		}}, 0); err != nil {
+		}); err != nil {
 			return err
 		}
 	}

@@ -53,7 +53,7 @@ func BenchmarkSealed(b *testing.B) {
 // BenchmarkVault seals and opens one record of 600 bytes.
 func BenchmarkVault(b *testing.B) {
 	it := benchItem("customer-4711")
-	v, c, k := format.Encode(&it), newVault(b, defaultLane, "2026-03"), format.ReadyKey(9)
+	v, c, k := format.Encode(&it), newCodec(b, format.DefaultLane, "2026-03"), format.ReadyKey(9)
 	sealed, err := c.seal(v)
 	if err != nil {
 		b.Fatal(err)

@@ -46,6 +46,7 @@ func sealed(t testing.TB, ids ...string) *Options {
 }
 
 func TestQueueSealed(t *testing.T) {
+	t.Parallel()
 	sendertest.Test(t, func(t *testing.T) sendertest.Queue {
 		return newSubject(t, filepath.Join(t.TempDir(), "outbox"), sealed(t, "k1"))
 	})
@@ -244,7 +245,7 @@ func content(t *testing.T, path string) string {
 
 func TestSealedInTheApplicationsDatabase(t *testing.T) {
 	db, s := newIn(t, sealed(t, "k1"))
-	if err := order(db, "1", func(tx *bolt.Tx) error { return s.AppendTx(tx, event("a", "k"), event("b", "k")) }); err != nil {
+	if err := placeOrder(db, "1", func(tx *bolt.Tx) error { return s.AppendTx(tx, event("a", "k"), event("b", "k")) }); err != nil {
 		t.Fatal(err)
 	}
 	checkedClose(t, s)
@@ -262,7 +263,7 @@ func TestFormatOfSealedLanes(t *testing.T) {
 	format := func(o *Options) (v uint32) {
 		s := newStore(t, o)
 		put(t, s, event("a", ""))
-		if err := s.file.view(func(tx *bolt.Tx) error {
+		if err := s.file.View(func(tx *bolt.Tx) error {
 			v = binary.BigEndian.Uint32(tx.Bucket(s.bucket).Bucket(format.BucketMeta).Get(format.MetaFormat))
 			return nil
 		}); err != nil {
@@ -370,6 +371,7 @@ func TestSealedCountsItsSealedPart(t *testing.T) {
 
 // What is scheduled when a lane is sealed lies there as it is until its time comes, damaged or not.
 func TestScheduledBeforeSealing(t *testing.T) {
+	t.Parallel()
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -135,26 +135,23 @@ func TestSendingLeavesNoTrace(t *testing.T) {
 
 // Sending waits for no company, and takes along what does.
 func TestSendingDoesNotGather(t *testing.T) {
-	s := newStore(t, &Options{Gather: time.Hour})
-	put(t, s, event("a", ""), event("b", ""))
-	held := claims(t, s, 2)
-	gathering := make(chan error, 1)
-	go func() { gathering <- s.Settle(t.Context(), delivered(held[0])...) }()
-	for waits := false; !waits; {
-		s.file.mu.Lock()
-		waits = s.file.lazyN > 0
-		s.file.mu.Unlock()
-		runtime.Gosched()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := s.Settle(ctx, announced(held[1])...); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-gathering; err != nil {
-		t.Fatal(err)
-	}
-	addUp(t, s, 0, 0, 0, 1, 0)
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, &Options{Gather: time.Hour})
+		put(t, s, event("a", ""), event("b", ""))
+		held := claims(t, s, 2)
+		gathering := make(chan error, 1)
+		go func() { gathering <- s.Settle(t.Context(), delivered(held[0])...) }()
+		synctest.Wait() // it waits for company
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := s.Settle(ctx, announced(held[1])...); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-gathering; err != nil {
+			t.Fatal(err)
+		}
+		addUp(t, s, 0, 0, 0, 1, 0)
+	})
 }
 
 // A failed commit, of whatever outcome, leaves the item in flight and its key taken; what was recorded
@@ -195,13 +192,13 @@ func TestSendingWithdrawn(t *testing.T) {
 	put(t, s, event("a", ""))
 	a := claims(t, s, 1)[0]
 	ctx, cancel := context.WithCancel(t.Context())
-	s.file.fault = func(committed bool) error {
+	s.Fault(func(committed bool) error {
 		if !committed {
 			cancel()
 			time.Sleep(20 * time.Millisecond) // for the caller to notice
 		}
 		return nil
-	}
+	})
 	wantError(t, s.Settle(ctx, announced(a)...), context.Canceled)
 	settle(t, s, sender.Outcome{Item: a, Verdict: sender.Released})
 	wantNames(t, "then", drain(t, s), "a")

@@ -1,39 +1,13 @@
 package store
 
 import (
-	"cmp"
 	"context"
-	"encoding/binary"
-	"fmt"
+	"errors"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/seed8107221f/outbox/sender"
-
-	"github.com/seed8107221f/outbox/store/internal/format"
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 )
-
-// settling is an outcome on its way into a commit.
-type settling struct {
-	sender.Outcome
-	due   int64 // the item's place in later; 0: in ready
-	hash  uint64
-	room  [24]byte // for key
-	found bool     // it lay there, or among the dead as Sending, or where the outcome puts it; set by apply
-}
-
-func (o *settling) key() []byte {
-	if o.due == 0 {
-		return binary.BigEndian.AppendUint64(o.room[:0], o.Item.Seq)
-	}
-	return format.AppendLaterKey(o.room[:0], o.due, o.Item.Seq, o.hash)
-}
-
-// compare orders by place, so that what is deleted together lies together.
-func (o *settling) compare(p *settling) int {
-	return cmp.Or(cmp.Compare(o.due, p.due), cmp.Compare(o.Item.Seq, p.Item.Seq))
-}
 
 // Settle records outcomes; see [sender.Queue]. It lets them wait up to Gather for a commit that comes
 // anyway, unless one of them has somebody waiting for its key, is Sending, or brings a pause. When ctx
@@ -43,40 +17,55 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 		return nil
 	}
 	if s.closed.Load() {
-		return fmt.Errorf("store: settle: %w", sender.ErrClosed)
+		return s.wrap("settle", sender.ErrClosed)
 	}
-	w := s.settling(outcomes)
+	w := s.newSettling(outcomes)
 	gather, durable := s.opts.Gather, false
 	s.mu.Lock()
 	for i := range w.outcomes {
 		o := &w.outcomes[i]
-		s.walk.announce(o)
-		durable = durable || o.Verdict != sender.Released || !o.PauseUntil.IsZero() || s.walk.announced(o)
-		if s.walk.awaited(o) || !o.PauseUntil.IsZero() || o.Verdict == sender.Sending {
+		awaited, mayBeSent := s.order.MarkSettling(o.place(), o.result())
+		durable = durable || o.Verdict != sender.Released || !o.PauseUntil.IsZero() || mayBeSent
+		if awaited || !o.PauseUntil.IsZero() || o.Verdict == sender.Sending {
 			gather = 0
 		}
 	}
 	s.mu.Unlock()
 	var err error
-	if !durable && s.file.failure() == nil { // else a commit heals the file first
+	if !durable && s.file.Err() == nil { // else a commit heals the file first
 		err = s.releaseAll(w.outcomes)
 	} else {
-		err = s.file.do(ctx, w, gather)
+		err = s.do(ctx, w, gather)
+	}
+	if errors.Is(err, boltfile.ErrNoSpace) && len(outcomes) > 1 {
+		return s.settleSingly(ctx, outcomes)
 	}
 	if err == nil {
-		s.file.reuse(w)
+		s.reuse(w)
 	}
-	return wrap("settle", err)
+	return s.wrap("settle", err)
 }
 
-// settling makes a write of outcomes.
-func (s *Store) settling(outcomes []sender.Outcome) *write {
-	w := s.file.write(s)
+// settleSingly records outcomes one by one: on a full disk the reserve may not hold what all of them touch.
+// Outcomes that were recorded do no harm when all are repeated.
+func (s *Store) settleSingly(ctx context.Context, outcomes []sender.Outcome) error {
+	for i := range outcomes {
+		if err := s.do(ctx, s.newSettling(outcomes[i:i+1]), 0); err != nil {
+			return s.wrap("settle", err)
+		}
+	}
+	return nil
+}
+
+// newSettling makes a write of outcomes.
+func (s *Store) newSettling(outcomes []sender.Outcome) *write {
+	w := s.newWrite()
+	w.Items = len(outcomes)
 	w.outcomes = slices.Grow(w.outcomes, len(outcomes))
 	for i := range outcomes {
-		o := settling{Outcome: outcomes[i], hash: s.vault.hashName(outcomes[i].Item.Key)}
+		o := settling{Outcome: outcomes[i], hash: s.codec.hashName(outcomes[i].Item.Key)}
 		if !o.Item.Due.IsZero() {
-			o.due = s.file.steady(o.Item.Due)
+			o.due = s.clock.nanos(o.Item.Due)
 		}
 		w.outcomes = append(w.outcomes, o)
 	}
@@ -86,13 +75,9 @@ func (s *Store) settling(outcomes []sender.Outcome) *write {
 // releaseAll frees items without touching the file. Of one that lay in later it must know whether it
 // still does: if it was dropped, the next of its key has its turn.
 func (s *Store) releaseAll(os []settling) error {
-	if err := s.file.view(func(tx *bolt.Tx) error {
-		t, err := openTxn(tx, s.bucket)
-		if err != nil {
-			return err
-		}
+	if err := s.view(func(t *txn) error {
 		for i := range os {
-			os[i].found = os[i].due == 0 || t.Later.Get(os[i].key()) != nil
+			os[i].found = os[i].due == 0 || t.at(os[i].origin()) != nil
 		}
 		return nil
 	}); err != nil {
@@ -100,9 +85,22 @@ func (s *Store) releaseAll(os []settling) error {
 	}
 	s.mu.Lock()
 	for i := len(os) - 1; i >= 0; i-- { // each goes to the front: the first of them last
-		s.walk.settled(&os[i])
+		s.settled(&os[i])
 	}
 	s.publish()
 	s.mu.Unlock()
 	return nil
+}
+
+// settled brings the order up to date with an outcome that is durable. s.mu is held.
+func (s *Store) settled(o *settling) {
+	stale := s.order.Stale()
+	ahead := s.order.Settled(o.place(), o.result(), o.found)
+	s.untilKnown = false // it may lie in later, and be free to be claimed again
+	switch {
+	case ahead:
+		s.forgetFetched()
+	case stale, o.due != 0:
+		s.changes++ // what is being read of later may be out of date
+	}
 }

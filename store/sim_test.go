@@ -12,11 +12,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 var (
 	simSeed  = flag.Uint64("seed", 0, "simulate this seed alone; 0: many")
-	simRuns  = flag.Int("runs", 0, "simulate so many seeds; 0: 200, or 60 with -race or -short")
+	simRuns  = flag.Int("runs", 0, "simulate so many seeds; 0: 30, 4 with -short, 12 with -race, 200 with OUTBOX_LONG=1")
 	simSteps = flag.Int("steps", 300, "steps of each seed")
 )
 
@@ -32,12 +34,12 @@ func TestSimulation(t *testing.T) {
 		simulate(t, *simSeed)
 		return
 	}
-	runs := 200
-	switch {
-	case *simRuns > 0:
+	runs := storetest.Pick(200, 30, 4)
+	if raceDetector() && !storetest.Long() {
+		runs = min(runs, 12)
+	}
+	if *simRuns > 0 {
 		runs = *simRuns
-	case raceDetector(), testing.Short():
-		runs = 60
 	}
 	for i := range runs {
 		t.Run(fmt.Sprint("seed=", i+1), func(t *testing.T) {

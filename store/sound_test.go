@@ -14,19 +14,10 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 
 	"github.com/seed8107221f/outbox/store/internal/pages"
+	"github.com/seed8107221f/outbox/store/salvage"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
-
-// write puts an image into a file.
-func (m image) write(t *testing.T) (path string) {
-	t.Helper()
-	path = filepath.Join(t.TempDir(), "outbox")
-	if err := os.WriteFile(path, m, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // openDamaged opens a lane that Check is to complain about.
 func openDamaged(t *testing.T, path string) *Store {
@@ -118,8 +109,8 @@ func TestClaimStopsAtDamagedLeaf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := specimenImage(t, true)
-			damage(m.page(lastLeaf(t, m)))
-			s := openDamaged(t, m.write(t))
+			damage(m.Page(lastLeaf(t, m)))
+			s := openDamaged(t, m.Write(t))
 			seen := make(map[uint64]bool)
 			for _, it := range untilStuck(t, s) {
 				if seen[it.Seq] {
@@ -137,26 +128,21 @@ func TestClaimStopsAtDamagedLeaf(t *testing.T) {
 	}
 }
 
-// elementOf returns element i of a leaf.
-func elementOf(page []byte, i int) pages.Element {
-	return pages.ParseElement(page[pages.HeaderLen+i*pages.ElementLen:], i, false)
-}
-
 // lastLeaf returns the leaf before the last of those with records of ready.
 func lastLeaf(t *testing.T, m image) (id uint64) {
 	t.Helper()
 	best, most := uint64(0), uint64(0)
 	second := uint64(0)
-	for id := m.find(t, pages.KindLeaf, 5); id < m.meta().Pages; id++ {
-		h := pages.ParseHeader(m.page(id))
+	for id := m.Find(t, pages.KindLeaf, 5); id < m.Meta().Pages; id++ {
+		h := pages.ParseHeader(m.Page(id))
 		if h.ID != id || h.Kind != pages.KindLeaf || h.Count < 5 {
 			continue
 		}
-		e := elementOf(m.page(id), 0)
+		e := elementOf(m.Page(id), 0)
 		if e.Value-e.Key != 8 {
 			continue
 		}
-		if seq := binary.BigEndian.Uint64(m.page(id)[e.Key:]); seq > most {
+		if seq := binary.BigEndian.Uint64(m.Page(id)[e.Key:]); seq > most {
 			second, best, most = best, id, seq
 		}
 	}
@@ -244,6 +230,7 @@ func TestCheckSurvivesDamagedPages(t *testing.T) {
 
 // A lane in which something is hidden, or where new items would take the places of others, does not open.
 func TestReloadRefuses(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(root *bolt.Bucket) error{
 		"sequence below Put":     func(root *bolt.Bucket) error { return root.SetSequence(2) },
 		"an unknown bucket":      func(root *bolt.Bucket) error { _, err := root.CreateBucket([]byte("reedy")); return err },
@@ -269,7 +256,7 @@ func TestReloadRefuses(t *testing.T) {
 			}
 			_, err := Open(path, &prompt)
 			wantError(t, err, ErrCorrupt)
-			res, err := Salvage(path, "")
+			res, err := salvage.File(path, "")
 			if err != nil || res.Saved+res.Suspicious != 3 {
 				t.Fatalf("%+v, %v", res, err)
 			}
@@ -299,7 +286,7 @@ func TestRenamedLane(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := image(m).page(image(m).meta().Root)
+	p := image(m).Page(image(m).Meta().Root)
 	e := elementOf(p, 0)
 	if string(p[e.Key:e.Value]) != "eu" {
 		t.Fatalf("%q is the first lane", p[e.Key:e.Value])
@@ -316,7 +303,7 @@ func TestRenamedLane(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if res, err := Salvage(path, ""); err != nil || res.Saved != 3 {
+	if res, err := salvage.File(path, ""); err != nil || res.Saved != 3 {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	s = openStore(t, path, nil)
@@ -362,6 +349,7 @@ func TestLedgerBelowZero(t *testing.T) {
 
 // What is kept of one damaged record is bounded, and the reason says so.
 func TestBuriedIsCut(t *testing.T) {
+	t.Parallel()
 	s := newStore(t, &Options{Gather: -1, MaxPayload: 32 << 20})
 	bad := event("bad", "")
 	bad.Payload = make([]byte, 20<<20)

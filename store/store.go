@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,9 +12,10 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/order"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store/internal/pages"
 
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -51,52 +53,51 @@ const (
 	defaultMaxPayload  = 4 << 20
 	defaultGather      = 100 * time.Millisecond
 	defaultMode        = 0o600
-	defaultLane        = "outbox"
-
-	maxLaneName = 255
-)
-
-// Errors that callers branch on; they arrive wrapped, with the path and the numbers.
-var (
-	// ErrLocked: another process, or another Store of this one, has the file or the lane.
-	ErrLocked = errors.New("in use")
-	// ErrFormat: the file is not an outbox, or was written by a newer version.
-	ErrFormat = pages.ErrFormat
-	// ErrCorrupt: the file is an outbox, and damaged.
-	ErrCorrupt = pages.ErrCorrupt
-	// ErrSealed: a lane, or a record, is sealed, and the Sealer that was given cannot open it. The error
-	// names the key. Nothing was changed, and with the key it is as it was.
-	ErrSealed = errors.New("sealed")
 )
 
 // A Store is one lane. All methods are safe for concurrent use.
+//
+// Its memory follows from the file and from what is in flight, and changes only after a commit. mu is a
+// leaf: it is never held while the disk is read or written, nor while the sender is woken.
 type Store struct {
-	file   *file
+	file   *boltfile.File
 	name   string
 	bucket []byte
+	clock  *clock
 	opts   Options // with defaults filled in
-	vault  vault   // set before the lane is handed out
+	codec  codec   // set before the lane is handed out
 
-	mu      sync.Mutex // a leaf; guards what follows
-	walk    walk
-	ledger  format.Ledger // as of transaction txid
-	txid    uint64
-	ahead   bool          // Claim has seen a commit that ledger is yet to learn of
-	longest time.Duration // the longest delay a retry was ever given
-	pause   time.Time     // end of the kept pause
-	oldest  time.Time     // Created of the next item to be claimed, as last seen
-	room    chan struct{} // closed when room appears
-	erasing []*erasure    // calls of Erase that run
-	wake    func()        // of the sender that is attached; nil: nobody
-	refused error         // what Append returns instead of storing; nil: it stores
+	claims sync.Mutex // one Claim at a time; nothing else takes it
 
-	reapAt time.Time // not before this KeepDead is looked after; owned by the commit goroutine
-	left   bool      // no write of the lane is accepted any more; guarded by file.mu
+	mu         sync.Mutex // a leaf; guards what follows
+	order      order.Order
+	fetched    []fetched     // read of ready, beyond the order's cursor
+	until      time.Time     // when the first item of timed or later is due, as last read; zero: there is none
+	untilKnown bool          // no commit and no outcome has changed that since
+	changes    uint64        // counts what makes wrong what is being read of ready or later
+	commits    uint64        // counts the commits of the lane
+	ledger     format.Ledger // as of transaction txid
+	txid       uint64
+	ahead      bool          // Claim has seen a commit that ledger does not contain yet
+	longest    time.Duration // the longest delay that a retry was ever given
+	pause      time.Time     // end of the kept pause
+	oldest     time.Time     // Created of the next item to be claimed, as last seen
+	room       chan struct{} // closed when room appears
+	erasing    []*erasure    // calls of Erase that run
+	wake       func()        // of the sender that is attached; nil: nobody
+	refused    error         // what Append returns instead of storing; nil: it stores
 
-	counts snapshot
-	damage atomic.Pointer[error] // that Claim met and could not pass; nil: none
-	closed atomic.Bool
+	// Owned by the commit goroutine.
+	applying struct {
+		txn      *txn        // of the last Apply; nil: it is committed
+		outcomes []*settling // the memory of its outcomes
+	}
+	reapAt time.Time // not before this KeepDead is looked after
 
+	writes   sync.Pool // of *write: those that went well, with the memory of what they stored
+	counts   snapshot
+	damage   atomic.Pointer[error] // that Claim met and could not pass; nil: none
+	closed   atomic.Bool
 	attached atomic.Bool // a sender drains the lane
 }
 
@@ -111,16 +112,33 @@ func open(path string, o *Options, now func() time.Time) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFile(path, defaultLane, &opts, now)
+	s, err := openFile(path, opts, now)
+	if err != nil {
+		return nil, &sender.StoreError{Op: "store: open", Place: path, Err: naming(err)}
+	}
+	return s, nil
+}
+
+func openFile(path string, opts Options, now func() time.Time) (*Store, error) {
+	f, err := boltfile.Open(path, boltfile.Options{
+		LockTimeout: cmp.Or(opts.LockTimeout, defaultLockTimeout),
+		Mode:        cmp.Or(opts.Mode, defaultMode),
+		Now:         now,
+		Init:        func(tx *bolt.Tx) error { return format.Create(tx, []byte(format.DefaultLane)) },
+	})
 	if err != nil {
 		return nil, err
 	}
-	s, err := f.lane(defaultLane, opts, false)
-	if err != nil {
-		f.dirty = false // it stays as it is
-		return nil, errors.Join(fmt.Errorf("store: open %s: %w", path, err), f.close())
+	s := makeStore(format.DefaultLane, opts, newClock(now))
+	if err := s.enter(f, false); err != nil {
+		f.Abandon()
+		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
+}
+
+func makeStore(name string, opts Options, c *clock) *Store {
+	return &Store{name: name, bucket: []byte(name), opts: opts, clock: c, room: make(chan struct{})}
 }
 
 // Lane opens another lane in the file of s, creating it when there is none. It shares the commits and
@@ -131,15 +149,15 @@ func (s *Store) Lane(name string, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(name) == 0 || len(name) > maxLaneName {
-		return nil, fmt.Errorf("store: lane name of %d bytes, 1 to %d", len(name), maxLaneName)
+	if len(name) == 0 || len(name) > format.MaxLaneName {
+		return nil, fmt.Errorf("store: lane name of %d bytes, 1 to %d", len(name), format.MaxLaneName)
 	}
 	if s.closed.Load() {
-		return nil, fmt.Errorf("store: lane %q: %w", name, sender.ErrClosed)
+		return nil, s.wrap("open another lane", sender.ErrClosed)
 	}
-	l, err := s.file.lane(name, opts, true)
-	if err != nil {
-		return nil, fmt.Errorf("store: lane %q in %s: %w", name, s.file.path, err)
+	l := makeStore(name, opts, s.clock)
+	if err := l.enter(s.file, true); err != nil {
+		return nil, &sender.StoreError{Op: "store: open", Place: l.Place(), Err: naming(err)}
 	}
 	return l, nil
 }
@@ -174,82 +192,50 @@ func (o *Options) withDefaults() (Options, error) {
 	return opts, nil
 }
 
-// lane opens a lane of the file.
-func (f *file) lane(name string, opts Options, create bool) (*Store, error) {
-	s, err := f.reserve(name, opts)
-	if err != nil {
-		return nil, err
-	}
-	return s, f.load(s, create)
-}
-
-// reserve enters a lane in the file's books, once.
-func (f *file) reserve(name string, opts Options) (*Store, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closing {
-		return nil, sender.ErrClosed
-	}
-	if f.lanes[name] != nil {
-		return nil, fmt.Errorf("%w: this process has the lane open", ErrLocked)
-	}
-	s := &Store{file: f, name: name, bucket: []byte(name), opts: opts, room: make(chan struct{})}
-	f.lanes[name] = s
-	return s, nil
-}
-
-// load brings a reserved lane to life, or strikes it from the books.
-func (f *file) load(s *Store, create bool) (err error) {
-	defer func() {
-		if err != nil {
-			f.release(s)
-		}
-	}()
-	missing := false
-	if err := f.view(func(tx *bolt.Tx) error {
-		missing = tx.Bucket(s.bucket) == nil
-		return nil
-	}); err != nil {
+// enter adds the lane to the file and loads it. After an error it is not part of the file.
+func (s *Store) enter(f *boltfile.File, create bool) error {
+	s.file = f
+	if err := f.Enter(s.name, (*lane)(s)); err != nil {
 		return err
 	}
-	if missing && create {
-		w := &write{lane: s, create: true}
-		if err := f.do(context.Background(), w, 0); err != nil {
+	if err := s.load(create); err != nil {
+		f.Leave(s.name)
+		return err
+	}
+	return nil
+}
+
+// load makes the lane if it is missing, and reads what memory holds of it.
+func (s *Store) load(create bool) (err error) {
+	if create {
+		missing := false
+		if err := s.file.View(func(tx *bolt.Tx) error {
+			missing = tx.Bucket(s.bucket) == nil
+			return nil
+		}); err != nil {
 			return err
+		}
+		if missing {
+			w := s.newWrite()
+			w.create = true
+			if err := s.do(context.Background(), w, 0); err != nil {
+				return err
+			}
 		}
 	}
 	if err := s.reload(); err != nil {
 		return err
 	}
-	if err := s.openVault(); err != nil {
+	if err := s.openCodec(); err != nil {
 		return err
 	}
-	if err := s.straighten(); err != nil {
+	if err := s.clampRetries(); err != nil {
 		return err
 	}
 	if s.opts.KeepDead > 0 && s.Counts().Dead > 0 {
-		return f.do(context.Background(), &write{lane: s}, 0) // each commit looks after KeepDead
+		return s.do(context.Background(), s.newWrite(), 0) // each commit looks after KeepDead
 	}
 	return nil
-}
-
-// release strikes a lane from the file's books, lets go of the file with the last one, and reports
-// whether this was the last.
-func (f *file) release(s *Store) bool {
-	f.mu.Lock()
-	if f.lanes[s.name] == s {
-		delete(f.lanes, s.name)
-	}
-	last := len(f.lanes) == 0
-	if last && !f.own {
-		f.closing = true
-		f.start()
-	}
-	f.mu.Unlock()
-	if last && f.lastly != nil {
-		f.lastly()
-	}
-	return last
 }
 
 // Close commits what waits and closes the lane; that of [Open] closes the file and all its lanes. It
@@ -260,20 +246,14 @@ func (s *Store) Close() error {
 		return nil
 	}
 	f := s.file
-	if f.own && s.name == defaultLane {
-		for _, lane := range f.laneList() {
-			lane.shut()
-		}
-		if err := f.close(); err != nil {
-			return fmt.Errorf("store: close %s: %w", f.path, err)
-		}
+	if !f.Own() || s.name != format.DefaultLane {
+		f.Leave(s.name)
 		return nil
 	}
-	f.leave(s)
-	if f.release(s) && !f.own {
-		f.done.Wait()
+	for _, l := range f.Lanes() {
+		(*Store)(l.(*lane)).shut()
 	}
-	return nil
+	return s.wrap("close", naming(f.Close()))
 }
 
 // shut refuses what comes from now on, also those who wait for room, and reports whether it was so
@@ -310,7 +290,7 @@ func (s *Store) open() (room <-chan struct{}, err error) {
 // [sender.Exclusive]. The goroutine that committed calls wake.
 func (s *Store) Attach(wake func()) error {
 	if s.attached.Swap(true) {
-		return fmt.Errorf("%w: another sender drains lane %q in %s", ErrLocked, s.name, s.file.path)
+		return s.wrap("attach", fmt.Errorf("%w: another sender drains it", ErrLocked))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -327,19 +307,18 @@ func (s *Store) Detach() {
 }
 
 // FlushGathered commits now what waits to share a commit; see [sender.Gatherer].
-func (s *Store) FlushGathered() { s.file.kick() }
+func (s *Store) FlushGathered() { s.file.FlushGathered() }
 
 // Path returns the path of the file, links followed.
-func (s *Store) Path() string { return s.file.path }
+func (s *Store) Path() string { return s.file.Path() }
+
+// Place names the lane and its file, as errors do.
+func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.file.Path()) }
 
 // Fallback is nil, or says that one of the two meta pages of the file was unreadable when it was opened,
 // and why. The file is then as of the transaction of the other one: the last commit before it was opened
 // may be missing. After a clean Close that commit has stored nothing.
-func (s *Store) Fallback() error {
-	s.file.mu.Lock()
-	defer s.file.mu.Unlock()
-	return s.file.fallback
-}
+func (s *Store) Fallback() error { return s.file.Fallback() }
 
 // Paused returns the end of the kept pause; zero or past: there is none. It compares with time.Now by
 // the monotonic clock.

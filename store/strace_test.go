@@ -15,7 +15,7 @@ import (
 var syncCall = regexp.MustCompile(`\b(fdatasync|fsync)\(`)
 
 // traced runs the commands in a child over a copy of the file at path, and returns its writes and
-// syncs, in order.
+// syncs, in order, each with the path of its file.
 func traced(t *testing.T, path string, commands ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -25,7 +25,7 @@ func traced(t *testing.T, path string, commands ...string) []string {
 	}
 	writeFile(t, filepath.Join(dir, "outbox"), b)
 	log := filepath.Join(dir, "strace")
-	c := startChild(t, "sync", filepath.Join(dir, "outbox"), "strace", "-f", "-o", log, "-e", "trace=fdatasync,fsync,pwrite64,pwritev,ftruncate")
+	c := startChild(t, "sync", filepath.Join(dir, "outbox"), "strace", "-f", "-y", "-o", log, "-e", "trace=fdatasync,fsync,pwrite64,pwritev,ftruncate")
 	for _, command := range commands {
 		fmt.Fprintln(c.in, command)
 		c.says(t, "done")
@@ -56,14 +56,19 @@ func syncs(calls []string) (n int) {
 	return n
 }
 
-// The syncs that the promise rests on are counted where they are made. Set OUTBOX_STRACE=1 to run it.
-func TestSyncs(t *testing.T) {
+func needStrace(t *testing.T) {
+	t.Helper()
 	if os.Getenv("OUTBOX_STRACE") != "1" {
 		t.Skip("OUTBOX_STRACE is not 1")
 	}
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The syncs that the promise rests on are counted where they are made. Set OUTBOX_STRACE=1 to run it.
+func TestSyncs(t *testing.T) {
+	needStrace(t)
 	path := filepath.Join(t.TempDir(), "outbox")
 	s := openStore(t, path, nil)
 	for range 10 {
@@ -89,5 +94,26 @@ func TestSyncs(t *testing.T) {
 	}
 	if got := syncs(traced(t, path, "many")) - syncs(opened); got < 2 || got > 32 {
 		t.Errorf("64 Appends at once take %d syncs, want a few", got)
+	}
+}
+
+// The metas that a killed process left may be in the page cache alone. Open writes them back and syncs the
+// file itself, not only its directory, before it writes anything else.
+func TestSyncsAfterKill(t *testing.T) {
+	needStrace(t)
+	path := filepath.Join(t.TempDir(), "outbox")
+	c := startChild(t, "sync", path)
+	fmt.Fprintln(c.in, "one")
+	c.says(t, "done")
+	if err := c.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.cmd.Wait() // killed
+
+	calls := traced(t, path, "one")
+	metas := regexp.MustCompile(fmt.Sprintf(`^pwrite64\(\d+<[^>]*/outbox>, .*, %d, 0\)`, 2*os.Getpagesize()))
+	synced := regexp.MustCompile(`^(fdatasync|fsync)\(\d+<[^>]*/outbox>\)`)
+	if len(calls) < 3 || !metas.MatchString(calls[0]) || !synced.MatchString(calls[1]) {
+		t.Errorf("Open does not begin by writing both metas back and syncing the file:\n%s", strings.Join(calls, "\n"))
 	}
 }

@@ -30,8 +30,8 @@ func newIn(t *testing.T, o *Options) (*bolt.DB, *Store) {
 	return db, s
 }
 
-// order is a write of the application: a row of its own, and what fn does.
-func order(db *bolt.DB, row string, fn func(tx *bolt.Tx) error) error {
+// placeOrder is a write of the application: a row of its own, and what fn does.
+func placeOrder(db *bolt.DB, row string, fn func(tx *bolt.Tx) error) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte("orders"))
 		if err != nil {
@@ -58,7 +58,7 @@ func TestAppendTxCommitsWithTheApplication(t *testing.T) {
 	db, s := newIn(t, nil)
 	var notified atomic.Int32
 	s.Attach(func() { notified.Add(1) })
-	if err := order(db, "1", func(tx *bolt.Tx) error {
+	if err := placeOrder(db, "1", func(tx *bolt.Tx) error {
 		return errors.Join(
 			s.AppendTx(tx, event("a", ""), event("b", "")),
 			s.AppendTx(tx, event("c", "")),
@@ -77,7 +77,7 @@ func TestAppendTxCommitsWithTheApplication(t *testing.T) {
 	wantNames(t, "orders", orders(t, db), "1")
 	told := notified.Load()
 	changedMind := errors.New("changed my mind")
-	wantError(t, order(db, "2", func(tx *bolt.Tx) error {
+	wantError(t, placeOrder(db, "2", func(tx *bolt.Tx) error {
 		return errors.Join(s.AppendTx(tx, event("d", "")), changedMind)
 	}), changedMind)
 	if c := s.Counts(); c.Put != 3 || notified.Load() != told {
@@ -110,7 +110,7 @@ func TestAppendTxRefuses(t *testing.T) {
 	if err := errors.Join(
 		db.View(func(tx *bolt.Tx) error { refused(tx, "reading only"); return nil }),
 		other.Update(func(tx *bolt.Tx) error { refused(tx, "another database"); return nil }),
-		own.file.db.View(func(tx *bolt.Tx) error {
+		own.file.View(func(tx *bolt.Tx) error {
 			if err := own.AppendTx(tx, event("a", "")); err == nil {
 				t.Error("a lane of Open took a transaction")
 			}
@@ -120,7 +120,7 @@ func TestAppendTxRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	// At the limit it does not wait, and what was stored before stands.
-	if err := order(db, "1", func(tx *bolt.Tx) error {
+	if err := placeOrder(db, "1", func(tx *bolt.Tx) error {
 		if err := s.AppendTx(tx, events(2)...); err != nil {
 			return err
 		}
@@ -233,12 +233,15 @@ func TestInRefuses(t *testing.T) {
 		} else if !strings.Contains(err.Error(), word) {
 			t.Errorf("error %q does not say %q", err, word)
 		}
+		if db != nil {
+			wantForgotten(t, db)
+		}
 	}
 	refused(nil, "events", "nil")
 	db := openDB(t, path)
 	refused(db, "", "0 bytes")
 	refused(db, strings.Repeat("x", 256), "256 bytes")
-	if err := order(db, "1", func(*bolt.Tx) error { return nil }); err != nil {
+	if err := placeOrder(db, "1", func(*bolt.Tx) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	refused(db, "orders", "not a lane")
@@ -258,9 +261,6 @@ func TestInRefuses(t *testing.T) {
 	refused(db, "events", "reading only")
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
-	}
-	if len(shared.files) != 0 {
-		t.Errorf("%d refused databases are remembered", len(shared.files))
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -10,25 +11,76 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// A txn is one lane inside one transaction. The ledger is written by flush when it has changed.
+// A txn is the lane inside one transaction. Records are put, taken away and moved by its methods alone:
+//
+//   - Every item lies in exactly one bucket, under exactly one key.
+//   - The ledger counts what the buckets hold. put, remove and move keep it so, in the transaction of the
+//     change; flush writes it.
+//   - A record carries the checksum of its own place; who moves it sets the new one.
+//
+// If the transaction is not committed, nothing of this has happened.
 type txn struct {
 	format.Lane
+	s      *Store
 	before format.Ledger // as it lies on disk
 
-	unsized      bool      // a record has gone whose own size was lost: flush counts all bytes again
-	fingers      [4]finger // so that each bucket needs one cursor
-	appended     bool      // something may be due that was not
-	firstCreated time.Time // Created of the first item appended to ready
-	pause        time.Time // a pause this transaction keeps
+	erasing      []*erasure // told where records of their key go
+	unsized      bool       // a record has gone whose own size was lost: flush counts all bytes again
+	fingers      [4]finger  // so that each bucket needs one cursor
+	appended     bool       // something may be due that was not
+	firstCreated time.Time  // Created of the first item appended to ready
+	pause        time.Time  // a pause that this transaction keeps
 }
 
-// openTxn opens a lane inside a transaction.
-func openTxn(tx *bolt.Tx, name []byte) (*txn, error) {
-	l, err := format.Open(tx, name)
+// openTxn opens the lane inside a transaction.
+func (s *Store) openTxn(tx *bolt.Tx) (*txn, error) {
+	l, err := format.Open(tx, s.bucket)
 	if err != nil {
 		return nil, err
 	}
-	return &txn{Lane: l, before: l.Ledger}, nil
+	return &txn{Lane: l, s: s, before: l.Ledger}, nil
+}
+
+// A box is one of the buckets that hold items.
+type box int
+
+const (
+	nowhere box = iota
+	ready
+	timed
+	later
+	dead
+)
+
+func (b box) String() string {
+	return [...]string{"nowhere", "ready", "timed", "later", "dead"}[b]
+}
+
+// A place is where a record lies, or is to lie. The zero place is nowhere.
+type place struct {
+	in  box
+	key format.Key
+}
+
+// is reports whether p and q are the same place.
+func (p place) is(q place) bool { return p.in == q.in && bytes.Equal(p.key, q.key) }
+
+func (t *txn) bucket(in box) *bolt.Bucket {
+	return [...]*bolt.Bucket{nil, t.Ready, t.Timed, t.Later, t.Dead}[in]
+}
+
+// counts are those of the ledger that a record in a bucket is part of.
+func (t *txn) counts(in box) (records, bytes *uint64) {
+	l := &t.Ledger
+	switch in {
+	case timed:
+		return &l.Timed, &l.Bytes
+	case later:
+		return &l.Later, &l.Bytes
+	case dead:
+		return &l.Dead, &l.DeadBytes
+	}
+	return &l.Ready, &l.Bytes
 }
 
 // A finger is the cursor by which a bucket is searched. bolt.Bucket makes a new one for each call, which costs
@@ -51,52 +103,144 @@ func (t *txn) finger(b *bolt.Bucket) *bolt.Cursor {
 	return b.Cursor()
 }
 
-// get returns the value of key k in b, where the finger of b then is; nil: there is none.
-func (t *txn) get(b *bolt.Bucket, k []byte) []byte {
-	if at, v := t.finger(b).Seek(k); bytes.Equal(at, k) {
+// at returns the record at a place, where the finger of its bucket then is; nil: there is none.
+func (t *txn) at(p place) format.Record {
+	if p.in == nowhere {
+		return nil
+	}
+	if k, v := t.finger(t.bucket(p.in)).Seek(p.key); bytes.Equal(k, p.key) {
 		return v
 	}
 	return nil
 }
 
+// put stores a record that has its checksum, and counts it.
+func (t *txn) put(p place, rec format.Record) error {
+	records, size := t.counts(p.in)
+	*records++
+	*size += uint64(rec.PayloadLen())
+	return t.bucket(p.in).Put(p.key, rec)
+}
+
+// remove deletes the record at a place. On a damaged page it may not be found, or still be there
+// afterwards: both are ErrCorrupt.
+func (t *txn) remove(p place) error {
+	v := t.at(p)
+	if v == nil {
+		return fmt.Errorf("%w: record %d is not found where it was", ErrCorrupt, p.key.Seq())
+	}
+	_, broken := v.Split()
+	t.unsized = t.unsized || broken != nil
+	records, size := t.counts(p.in)
+	*records--
+	*size -= uint64(v.PayloadLen())
+	if err := t.finger(t.bucket(p.in)).Delete(); err != nil {
+		return err
+	}
+	if t.at(p) != nil {
+		return fmt.Errorf("%w: record %d was deleted, and is still there", ErrCorrupt, p.key.Seq())
+	}
+	return nil
+}
+
+// move removes the record at from and puts rec, which has the checksum of its new place, where nothing may
+// lie. rec must not alias the page.
+func (t *txn) move(from, to place, rec format.Record) error {
+	if err := t.remove(from); err != nil {
+		return err
+	}
+	if t.at(to) != nil {
+		return fmt.Errorf("%w: a record is to lie under %x, and another does", ErrCorrupt, []byte(to.key))
+	}
+	t.tellMoved(to, rec)
+	return t.put(to, rec)
+}
+
+// rekey moves a record as it is to another place. Its checksum moves along; that of a damaged record stays
+// wrong.
+func (t *txn) rekey(from, to place) error {
+	rec := slices.Clone(t.at(from))
+	rec.MoveSum(from.key, to.key)
+	return t.move(from, to, rec)
+}
+
+// drop removes a record and counts it as dropped.
+func (t *txn) drop(p place) error {
+	t.Ledger.Dropped++
+	return t.remove(p)
+}
+
+// nextReady is a new place at the end of ready.
+func (t *txn) nextReady() (place, error) {
+	seq, err := t.Root.NextSequence()
+	return place{ready, format.ReadyKey(seq)}, err
+}
+
+// page calls fn for the records of a bucket behind a key, nil being before the first: up to n of them, and
+// up to some bytes. last is the key where the next page begins; nil: this was the last page. It may use
+// the memory of after.
+func (t *txn) page(in box, after format.Key, n, bytes int, fn func(k format.Key, v format.Record) error) (last format.Key, err error) {
+	last = after
+	c := t.bucket(in).Cursor()
+	k, v := seekAfter(c, after)
+	for ; k != nil && n > 0 && bytes > 0; k, v = c.Next() {
+		if err := format.CheckOrder(in.String(), last, k); err != nil {
+			return nil, err
+		}
+		last = append(last[:0], k...)
+		n, bytes = n-1, bytes-len(v)
+		if err := fn(k, v); err != nil {
+			return nil, err
+		}
+	}
+	if k == nil {
+		return nil, nil
+	}
+	return last, nil
+}
+
+func seekAfter(c *bolt.Cursor, after format.Key) (k, v []byte) {
+	if after == nil {
+		return c.First()
+	}
+	if k, v = c.Seek(after); bytes.Equal(k, after) {
+		return c.Next()
+	}
+	return k, v
+}
+
+// flush writes the ledger if it has changed.
 func (t *txn) flush() error {
 	l := &t.Ledger
 	if t.unsized || int64(l.Bytes) < 0 || int64(l.DeadBytes) < 0 {
-		if err := t.recount(); err != nil {
+		if err := t.countBytes(); err != nil {
 			return err
 		}
 	}
 	if *l == t.before {
 		return nil
 	}
-	for i, n := range [...]uint64{l.Ready, l.Timed, l.Later, l.Dead} {
+	for in, n := range [...]uint64{ready: l.Ready, timed: l.Timed, later: l.Later, dead: l.Dead} {
 		if int64(n) < 0 {
-			return fmt.Errorf("%w: the ledger would count %d records in %s", ErrCorrupt, int64(n), [...]string{"ready", "timed", "later", "dead"}[i])
+			return fmt.Errorf("%w: the ledger would count %d records in %s", ErrCorrupt, int64(n), box(in))
 		}
 	}
 	t.before = t.Ledger
 	return t.Meta.Put(format.MetaLedger, t.Ledger.Encode())
 }
 
-// add stamps a record with its key and puts it there, where nothing may lie.
-func add(b *bolt.Bucket, key, rec []byte) error {
-	if b.Get(key) != nil {
-		return fmt.Errorf("%w: a record is to lie under %x, and another does", ErrCorrupt, key)
-	}
-	format.Record(rec).SetSum(format.Record(rec).BodySum(), key)
-	return b.Put(key, rec)
-}
-
-// remove deletes key k from b, once and for all.
-func (t *txn) remove(b *bolt.Bucket, k []byte) error {
-	if t.get(b, k) == nil {
-		return fmt.Errorf("%w: record %d is not found where it was", ErrCorrupt, format.Key(k).Seq())
-	}
-	if err := t.finger(b).Delete(); err != nil {
-		return err
-	}
-	if t.get(b, k) != nil {
-		return fmt.Errorf("%w: record %d was deleted, and is still there", ErrCorrupt, format.Key(k).Seq())
+// countBytes counts the bytes of all payloads again.
+func (t *txn) countBytes() error {
+	t.unsized = false
+	t.Ledger.Bytes, t.Ledger.DeadBytes = 0, 0
+	for _, in := range [...]box{ready, timed, later, dead} {
+		_, size := t.counts(in)
+		if err := t.bucket(in).ForEach(func(_, v []byte) error {
+			*size += uint64(format.Record(v).PayloadLen())
+			return nil
+		}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

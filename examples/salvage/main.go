@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/seed8107221f/outbox/store"
+	"github.com/seed8107221f/outbox/store/salvage"
 )
 
 func main() {
@@ -26,7 +26,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	res, err := store.Salvage(flag.Arg(0), *into)
+	res, err := salvage.File(flag.Arg(0), *into)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "salvage:", err)
 		os.Exit(1)

@@ -256,7 +256,7 @@ func TestUncured(t *testing.T) {
 		t.Run(c.cure, func(t *testing.T) {
 			needMount(t)
 			binary := filepath.Join(t.TempDir(), "uncured")
-			build := exec.Command("go", "test", "-c", "-o", binary, "-ldflags", "-X github.com/seed8107221f/outbox/store.uncured="+c.cure, ".")
+			build := exec.Command("go", "test", "-c", "-o", binary, "-ldflags", "-X github.com/seed8107221f/outbox/store/internal/boltfile.withoutFix="+c.cure, ".")
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

@@ -1,3 +1,26 @@
+// Package format defines what a lane looks like on disk: its buckets, their keys, the records in
+// them and the ledger. It also makes the empty lane.
+//
+// A lane is one top-level bucket of a bbolt file. The bucket that a record lies in is the state of
+// its item. Numbers are big endian. Times are nanoseconds since 1970 by the wall clock.
+//
+//	bucket  key                         value
+//	meta    a name, see the Meta names  format version, ledger, pause, secret and the like
+//	ready   Seq 8                       record of an item that may be sent at any time
+//	timed   due 8, Seq 8                record of an item whose time has not come
+//	later   due 8, Seq 8, key hash 8    record of an item that failed and waits for its next try
+//	dead    Seq 8                       record of an dead item, or of one being sent at most once
+//	notes   the caller's                the caller's; the bucket is made with the first note
+//
+// After every commit:
+//
+//   - Every item lies in exactly one bucket, under exactly one key.
+//   - The ledger counts what the buckets hold. It changes in the transaction that changes them.
+//   - No record has a Seq above the sequence of the lane's bucket.
+//   - The checksum of a record covers its bucket key: a record is valid in its own place only.
+//
+// The package reads and writes inside a transaction of its caller. It takes no lock and reads no
+// clock. docs/format.md describes the file format; docs/durability.md describes what damage costs.
 package format
 
 import (
@@ -7,55 +30,71 @@ import (
 	"math/bits"
 	"time"
 
-	"github.com/seed8107221f/outbox/store/internal/pages"
-
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
-// The buckets of a lane and the keys of its meta bucket.
+// The buckets of a lane. All except notes exist from the start.
 var (
 	BucketMeta  = []byte("meta")
 	BucketReady = []byte("ready")
 	BucketTimed = []byte("timed")
 	BucketLater = []byte("later")
 	BucketDead  = []byte("dead")
-	BucketNotes = []byte("notes") // made with the first note
-
-	MetaFormat  = []byte("format")  // 4 bytes
-	MetaLedger  = []byte("ledger")  // ledger.encode
-	metaPaused  = []byte("paused")  // until and when it was told, nanoseconds, 8 bytes each
-	metaLongest = []byte("longest") // longest delay a retry was ever given, nanoseconds, 8 bytes
-	metaLargest = []byte("largest") // bytes that no record is larger than, if some are large; 8 bytes
-	MetaSecret  = []byte("secret")  // of a sealed lane, see vault.set: locked, CRC-32C
-	MetaKey     = []byte("key ")    // and the id of a key that ever sealed: nothing, locked by it, CRC-32C
-	MetaName    = []byte("name")    // of the lane, CRC-32C: a bit of the bucket's would make another lane of it; older ones have none
-	MetaRehash  = []byte("rehash")  // there while entries of later may have the hash of a plain lane
+	BucketNotes = []byte("notes")
 )
 
-// The format of a lane is checked before anything else in it is read.
-const (
-	formatPlain  = 1 // it never was open with a Sealer
-	FormatSealed = 2 // it was: it has a secret, and its records may be sealed
-
-	formatVersion = FormatSealed // the newest that this build knows
-)
-
-// What is wrong with a lane, or with a record in it.
+// The keys of bucket meta. Format, ledger and name are there from the start; older lanes have no
+// name. CRC means a CRC-32C of what precedes it, 4 bytes.
 var (
-	ErrCorrupt = pages.ErrCorrupt
-	ErrFormat  = pages.ErrFormat
+	MetaFormat  = []byte("format")  // format version, 4 bytes
+	MetaLedger  = []byte("ledger")  // see Ledger.Encode
+	MetaName    = []byte("name")    // name of the lane, CRC. It tells when damage renamed the lane's bucket
+	MetaSecret  = []byte("secret")  // of a sealed lane: key id and the sealed secret, CRC
+	MetaKey     = []byte("key ")    // prefix; a key id follows. Key id and nothing, sealed with that key, CRC
+	MetaRehash  = []byte("rehash")  // present while keys in later may contain the key hash of a plain lane
+	metaPaused  = []byte("paused")  // end of the pause 8, when it was told 8
+	metaLongest = []byte("longest") // longest delay that a retry was ever given, nanoseconds, 8 bytes
+	metaLargest = []byte("largest") // no record is larger than this many bytes, 8 bytes; absent: none is large
 )
 
-// A lane is one lane inside one transaction, as it lies there: its buckets, and what its meta bucket says
-// of them.
+// DefaultLane is the name of the lane that every outbox file has.
+const DefaultLane = "outbox"
+
+// Limits of what a lane holds beside its items.
+const (
+	MaxLaneName    = 255      // bytes
+	MaxNoteKey     = 255      // bytes
+	MaxNote        = 4 << 10  // bytes of a note's value: each change rewrites it
+	MaxQuarantined = 16 << 20 // bytes of a damaged record that are kept as a dead item
+)
+
+// Versions of the format. The version of a lane is checked before anything else in it is read.
+const (
+	formatPlain   = 1            // the lane was never open with a Sealer
+	FormatSealed  = 2            // the lane has a secret, and its records may be sealed
+	formatVersion = FormatSealed // the newest version that this build knows
+)
+
+// What can be wrong with a lane or with a record in it.
+var (
+	ErrCorrupt = pages.ErrCorrupt // it is damaged
+	ErrFormat  = pages.ErrFormat  // it is not a lane, or a newer version wrote it
+)
+
+// A Lane is one lane inside one transaction, as it is on disk: its buckets, and what its meta
+// bucket says about them. It is valid as long as the transaction. It is not safe for concurrent
+// use.
 type Lane struct {
 	Root                            *bolt.Bucket
 	Meta, Ready, Timed, Later, Dead *bolt.Bucket
-	Ledger                          Ledger        // as read, and as changed since; nobody but flush writes it
-	Longest                         time.Duration // the longest delay that a retry was ever given
+	Ledger                          Ledger        // as read; the caller changes and writes it
+	Longest                         time.Duration // longest delay of any retry so far; 0: none yet
 }
 
-// openLane reads what every transition needs. It fails on a lane that is not there, not ours or newer.
+// Open reads the lane with this name. A lane that is missing, is not a lane, or has a newer format
+// is [ErrFormat]. A lane with a missing bucket or a damaged ledger is [ErrCorrupt].
 func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	l := Lane{Root: tx.Bucket(name)}
 	if l.Root == nil {
@@ -82,7 +121,7 @@ func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 			return l, fmt.Errorf("%w: lane %q has no bucket %q", ErrCorrupt, name, b.name)
 		}
 	}
-	// Both grow at their end alone, so full pages are never split again.
+	// Both grow at their end only, so full pages are never split again.
 	l.Ready.FillPercent, l.Dead.FillPercent = 1, 1
 	if err := l.Ledger.Decode(l.Meta.Get(MetaLedger)); err != nil {
 		return l, fmt.Errorf("lane %q: %w", name, err)
@@ -93,12 +132,13 @@ func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	return l, nil
 }
 
-// createLane makes an empty lane; one that exists is left as it is.
+// Create makes an empty lane. It leaves a lane that exists as it is. When another bucket says that
+// it is this lane, damage has renamed that bucket: [ErrCorrupt].
 func Create(tx *bolt.Tx, name []byte) error {
 	if tx.Bucket(name) != nil {
 		return nil
 	}
-	if err := notRenamed(tx, name); err != nil {
+	if err := checkNotRenamed(tx, name); err != nil {
 		return err
 	}
 	root, err := tx.CreateBucket(name)
@@ -117,11 +157,13 @@ func Create(tx *bolt.Tx, name []byte) error {
 	return errors.Join(l.Meta.Put(MetaName, WithSum(name)), l.Meta.Put(MetaLedger, new(Ledger).Encode()))
 }
 
+// SetFormat writes the format version. It needs only Meta of the lane.
 func (l *Lane) SetFormat(v uint32) error {
 	return l.Meta.Put(MetaFormat, binary.BigEndian.AppendUint32(nil, v))
 }
 
-// paused reads the kept pause: its end, and when it was told; zero: none.
+// Paused returns the kept pause: when it ends, and when the destination asked for it. Both are
+// nanoseconds by the wall clock; 0 and 0: there is none.
 func (l *Lane) Paused() (until, told int64) {
 	if b := l.Meta.Get(metaPaused); len(b) == 16 {
 		until, told = int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
@@ -129,27 +171,32 @@ func (l *Lane) Paused() (until, told int64) {
 	return until, told
 }
 
+// SetPaused keeps a pause; see [Lane.Paused] for the units.
 func (l *Lane) SetPaused(until, told int64) error {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(until))
 	return l.Meta.Put(metaPaused, binary.BigEndian.AppendUint64(b, uint64(told)))
 }
 
+// SetLongest sets Longest and writes it.
 func (l *Lane) SetLongest(d time.Duration) error {
 	l.Longest = d
 	return l.Meta.Put(metaLongest, binary.BigEndian.AppendUint64(nil, uint64(d)))
 }
 
-// muchBytes is the size of a record from which on a full disk needs a larger reserve for it.
-const muchBytes = 64 << 10
+// A record of more than largeRecord bytes needs a larger reserve for a full disk than the usual
+// one.
+const largeRecord = 64 << 10
 
-// keepLargest notes, in powers of two, how large the records of the lane are.
+// KeepLargest notes that the lane holds a record of n bytes. It rounds up to a power of two, so
+// that few calls write.
 func (l *Lane) KeepLargest(n int) error {
-	if n <= muchBytes || n <= l.Largest() {
+	if n <= largeRecord || n <= l.Largest() {
 		return nil
 	}
 	return l.Meta.Put(metaLargest, binary.BigEndian.AppendUint64(nil, 1<<bits.Len(uint(n))))
 }
 
+// Largest returns a number of bytes that no large record of the lane exceeds; 0: none is large.
 func (l *Lane) Largest() int {
 	if b := l.Meta.Get(metaLargest); len(b) == 8 {
 		return int(min(binary.BigEndian.Uint64(b), MaxMaxPayload))

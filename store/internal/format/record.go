@@ -30,37 +30,49 @@ import (
 //	+------+-----+--------+-----+---------+----------+
 //
 // created and expires are nanoseconds since 1970 by the wall clock, expires 0 meaning never. header
-// is a sequence of name and value, each led by its length in 4 bytes. log is the last failures,
-// oldest first: nanoseconds in 8 bytes, length in 2, reason. The low four bits of flags name the
-// codec, 0 being none and 1 that the record is sealed, see [vault]; two say why a record is in dead, and
-// the others are reserved and must be 0.
-// The checksum covers the record as it lies there and then its bucket key, so that a record is valid in
-// its own place alone.
+// is a sequence of names and values, each after its length in 4 bytes. log is the last failures,
+// oldest first: nanoseconds 8, length of the reason 2, reason. The flags are listed below; other
+// bits must be 0. The payload of a sealed record is ciphertext of all that a plain one has
+// from byte 42 up to its checksum. Its key is the hash of the item's key, and its log has only the
+// time of the last failure.
+//
+// The checksum covers the record and then its bucket key, so that a record is valid in its own
+// place only.
+//
+// Methods read their receiver and return copies, except where they say otherwise.
 type Record []byte
 
+const recordVersion = 1
+
+// The flags of a record.
 const (
-	recordVersion = 1
+	FlagCodec   = 0x0f // mask of the encoding: 0 plain, CodecSealed sealed
+	FlagDamaged = 0x10 // in dead: the payload is a damaged record, as it was found
+	FlagSending = 0x20 // in dead: sent at most once, answer unknown; see sending.go
 
-	FlagCodec   = 0x0f // how what follows the counts is encoded: 0, or codecSealed
-	FlagDamaged = 0x10 // in dead: the payload is a record that did not decode, as it was found
-	FlagSending = 0x20 // in dead: sent at most once, answer unknown; the last entry of the log tells, and may be the ninth
+	CodecSealed = 1 // the value of FlagCodec in a sealed record
+)
 
+// Where the fields of a record begin, and the lengths of some. The lengths are in bytes.
+const (
 	OffID       = 2
 	OffCreated  = 18
 	offExpires  = 26
-	OffAttempts = 34
+	offAttempts = 34
 	offFailures = 38
 	OffKindLen  = 42
 	OffKeyLen   = 44
 	offHeadLen  = 46
 	OffLogLen   = 50
 	OffPayLen   = 54
-	OffBody     = 58
-	CrcLen      = 4
+	OffBody     = 58 // and the length of what precedes the body
 
-	CodecSealed = 1
-	HashLen     = 8 // bytes of the hash of a key
+	CrcLen  = 4 // a checksum
+	HashLen = 8 // the hash of a key, in a sealed record
+)
 
+// Limits of a record.
+const (
 	MaxMaxPayload = 1 << 30  // bytes of a payload
 	maxName       = 1 << 10  // bytes of a kind or a key
 	maxHeader     = 64 << 10 // bytes of all names and values
@@ -68,15 +80,17 @@ const (
 	MaxLog        = 8        // failures kept
 )
 
+// Castagnoli is the polynomial of all checksums in a lane.
 var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// parts are the sections of a record, found by its lengths alone: no checksum has been compared.
-type parts struct {
+// Parts are the sections of a record after its fixed fields. They alias the record.
+type Parts struct {
 	kind, Key, Header, log, Payload []byte
 }
 
-// split cuts a record into its parts, which alias it. It fails when the lengths do not add up.
-func (v Record) Split() (p parts, err error) {
+// Split cuts the record into its parts by its lengths. It fails when the version is unknown or when
+// the lengths do not add up. It does not compare the checksum.
+func (v Record) Split() (p Parts, err error) {
 	if len(v) < OffBody+CrcLen {
 		return p, fmt.Errorf("record of %d bytes is shorter than the smallest, %d", len(v), OffBody+CrcLen)
 	}
@@ -101,8 +115,8 @@ func (v Record) Split() (p parts, err error) {
 	return p, nil
 }
 
-// payloadLen is the size by which a record counts in the ledger: that of its payload, or of its sealed
-// part; 0 when its lengths do not add up.
+// PayloadLen returns the number of bytes that the ledger counts for the record: the length of its
+// payload, or of its sealed part; 0: its lengths do not add up.
 func (v Record) PayloadLen() int {
 	p, err := v.Split()
 	if err != nil {
@@ -111,7 +125,7 @@ func (v Record) PayloadLen() int {
 	return len(p.Payload)
 }
 
-// id is the ID of the item; zero when v is too short to have one.
+// ID returns the ID of the item; zero: the record is too short to have one.
 func (v Record) ID() (id uuid.UUID) {
 	if len(v) >= OffCreated {
 		copy(id[:], v[OffID:])
@@ -119,7 +133,7 @@ func (v Record) ID() (id uuid.UUID) {
 	return id
 }
 
-// created is when the event was put; zero when v is too short to say so.
+// Created returns when the event was put; zero: the record is too short to tell.
 func (v Record) Created() time.Time {
 	if len(v) < offExpires {
 		return time.Time{}
@@ -127,10 +141,15 @@ func (v Record) Created() time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(v[OffCreated:])))
 }
 
-// failures counts the failures of a record that is intact.
+// Attempts returns how many requests were charged to the item. It panics on a record that is too
+// short.
+func (v Record) Attempts() int { return int(binary.BigEndian.Uint32(v[offAttempts:])) }
+
+// Failures returns how often the item failed. It panics on a record that is too short.
 func (v Record) Failures() int { return int(binary.BigEndian.Uint32(v[offFailures:])) }
 
-// failedAt is when the item last failed; zero: never, or the record does not tell.
+// FailedAt returns the time of the last log entry; zero: the item never failed, or the record does
+// not tell, as when it is damaged.
 func (v Record) FailedAt() time.Time {
 	p, err := v.Split()
 	if err != nil {
@@ -143,14 +162,15 @@ func (v Record) FailedAt() time.Time {
 	return log[len(log)-1].At
 }
 
-// isSealed reports whether v is a sealed record.
+// IsSealed reports whether the record is sealed.
 func (v Record) IsSealed() bool { return len(v) >= OffBody && v[1]&FlagCodec == CodecSealed }
 
-// isDamaged reports whether v is the record of a dead item whose payload is a damaged record.
+// IsDamaged reports whether the payload of the record is a damaged record; see [Quarantine].
 func (v Record) IsDamaged() bool { return len(v) >= OffBody && v[1]&FlagDamaged != 0 }
 
-// encode builds the record of an item that never failed, with room for the checksum, which SetSum adds
-// once the bucket key is known.
+// Encode builds the record of an item that never failed: History is ignored. The record has room
+// for the checksum: call [Record.SetSum] once the bucket key is known. The item must have passed
+// [Validate].
 func Encode(it *sender.Item) Record {
 	head := 0
 	for name, value := range it.Header {
@@ -164,7 +184,7 @@ func Encode(it *sender.Item) Record {
 	if !it.Expires.IsZero() {
 		binary.BigEndian.PutUint64(v[offExpires:], uint64(it.Expires.UnixNano()))
 	}
-	putCount(v[OffAttempts:], it.Attempts)
+	putCount(v[offAttempts:], it.Attempts)
 	putCount(v[offFailures:], it.Failures)
 	binary.BigEndian.PutUint16(v[OffKindLen:], uint16(len(it.Kind)))
 	binary.BigEndian.PutUint16(v[OffKeyLen:], uint16(len(it.Key)))
@@ -187,36 +207,40 @@ func sortedNames(header map[string]string) []string {
 	return slices.Sorted(maps.Keys(header))
 }
 
+// putCount stores a count, limited to the numbers that fit.
 func putCount(b []byte, n int) { binary.BigEndian.PutUint32(b, uint32(min(max(n, 0), 1<<31-1))) }
 
+// AppendString appends the length of s in 4 bytes, and s, as in the header of a record.
 func AppendString(v []byte, s string) []byte {
 	v = binary.BigEndian.AppendUint32(v, uint32(len(s)))
 	return append(v, s...)
 }
 
-// bodySum is the checksum of a record without its bucket key; SetSum finishes it. The two are apart so
-// that the long part is computed by whoever puts, outside the commit.
+// BodySum returns the checksum of the record without its bucket key. [Record.SetSum] adds the key.
+// They are separate because the long part is computed before the commit, and the key is known only
+// inside it.
 func (v Record) BodySum() uint32 { return crc32.Checksum(v[:len(v)-CrcLen], Castagnoli) }
 
-func (v Record) SetSum(body uint32, key []byte) {
+// SetSum writes the checksum of the record under a bucket key into v. body is its [Record.BodySum].
+func (v Record) SetSum(body uint32, key Key) {
 	binary.BigEndian.PutUint32(v[len(v)-CrcLen:], crc32.Update(body, Castagnoli, key))
 }
 
-// intact reports whether the checksum of record v under bucket key k holds.
+// Intact reports whether the checksum of the record under bucket key k is right.
 func (v Record) Intact(k Key) bool {
 	return len(v) >= OffBody+CrcLen && crc32.Update(v.BodySum(), Castagnoli, k) == binary.BigEndian.Uint32(v[len(v)-CrcLen:])
 }
 
-// moveSum moves the checksum of a record, a copy of its own, from one bucket key to another. That of a
-// damaged record stays wrong.
+// MoveSum changes the checksum in v from one bucket key to another. v must be a copy, not memory of
+// a page. The checksum of a damaged record stays wrong.
 func (v Record) MoveSum(from, to Key) {
 	if v.Intact(from) {
 		v.SetSum(v.BodySum(), to)
 	}
 }
 
-// amend returns a copy of record v with other counts and one more entry in its log; a zero at adds
-// none. Call SetSum before use.
+// Amend returns a copy of the record with other counts and one more log entry; a zero at adds none.
+// It fails when the lengths do not add up. The copy has no checksum: call [Record.SetSum].
 func (v Record) Amend(attempts, failures int, at time.Time, reason string) (Record, error) {
 	p, err := v.Split()
 	if err != nil {
@@ -227,31 +251,33 @@ func (v Record) Amend(attempts, failures int, at time.Time, reason string) (Reco
 		log = appendLog(log, at, reason)
 	}
 	n := v.withLog(p, log)
-	putCount(n[OffAttempts:], attempts)
+	putCount(n[offAttempts:], attempts)
 	putCount(n[offFailures:], failures)
 	return n, nil
 }
 
-// withLog returns a copy of record v, of which p are the parts, with another log and no checksum.
-func (v Record) withLog(p parts, log []byte) Record {
+// withLog returns a copy of the record with another log and no checksum. p are the parts of v.
+func (v Record) withLog(p Parts, log []byte) Record {
 	n := slices.Concat(v[:OffBody], p.kind, p.Key, p.Header, log, p.Payload, make([]byte, CrcLen))
 	binary.BigEndian.PutUint32(n[OffLogLen:], uint32(len(log)))
 	return n
 }
 
-// fresh returns a copy of record v as if it had never failed.
+// Fresh returns a copy of the record as if it had never failed or been sent. It fails when the
+// lengths do not add up. The copy has no checksum: call [Record.SetSum].
 func (v Record) Fresh() (Record, error) {
 	p, err := v.Split()
 	if err != nil {
 		return nil, err
 	}
 	n := v.withLog(p, nil)
-	clear(n[OffAttempts:OffKindLen])
+	clear(n[offAttempts:OffKindLen])
 	n[1] &^= FlagSending
 	return n, nil
 }
 
-// appendLog adds an entry to a log and forgets the oldest beyond maxLog.
+// appendLog adds an entry to a log and drops the oldest entries beyond MaxLog. It drops a log that
+// cannot be read.
 func appendLog(log []byte, at time.Time, reason string) []byte {
 	entries, err := readLog(log)
 	if err != nil {
@@ -261,6 +287,7 @@ func appendLog(log []byte, at time.Time, reason string) []byte {
 	return WriteLog(entries[max(0, len(entries)-MaxLog):])
 }
 
+// WriteLog returns the log of these entries. It cuts reasons of more than a KiB.
 func WriteLog(entries []sender.Failure) (log []byte) {
 	for _, e := range entries {
 		reason := e.Reason[:min(len(e.Reason), maxReason)]
@@ -271,6 +298,7 @@ func WriteLog(entries []sender.Failure) (log []byte) {
 	return log
 }
 
+// readLog is the inverse of [WriteLog].
 func readLog(log []byte) (entries []sender.Failure, err error) {
 	for len(log) > 0 {
 		if len(log) < 10 {
@@ -286,6 +314,7 @@ func readLog(log []byte) (entries []sender.Failure, err error) {
 	return entries, nil
 }
 
+// readHeader reads the header of a record; nil: it is empty.
 func readHeader(h []byte) (map[string]string, error) {
 	if len(h) == 0 {
 		return nil, nil
@@ -315,7 +344,8 @@ func readHeader(h []byte) (map[string]string, error) {
 	return m, nil
 }
 
-// verify says what is wrong with record v under bucket key k, as far as it shows without opening it.
+// Verify returns what is wrong with the record under bucket key k: lengths, checksum, codec or
+// flags. It does not open a sealed record, nor read header and log.
 func (v Record) Verify(k Key) error {
 	if _, err := v.Split(); err != nil {
 		return err
@@ -332,8 +362,8 @@ func (v Record) Verify(k Key) error {
 	return nil
 }
 
-// item turns a record that is not sealed into an item without its Seq and Due. Nothing of the item
-// aliases v.
+// Item returns the item of a record that is not sealed and that passed [Record.Verify]. Seq and Due
+// are zero, since the bucket key has them. The item does not alias v. Its kind comes from kinds.
 func (v Record) Item(kinds *Interned) (it sender.Item, err error) {
 	p, err := v.Split()
 	if err != nil {
@@ -344,7 +374,7 @@ func (v Record) Item(kinds *Interned) (it sender.Item, err error) {
 	if ns := binary.BigEndian.Uint64(v[offExpires:]); ns != 0 {
 		it.Expires = time.Unix(0, int64(ns))
 	}
-	it.Attempts = int(binary.BigEndian.Uint32(v[OffAttempts:]))
+	it.Attempts = v.Attempts()
 	it.Failures = v.Failures()
 	it.Kind, it.Key = kinds.Of(p.kind), string(p.Key)
 	if it.Header, err = readHeader(p.Header); err != nil {
@@ -367,18 +397,21 @@ func (v Record) Item(kinds *Interned) (it sender.Item, err error) {
 	return it, nil
 }
 
-// damaged wraps a record that did not decode into one that does, for the dead.
-func Quarantine(v []byte, at time.Time, why error) Record {
-	it := sender.Item{ID: Record(v).ID(), Created: at, Failures: 1, Payload: v}
-	n, err := Record(Encode(&it)).Amend(0, 1, at, "damaged: "+why.Error())
+// Quarantine returns a record for dead whose payload is the damaged record v. It keeps the ID as
+// far as v has one; at is when the damage was found and why is what is wrong. The record is plain
+// and has no checksum: call [Record.SetSum].
+func Quarantine(v Record, at time.Time, why error) Record {
+	it := sender.Item{ID: v.ID(), Created: at, Failures: 1, Payload: v}
+	n, err := Encode(&it).Amend(0, 1, at, "damaged: "+why.Error())
 	if err != nil {
-		panic(err) // encode and split are each other's inverse
+		panic(err) // Split is the inverse of Encode
 	}
 	n[1] |= FlagDamaged
 	return n
 }
 
-// validate refuses what a record cannot hold.
+// Validate returns an error for an item that a record cannot hold: [sender.ErrTooLarge] for a part
+// that is too long, or an error about a time outside 1970 to 2262. maxPayload is in bytes.
 func Validate(it *sender.Item, maxPayload int) error {
 	head := 0
 	for name, value := range it.Header {

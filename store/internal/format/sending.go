@@ -7,15 +7,16 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// An item that must not be sent twice lies in dead while its request is under way, with flagSending and
-// one more entry in its log than any other: when the request began, and why it would be dead. So a crash
-// leaves it there, and whoever takes it back finds what was there before.
+// An item that must not be sent twice lies in dead while its request is under way. Its record then
+// has FlagSending and one more log entry than usual: when the request began, and the reason of its
+// death. After a crash the item is still there, as dead. UnmarkSending restores the record from
+// before.
 
-// isSending reports whether v is the record of such an item.
+// IsSending reports whether v is the record of an item whose at-most-once request has begun.
 func (v Record) IsSending() bool { return len(v) >= OffBody && v[1]&FlagSending != 0 }
 
-// markSending returns a copy of record v as it lies in dead while its request is under way. Call SetSum
-// before use.
+// MarkSending returns a copy of the record as it lies in dead while its request is under way. The
+// copy has no checksum: call [Record.SetSum].
 func (v Record) MarkSending(at time.Time, reason string) (Record, error) {
 	p, err := v.Split()
 	if err != nil {
@@ -27,7 +28,8 @@ func (v Record) MarkSending(at time.Time, reason string) (Record, error) {
 	return n, nil
 }
 
-// unmarkSending returns a copy of record v as it was before markSending. Call SetSum before use.
+// UnmarkSending returns a copy of the record as it was before [Record.MarkSending]. The copy has no
+// checksum: call [Record.SetSum].
 func (v Record) UnmarkSending() (Record, error) {
 	p, err := v.Split()
 	if err != nil {

@@ -6,36 +6,42 @@ import (
 	"math"
 )
 
-// inspection is what inspect found out about a file.
+// An Inspection is what [Inspect] learned about a file.
 type Inspection struct {
-	PageSize int
-	TxID     uint64 // of the newest commit
-	Clean    bool   // closed cleanly: the newest commit kept its freelist
-	Pages    uint64 // the high-water mark: no page from here on is in use
-	Free     uint64 // pages below it that hold nothing
-	Fallback error  // what is wrong with the other meta page, so that the newest commit may be lost; nil: nothing
+	PageSize int    // bytes
+	TxID     uint64 // transaction of the newest commit
+	Clean    bool   // closed cleanly: the newest commit kept a freelist
+	Pages    uint64 // high-water mark: no page from here on is in use
+	Free     uint64 // pages below the high-water mark that hold nothing
+	// Fallback is what is wrong with the other meta page; nil: nothing. If it is not nil, the other
+	// meta page may have held a newer commit, which is lost.
+	Fallback error
 }
 
-// alwaysWhole is how large a file is read whole although it was closed cleanly, in bytes; tests lower it.
+// AlwaysWhole is the size in bytes up to which a file is read whole even if it was closed cleanly.
+// Only tests change it.
 var AlwaysWhole int64 = 64 << 20
 
-// maxDepth bounds the pages and the buckets between the root and an entry. Twice as many entries as
-// any file holds fit below half of it.
+// maxDepth bounds the pages and the buckets between the root and an entry. Half as many levels hold
+// twice as many entries as any file has.
 const maxDepth = 64
 
-// inspect reads the structure of the bbolt database in r, which has size bytes, as far as bbolt
-// trusts it blindly: a page that is not what its parent says makes bbolt panic, fault, loop, or free
-// what is in use, partly in goroutines of its own. It reads with pread, each page at most once and in
-// the order of the file, and needs some 30 bytes for each page while it runs.
+// Inspect checks the structure of the bbolt database in r, which has size bytes, as far as bbolt
+// trusts it: a page that is not what its parent says makes bbolt panic, fault, loop, or free what
+// is in use, partly in goroutines of its own. It reads each page at most once and in the order of
+// the file, and needs some 30 bytes of memory for each page while it runs. It does not look into
+// records.
 //
-// A file that was closed cleanly and is larger than alwaysWhole is not read whole: its leaves are left
-// out but for one of each parent. One that was not is read by bbolt when it is opened, and hence here.
+// It leaves out most leaves of a file that was closed cleanly and is larger than [AlwaysWhole]: it
+// reads one leaf of each parent. A file that was not closed cleanly is read whole, since bbolt
+// reads all of it while it opens the file.
 //
-// What is wrong is ErrCorrupt, with the page and both numbers; ErrFormat: it is no bbolt database, or
-// one of another version; ErrRead: it could not be read.
+// An [ErrCorrupt] names the page and both numbers. [ErrFormat]: r is not a bbolt database, or has
+// another version of the format. [ErrRead]: r could not be read. On an error the Inspection is as
+// far as it was filled.
 func Inspect(r io.ReaderAt, size int64) (Inspection, error) { return inspectPages(r, size, false) }
 
-// inspectWhole is inspect that leaves nothing out.
+// InspectWhole is [Inspect] that leaves no page out.
 func InspectWhole(r io.ReaderAt, size int64) (Inspection, error) { return inspectPages(r, size, true) }
 
 func inspectPages(r io.ReaderAt, size int64, whole bool) (Inspection, error) {
@@ -78,34 +84,45 @@ func inspectPages(r io.ReaderAt, size int64, whole bool) (Inspection, error) {
 	return found, nil
 }
 
-// An inspector is one run of inspect.
+// An inspector is one run of Inspect, in one goroutine. It walks the trees of all buckets together,
+// one level after the other, and each level in the order of the file.
+//
+//   - No page is in used twice: a second reference to a page is an error. So a walk ends, and no
+//     page is read twice.
+//   - No page is in used and in free.
+//   - A page is in used before it is visited.
+//   - The keys of a page lie within the bounds that its parent gives, and ascend.
 type inspector struct {
 	Pager
-	meta       Meta
-	whole      bool
-	used, free Set // no page is in both
+	meta  Meta
+	whole bool // leave nothing out
+	used  Set  // pages that something leads to
+	free  Set  // pages that the freelist has; nil: there is no freelist
 
-	level, below []visit // pages to be read now, and those they lead to
-	keys, after  []byte  // the keys that bound them: length 2, key
+	level, below []visit // the pages of this level, and of the next one, as far as it is known
+	keys, after  []byte  // the keys that bound level and below, as appendKey writes them
 
-	table, key, last, page []byte // buffers
+	table, key, last, page []byte // buffers for Bytes
 }
 
 // A visit is one page that is to be read.
 type visit struct {
-	ID    uint32
-	keys  uint32 // where the least key of the page is; behind it that of the next; noKeys: it has no bounds
-	depth uint8  // of its bucket: 0 the root, 1 those that it holds, 2 and more those that they hold
+	id    uint32 // number of the page
+	keys  uint32 // where in keys its bounds are: least key, limit; noKeys: none
+	depth uint8  // of its bucket: 0 the root bucket, 1 a bucket in it, 2 and more the buckets below
 	root  bool   // it is the first page of its bucket
 }
 
 const noKeys = math.MaxUint32
 
+// corrupt returns an error about a page.
+
 func (w *inspector) corrupt(id uint64, format string, args ...any) error {
 	return fmt.Errorf("%w: page %d: %w", ErrCorrupt, id, fmt.Errorf(format, args...))
 }
 
-// take notes that page id, to which from refers, and the n after it are in use, once.
+// take adds page id and the n pages after it to used. from is the page that refers to them. A page
+// that is out of bounds, free, or in used already is an error.
 func (w *inspector) take(id, n, from uint64) error {
 	if id < FirstPage || id >= w.meta.Pages || n >= w.meta.Pages-id {
 		return w.corrupt(from, "it leads to page %d and %d after it, %d to %d are in use", id, n, FirstPage, w.meta.Pages-1)
@@ -122,14 +139,15 @@ func (w *inspector) take(id, n, from uint64) error {
 	return nil
 }
 
-// readFreelist reads which pages are free by the freelist of a commit, and which pages it is on itself.
+// ReadFreelist reads the freelist of a commit: the free pages, and the pages that the freelist
+// itself takes. A commit without a freelist is [ErrCorrupt]: check for [NoFreelist] first.
 func (p *Pager) ReadFreelist(m *Meta) (free, own Set, err error) {
 	w := inspector{Pager: *p, meta: *m, used: NewSet(m.Pages)}
 	err = w.freelist()
 	return w.free, w.used, err
 }
 
-// freelist reads which pages are free.
+// freelist reads the freelist into free, and adds its own pages to used.
 func (w *inspector) freelist() error {
 	id := w.meta.Freelist
 	if err := w.take(id, 0, 0); err != nil {
@@ -152,7 +170,7 @@ func (w *inspector) freelist() error {
 	if n > w.meta.Pages || h.Count == math.MaxUint16 && n < math.MaxUint16 || HeaderLen+8+n*8 > room+8 {
 		return w.corrupt(id, "a freelist of %d entries in %d bytes, with %d pages in use", n, room, w.meta.Pages)
 	}
-	// bbolt gives it room for the pages that it takes for itself, and one page more.
+	// bbolt makes room also for the pages that it takes for the list itself, and for one page more.
 	if most := (HeaderLen + 8*(n+uint64(h.Overflow)+2)) / uint64(w.PageSize); uint64(h.Overflow) > most {
 		return w.corrupt(id, "a freelist of %d entries has %d pages more, at most %d expected", n, h.Overflow, most)
 	}

@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// trees reads the tree of each bucket, all together, level by level.
+// trees reads the trees of all buckets together, level by level.
 func (w *inspector) trees() error {
-	if err := w.lead(w.meta.Root, 0, visit{keys: noKeys, root: true}); err != nil {
+	if err := w.enqueue(w.meta.Root, 0, visit{keys: noKeys, root: true}); err != nil {
 		return err
 	}
 	for depth := 0; len(w.below) > 0; depth++ {
@@ -19,9 +19,9 @@ func (w *inspector) trees() error {
 		}
 		w.level, w.below = w.below, w.level[:0]
 		w.keys, w.after = w.after, w.keys[:0]
-		slices.SortFunc(w.level, func(a, b visit) int { return cmp.Compare(a.ID, b.ID) })
+		slices.SortFunc(w.level, func(a, b visit) int { return cmp.Compare(a.id, b.id) })
 		for i, v := range w.level {
-			w.fetch(w.level[i:])
+			w.prefetch(w.level[i:])
 			if err := w.visit(v); err != nil {
 				return err
 			}
@@ -30,26 +30,26 @@ func (w *inspector) trees() error {
 	return nil
 }
 
-// lead enters page id, to which from refers, among those to be read.
-func (w *inspector) lead(id, from uint64, v visit) error {
+// enqueue takes page id, to which from refers, and adds it to the next level.
+func (w *inspector) enqueue(id, from uint64, v visit) error {
 	if err := w.take(id, 0, from); err != nil {
 		return err
 	}
-	v.ID = uint32(id)
+	v.id = uint32(id)
 	w.below = append(w.below, v)
 	return nil
 }
 
-// fetch reads ahead as far as the pages to be read lie close together.
-func (w *inspector) fetch(next []visit) {
-	const gap = 64 << 10 // reading that much is faster than to begin anew
-	off := int64(next[0].ID) * w.PageSize
+// prefetch reads the first page of next, and with it those that lie close behind it.
+func (w *inspector) prefetch(next []visit) {
+	const gap = 64 << 10 // bytes: to read them is faster than a second read
+	off := int64(next[0].id) * w.PageSize
 	end := off + w.PageSize
 	if off >= w.at && end <= w.at+int64(len(w.ahead)) {
 		return
 	}
 	for _, v := range next[1:] {
-		from := int64(v.ID) * w.PageSize
+		from := int64(v.id) * w.PageSize
 		if from > end+gap || from+w.PageSize > off+maxAhead {
 			break
 		}
@@ -58,9 +58,9 @@ func (w *inspector) fetch(next []visit) {
 	w.ReadAhead(off, end-off)
 }
 
-// visit reads one page of a tree.
+// visit reads one page of a tree, and adds its children to the next level.
 func (w *inspector) visit(v visit) error {
-	id := uint64(v.ID)
+	id := uint64(v.id)
 	b, err := w.Bytes(int64(id)*w.PageSize, HeaderLen, &w.page)
 	if err != nil {
 		return err
@@ -80,9 +80,10 @@ func (w *inspector) visit(v visit) error {
 	return w.entries(v, h, int64(id)*w.PageSize, (int64(h.Overflow)+1)*w.PageSize)
 }
 
-// entries reads what a page at off, with room for a number of bytes, consists of.
+// entries checks the elements of a page. The page begins at off and has room bytes, overflow pages
+// included.
 func (w *inspector) entries(v visit, h Header, off, room int64) error {
-	id, branch := uint64(v.ID), h.Kind == KindBranch
+	id, branch := uint64(v.id), h.Kind == KindBranch
 	end := int64(HeaderLen) + int64(h.Count)*ElementLen
 	if end > room {
 		return w.corrupt(id, "%d entries in %d bytes", h.Count, room)
@@ -94,7 +95,7 @@ func (w *inspector) entries(v visit, h Header, off, room int64) error {
 	least, most := w.bounds(v)
 	follow := 0
 	if branch {
-		if follow, err = w.probe(v, h, table); err != nil {
+		if follow, err = w.childrenToRead(v, h, table); err != nil {
 			return err
 		}
 	}
@@ -128,15 +129,15 @@ func (w *inspector) entries(v visit, h Header, off, room int64) error {
 	if branch {
 		w.after = appendKey(w.after, most)
 	}
-	// Older versions of bbolt gave a page that was exactly full another one.
+	// Older versions of bbolt gave one more page to a page that was exactly full.
 	if n := room / w.PageSize; n != (end+w.PageSize-1)/w.PageSize && n != end/w.PageSize+1 {
 		return w.corrupt(id, "%d bytes on %d pages, %d expected", end, n, (end+w.PageSize-1)/w.PageSize)
 	}
 	return nil
 }
 
-// follows reports whether an element lies right behind what ends at end, on a page with room for a
-// number of bytes.
+// Follows returns an error unless the key of the element begins at offset end, where the previous
+// one ended, is not empty, and key and value fit on the page, which has room bytes.
 func (e *Element) Follows(end, room int64) error {
 	if e.Key != end || e.Value == e.Key || e.Value-e.Key > maxBoltKey || e.End > room {
 		return fmt.Errorf("key at byte %d to %d and value up to %d, where byte %d of %d is next", e.Key, e.Value, e.End, end, room)
@@ -144,14 +145,16 @@ func (e *Element) Follows(end, room int64) error {
 	return nil
 }
 
-// probe tells how many children of a branch, of which table has the elements, are to be read.
-func (w *inspector) probe(v visit, h Header, table []byte) (int, error) {
+// childrenToRead returns how many children of a branch are to be read: all, or the first one if
+// they are leaves and not the whole file is read. table is the header and the elements of the
+// branch.
+func (w *inspector) childrenToRead(v visit, h Header, table []byte) (int, error) {
 	if w.whole || v.depth < 2 {
 		return int(h.Count), nil
 	}
 	id := Native.Uint64(table[HeaderLen+8:])
 	if id < FirstPage || id >= w.meta.Pages {
-		return 1, nil // child says so
+		return 1, nil // child returns the error
 	}
 	b, err := w.Bytes(int64(id)*w.PageSize, HeaderLen, &w.page)
 	if err != nil {
@@ -163,23 +166,24 @@ func (w *inspector) probe(v visit, h Header, table []byte) (int, error) {
 	return int(h.Count), nil
 }
 
-// child takes child i of a branch, and enters it among the pages to be read if it is one of the first that
-// are to be followed.
+// child takes child i of a branch, which begins with key. It adds the child to the next level if it
+// is one of the first follow children.
 func (w *inspector) child(v visit, e Element, key []byte, i, follow int) error {
 	keys := uint32(noKeys)
-	if i <= follow && uint64(len(w.after)) < noKeys-4*maxBoltKey { // each bounds the one before it
+	if i <= follow && uint64(len(w.after)) < noKeys-4*maxBoltKey { // also the limit of the child before it
 		keys = uint32(len(w.after))
 		w.after = appendKey(w.after, key)
 	}
 	if i >= follow {
-		return w.take(e.Child, 0, uint64(v.ID))
+		return w.take(e.Child, 0, uint64(v.id))
 	}
-	return w.lead(e.Child, uint64(v.ID), visit{keys: keys, depth: v.depth})
+	return w.enqueue(e.Child, uint64(v.id), visit{keys: keys, depth: v.depth})
 }
 
-// leaf looks at an entry of a leaf at off: only a bucket needs to be followed.
+// leaf checks an element of a leaf page at off. If it is a bucket, its root is added to the next
+// level.
 func (w *inspector) leaf(v visit, e Element, off int64) error {
-	id, size := uint64(v.ID), e.End-e.Value
+	id, size := uint64(v.id), e.End-e.Value
 	if e.Flags&^FlagBucket != 0 || v.depth == 0 && e.Flags == 0 {
 		return w.corrupt(id, "the entry at byte %d has the flags %#x", e.Key, e.Flags)
 	}
@@ -197,7 +201,7 @@ func (w *inspector) leaf(v visit, e Element, off int64) error {
 		if size != BucketLen {
 			return w.corrupt(id, "the bucket at byte %d has %d bytes, %d expected", e.Key, size, BucketLen)
 		}
-		return w.lead(root, id, visit{keys: noKeys, depth: v.depth + 1, root: true})
+		return w.enqueue(root, id, visit{keys: noKeys, depth: v.depth + 1, root: true})
 	}
 	if err := Inline(b[BucketLen:]); err != nil {
 		return w.corrupt(id, "the bucket at byte %d: %w", e.Key, err)
@@ -205,7 +209,8 @@ func (w *inspector) leaf(v visit, e Element, off int64) error {
 	return nil
 }
 
-// inline checks the page of a bucket that lies in its parent's leaf.
+// Inline checks the page of a bucket that is stored inside its parent's leaf. b is that page. The
+// error does not wrap [ErrCorrupt].
 func Inline(b []byte) error {
 	if len(b) < HeaderLen {
 		return fmt.Errorf("a page of %d bytes", len(b))
@@ -233,7 +238,8 @@ func Inline(b []byte) error {
 	return nil
 }
 
-// bounds returns the least key that page v may have, and the one it must stay below; nil: none.
+// bounds returns the least key that page v may hold, and the limit that its keys must stay below;
+// nil: no bound.
 func (w *inspector) bounds(v visit) (least, most []byte) {
 	if v.keys == noKeys {
 		return nil, nil
@@ -243,7 +249,7 @@ func (w *inspector) bounds(v visit) (least, most []byte) {
 	return least, most
 }
 
-// appendKey enters a key among those that bound pages; nil bounds nothing.
+// appendKey appends a key that bounds pages: its length in 2 bytes, and the key. nil is no bound.
 func appendKey(keys, key []byte) []byte {
 	n := uint16(len(key))
 	if key == nil {
@@ -252,6 +258,7 @@ func appendKey(keys, key []byte) []byte {
 	return append(Native.AppendUint16(keys, n), key...)
 }
 
+// cutKey cuts the first key off keys; nil: it is no bound.
 func cutKey(keys []byte) (key, rest []byte) {
 	if len(keys) < 2 || Native.Uint16(keys) == math.MaxUint16 {
 		return nil, keys
@@ -260,5 +267,5 @@ func cutKey(keys []byte) (key, rest []byte) {
 	return keys[2 : 2+n : 2+n], keys[2+n:]
 }
 
-// short is as much of a key as a message has room for.
+// Short returns as much of a key as an error has room for: 32 bytes.
 func Short(key []byte) []byte { return key[:min(len(key), 32)] }

@@ -1,3 +1,12 @@
+// Package pages reads bbolt's file format without bbolt and without a memory map.
+//
+// bbolt trusts what it reads: on a damaged file it may panic in a goroutine of its own, fault,
+// loop, or write to pages that are in use. So [Inspect] looks at a file before bbolt opens it, and
+// salvage reads a damaged file page by page. The package reads with pread, checks every offset
+// against the size of the file, and never writes. It knows nothing of what a lane keeps in the
+// file.
+//
+// docs/format.md says how a file is laid out; docs/durability.md says what damage costs.
 package pages
 
 import (
@@ -10,26 +19,30 @@ import (
 	"math/bits"
 )
 
-// What follows reads the pages of bbolt's file format, version 2, without bbolt and without a map:
-// numbers are in the order of the machine that wrote them.
+// bbolt's file format, version 2. Numbers have the byte order of the machine that wrote them. The
+// digits are lengths in bytes.
 //
-//	every page   number 8, kind 2, elements 2, pages that belong to it besides 4
-//	meta         magic 4, version 4, page size 4, flags 4, root bucket 16, freelist 8, high-water
-//	             mark 8, transaction 8, FNV-1a of what precedes 8
+//	every page   page number 8, kind 2, number of elements 2, number of overflow pages 4
+//	meta         magic 4, version 4, page size 4, flags 4, root bucket 16, freelist page 8,
+//	             high-water mark 8, transaction 8, FNV-1a of what precedes 8
 //	branch       for each child: offset of its key 4, length of the key 4, page 8; then the keys
 //	leaf         for each entry: flags 4, offset of its key 4, length of the key 4, of the value 4;
 //	             then keys and values
-//	freelist     the numbers of the pages, 8 each; more than 65534 of them are counted by the first
-//	bucket       as a value: root page 8, sequence 8; a root of 0 is followed by a leaf page instead
+//	freelist     the numbers of the free pages, 8 each, ascending; for 65535 or more, the
+//	             header says 65535 elements, and their real number comes first
+//	bucket       as a value: root page 8, sequence 8; after a root of 0 follows an inline leaf page
 //
-// Offsets count from the element that has them. bbolt writes keys and values without gaps, in the
-// order of the elements, so that every offset and length is implied by the others.
+// An offset counts from the element that holds it. bbolt writes keys and values without gaps, in
+// the order of the elements, so that every offset and length is implied by the others.
 const (
-	HeaderLen  = 16
-	ElementLen = 16
-	BucketLen  = 16
-	MetaLen    = 64
+	HeaderLen  = 16 // bytes of a page's header
+	ElementLen = 16 // bytes of an element of a branch or a leaf
+	BucketLen  = 16 // bytes of a bucket's value, without an inline page
+	MetaLen    = 64 // bytes of a meta page behind its header
+)
 
+// The kinds of pages, and what else is written in them.
+const (
 	KindBranch   = 0x01
 	KindLeaf     = 0x02
 	KindFreelist = 0x10
@@ -38,35 +51,44 @@ const (
 
 	BoltMagic   = 0xED0CDAED
 	boltVersion = 2
-	NoFreelist  = 1<<64 - 1
-
-	minPageSize = 1 << 10
-	maxPageSize = 16 << 20
-	maxPages    = 1 << 32
-	maxBoltKey  = 32 << 10 // bytes
-	FirstPage   = 2        // those before are the metas
+	NoFreelist  = 1<<64 - 1 // the freelist page of a commit that kept none
+	FirstPage   = 2         // the first page after the two meta pages
 )
 
+// Limits of what is taken for a bbolt file.
+const (
+	minPageSize = 1 << 10  // bytes
+	maxPageSize = 16 << 20 // bytes
+	maxPages    = 1 << 32
+	maxBoltKey  = 32 << 10 // bytes
+)
+
+// Native is the byte order of bbolt's numbers.
 var Native = binary.NativeEndian
 
-// A header is what every page leads with.
+// A Header is what every page begins with.
 type Header struct {
-	ID          uint64
-	Kind, Count uint16
-	Overflow    uint32
+	ID       uint64 // number of the page, which is its place in the file
+	Kind     uint16
+	Count    uint16 // elements
+	Overflow uint32 // pages after it that belong to it
 }
 
+// ParseHeader reads a header. It panics when b is shorter than HeaderLen.
 func ParseHeader(b []byte) Header {
-	return Header{Native.Uint64(b), Native.Uint16(b[8:]), Native.Uint16(b[10:]), Native.Uint32(b[12:])}
+	return Header{ID: Native.Uint64(b), Kind: Native.Uint16(b[8:]), Count: Native.Uint16(b[10:]), Overflow: Native.Uint32(b[12:])}
 }
 
-// An element is one entry of a branch or a leaf, with its offsets counted from the start of the page.
+// An Element is one entry of a branch or a leaf. Its offsets count from the start of the page.
+// Nothing in it has been checked.
 type Element struct {
-	Key, Value, End int64  // where the key begins, where it ends, where the value ends
-	Child           uint64 // of a branch
-	Flags           uint32 // of a leaf
+	Key, Value, End int64  // where the key begins, the value begins, the value ends
+	Child           uint64 // page of the child, of a branch; else 0
+	Flags           uint32 // of a leaf; else 0
 }
 
+// ParseElement reads element i of a page, which is a branch or a leaf, from the bytes of the
+// element. It panics when b is shorter than ElementLen.
 func ParseElement(b []byte, i int, branch bool) Element {
 	at := int64(HeaderLen + i*ElementLen)
 	if branch {
@@ -80,26 +102,30 @@ func ParseElement(b []byte, i int, branch bool) Element {
 	return e
 }
 
-// A metaPage is one of the two roots of the file, of which the newest valid one counts.
+// A Meta is the content of one of the two meta pages. The valid one with the highest TxID is the
+// newest commit.
 type Meta struct {
-	PageSize             int64
-	Root, Freelist, TxID uint64
-	Pages                uint64 // the high-water mark
+	PageSize int64  // bytes
+	Root     uint64 // page of the root bucket
+	Freelist uint64 // page of the freelist; NoFreelist: there is none
+	TxID     uint64 // number of the transaction that wrote it
+	Pages    uint64 // high-water mark: no page from here on is in use
 }
 
-// What is wrong with a file, or why nobody can tell.
+// What can be wrong with a file.
 var (
 	// ErrCorrupt: it is a bbolt database, and it is damaged.
 	ErrCorrupt = errors.New("damaged")
-	// ErrFormat: it is not a bbolt database, or one of another version.
+	// ErrFormat: it is not a bbolt database, or it has another version of the format.
 	ErrFormat = errors.New("not an outbox of a known format")
-	// ErrRead: the system could not read it.
+	// ErrRead: the system could not read the file, so its state is not known.
 	ErrRead = errors.New("the file cannot be read")
 )
 
 var errNoMeta = errors.New("it has no magic number")
 
-// parseMeta reads a meta page from its 16th byte on.
+// ParseMeta reads a meta page; b begins behind the header. A wrong checksum or page size is
+// [ErrCorrupt], another version is [ErrFormat], anything else is no meta page.
 func ParseMeta(b []byte) (m Meta, err error) {
 	if len(b) < MetaLen {
 		return m, fmt.Errorf("%w: %d bytes, %d expected", errNoMeta, len(b), MetaLen)
@@ -125,8 +151,10 @@ func ParseMeta(b []byte) (m Meta, err error) {
 	return m, nil
 }
 
-// readMetas finds the two meta pages, the first valid one telling where the second is. An error of a
-// page is in its place in bad; err says that neither is valid.
+// ReadMetas reads the two meta pages of a file of size bytes. The page size in the first one tells
+// where the second one is; when the first is not valid, all page sizes are tried. bad[i] is what is
+// wrong with metas[i]; nil: nothing. err says that neither is valid: [ErrFormat] if the file does
+// not look like a bbolt database, otherwise [ErrCorrupt].
 func ReadMetas(r io.ReaderAt, size int64) (metas [2]Meta, bad [2]error, err error) {
 	read := func(at int64) (Meta, error) {
 		b := make([]byte, min(MetaLen, max(0, size-at-HeaderLen)))
@@ -148,7 +176,7 @@ func ReadMetas(r io.ReaderAt, size int64) (metas [2]Meta, bad [2]error, err erro
 			metas[1] = m
 			return metas, bad, nil
 		}
-		if err != nil && !errors.Is(err, errNoMeta) && len(err.Error()) > 0 && size >= at+HeaderLen+MetaLen {
+		if err != nil && !errors.Is(err, errNoMeta) && size >= at+HeaderLen+MetaLen {
 			bad[1], magic = err, true
 		}
 	}
@@ -164,8 +192,8 @@ func ReadMetas(r io.ReaderAt, size int64) (metas [2]Meta, bad [2]error, err erro
 	return metas, bad, fmt.Errorf("%w: no meta page is valid: %v, %v", kind, bad[0], cmp.Or(bad[1], errNoMeta))
 }
 
-// guessPageSize tells the size of the pages of a file without metas by the numbers they lead with; 0:
-// these are no pages.
+// GuessPageSize returns the page size of a file whose meta pages are lost: the size for which most
+// pages begin with their own number; 0: for no size does any page.
 func GuessPageSize(r io.ReaderAt, size int64) (best int64) {
 	most := 0
 	for pageSize := int64(64 << 10); pageSize >= minPageSize; pageSize /= 2 {
@@ -187,18 +215,21 @@ func GuessPageSize(r io.ReaderAt, size int64) (best int64) {
 	return best
 }
 
-// A pager reads pages with one buffer that is filled ahead. It is not safe for concurrent use.
+// A Pager reads parts of a file through one buffer. It is not safe for concurrent use.
 type Pager struct {
 	R        io.ReaderAt
-	Size     int64 // of the file
-	PageSize int64
-	ahead    []byte // what was read ahead
-	at       int64  // where that begins
+	Size     int64  // bytes of the file
+	PageSize int64  // bytes
+	ahead    []byte // what ReadAhead read last
+	at       int64  // offset in the file at which ahead begins
 }
 
+// maxAhead is the most that ReadAhead reads, in bytes.
 const maxAhead = 1 << 20
 
-// bytes returns n bytes at off, which alias the buffer that was read ahead, or into, which grows.
+// Bytes returns n bytes at offset off. They alias the buffer of ReadAhead, or else *into, which
+// grows if it is too small. So they are valid until the next call of ReadAhead or of Bytes with the
+// same into. Bytes that lie outside the file are [ErrCorrupt]; a failed read is [ErrRead].
 func (p *Pager) Bytes(off, n int64, into *[]byte) ([]byte, error) {
 	if off < 0 || n < 0 || off > p.Size-n {
 		return nil, fmt.Errorf("%w: bytes %d to %d, the file has %d", ErrCorrupt, off, off+n, p.Size)
@@ -218,8 +249,8 @@ func (p *Pager) Bytes(off, n int64, into *[]byte) ([]byte, error) {
 	return b, nil
 }
 
-// readAhead fills the buffer with n bytes at off; bytes beyond the end of the file, or that cannot be
-// read, are left to whoever asks for them.
+// ReadAhead fills the buffer with n bytes at off, at most 1 MiB. It ignores errors and the end of
+// the file: Bytes reports them when the missing bytes are asked for.
 func (p *Pager) ReadAhead(off, n int64) {
 	n = min(n, maxAhead, p.Size-off)
 	if n <= 0 || off >= p.at && off+n <= p.at+int64(len(p.ahead)) {
@@ -232,17 +263,22 @@ func (p *Pager) ReadAhead(off, n int64) {
 	p.ahead, p.at = p.ahead[:got], off
 }
 
-// A pageSet is a set of page numbers, one bit each.
+// A Set is a set of page numbers, one bit each. The nil Set is empty and cannot grow.
 type Set []uint64
 
+// NewSet returns an empty set with room for page numbers below pages.
 func NewSet(pages uint64) Set { return make(Set, (pages+63)/64) }
 
+// Has reports whether id is in the set. It accepts any number.
 func (s Set) Has(id uint64) bool { return id/64 < uint64(len(s)) && s[id/64]&(1<<(id%64)) != 0 }
 
+// Add adds a page number, which must be one that the set has room for.
 func (s Set) Add(id uint64) { s[id/64] |= 1 << (id % 64) }
 
+// Remove removes a page number, which must be one that the set has room for.
 func (s Set) Remove(id uint64) { s[id/64] &^= 1 << (id % 64) }
 
+// Len returns how many page numbers are in the set.
 func (s Set) Len() (n uint64) {
 	for _, w := range s {
 		n += uint64(bits.OnesCount64(w))

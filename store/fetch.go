@@ -1,0 +1,315 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed8107221f/outbox/internal/order"
+	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/format"
+)
+
+// What one reading decodes of each source.
+const (
+	fetchItems = 128
+	fetchBytes = 256 << 10 // of records; one always fits
+)
+
+// fetched is an item that was read. Nobody holds it: it is handed out, or joins a line, when the order
+// comes to it.
+type fetched struct {
+	place   order.Place
+	item    sender.Item // its Seq and Due are those of place
+	unread  bool        // its key was taken when it was met, so that it would only have to wait
+	gone    bool        // ready does not have it any more
+	damage  error       // why the record does not decode: it is quarantined
+	blocked error       // why it cannot be opened now: it stays where it is
+}
+
+// A reading is one look at the file for a claim: what is wanted, as of a moment at which Store.mu was
+// held, and what was found, without it.
+type reading struct {
+	s        *Store
+	now      time.Time
+	maxBytes int
+
+	changes, commits uint64 // of the Store then: what was found may be out of date if they have changed
+	idle             bool   // nothing was in flight, in line or had its turn
+	stale            bool   // all places of later are wanted
+	fresh            bool   // ready is wanted, from behind the cursor
+	cursor           uint64
+	turns            []uint64 // of ready, to be read because they have their turn
+	after            format.Key
+
+	txid       uint64
+	ledger     format.Ledger
+	later      []order.Place // all of them; only if stale
+	turned     []fetched
+	due        []fetched
+	dueEnd     bool  // due has all that are due
+	noLater    bool  // later is empty
+	nextDue    int64 // the first that is not due yet; 0: there is none, or dueEnd is false
+	ready      []fetched
+	readyEnd   bool  // ready has nothing behind
+	firstTimed int64 // when the first scheduled item is due, nanoseconds since 1970; 0: there is none
+	blocked    error // damage that is in the way of a source
+}
+
+// plan says what is to be read. s.mu is held.
+func (c *claim) plan() *reading {
+	s := c.s
+	c.readings++
+	n := s.order.Counts()
+	return &reading{
+		s: s, now: c.now, maxBytes: c.maxBytes,
+		changes: s.changes, commits: s.commits,
+		idle:   n.InLine+n.InFlight == 0 && !s.order.HasTurns(),
+		stale:  s.order.Stale(),
+		fresh:  len(s.fetched) == 0 || s.order.Stale(),
+		cursor: s.order.Cursor(),
+		turns:  s.order.NextTurns(min(max(c.max-len(c.items), 1), fetchItems)),
+		after:  c.lastDue,
+	}
+}
+
+// from reads the file.
+func (r *reading) from(t *txn) error {
+	r.txid, r.ledger = uint64(t.Root.Tx().ID()), t.Ledger
+	if r.stale {
+		c := t.Later.Cursor()
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			if k := format.Key(k); len(k) == 24 {
+				r.later = append(r.later, order.Place{Seq: k.Seq(), Due: k.Due(), Key: k.Hash()})
+			}
+		}
+	}
+	r.readTimed(t)
+	r.readTurns(t)
+	r.readLater(t)
+	if r.fresh {
+		r.readReady(t)
+	}
+	return nil
+}
+
+func (r *reading) readTimed(t *txn) {
+	if t.Ledger.Timed == 0 {
+		return
+	}
+	k, v := t.Timed.Cursor().First()
+	if k == nil {
+		return
+	}
+	if err := t.CheckEntry("timed", k, v, 16); err != nil {
+		r.stop(err)
+		return
+	}
+	r.firstTimed = format.Key(k).Due()
+}
+
+func (r *reading) readTurns(t *txn) {
+	size := 0
+	for _, seq := range r.turns {
+		if size >= max(fetchBytes, r.maxBytes) {
+			return
+		}
+		k := format.ReadyKey(seq)
+		v := t.at(place{ready, k})
+		f := fetched{place: order.Place{Seq: seq}, gone: v == nil}
+		if v != nil {
+			r.decode(&f, k, v)
+		}
+		size += len(v)
+		r.turned = append(r.turned, f)
+	}
+}
+
+func (r *reading) readLater(t *txn) {
+	due, size := r.s.clock.nanos(r.now), 0
+	last := r.after
+	c := t.Later.Cursor()
+	k, v := seekAfter(c, r.after)
+	r.noLater = k == nil && r.after == nil
+	for ; k != nil; k, v = c.Next() {
+		err := t.CheckEntry("later", k, v, 24)
+		if err == nil {
+			err = format.CheckOrder("later", last, k)
+		}
+		if err != nil {
+			r.stop(err)
+			break
+		}
+		last = k
+		p := order.Place{Seq: format.Key(k).Seq(), Due: format.Key(k).Due(), Key: format.Key(k).Hash()}
+		if p.Due > due {
+			r.nextDue = p.Due
+			break
+		}
+		if len(r.due) >= fetchItems || size >= max(fetchBytes, r.maxBytes) {
+			return
+		}
+		if r.held(p.Seq) {
+			continue
+		}
+		if t.at(place{later, k}) == nil {
+			r.stop(format.Unreachable("later", k))
+			break
+		}
+		f := fetched{place: p}
+		r.decode(&f, k, v)
+		f.item.Due = r.s.clock.time(p.Due)
+		size += len(v)
+		r.due = append(r.due, f)
+	}
+	r.dueEnd = true
+}
+
+func (r *reading) readReady(t *txn) {
+	size, last := 0, format.ReadyKey(r.cursor)
+	c := t.Ready.Cursor()
+	k, v := c.Seek(format.ReadyKey(r.cursor + 1))
+	for ; k != nil && len(r.ready) < fetchItems && size < fetchBytes; k, v = c.Next() {
+		err := t.CheckEntry("ready", k, v, 8)
+		if err == nil {
+			err = format.CheckOrder("ready", last, k)
+		}
+		if err != nil {
+			r.stop(err)
+			r.readyEnd = true
+			return
+		}
+		last = k
+		f := fetched{place: order.Place{Seq: format.Key(k).Seq(), Key: r.s.codec.recordHash(v)}}
+		if r.willWait(f.place) {
+			f.unread = true
+		} else {
+			r.decode(&f, k, v)
+			size += len(v)
+		}
+		if r.ready = append(r.ready, f); f.blocked != nil {
+			return
+		}
+	}
+	r.readyEnd = k == nil
+}
+
+// decode reads the record v of f, under bucket key k.
+func (r *reading) decode(f *fetched, k format.Key, v format.Record) {
+	it, err := r.s.codec.decode(k, v)
+	switch {
+	case errors.Is(err, ErrSealed):
+		f.blocked = fmt.Errorf("item %v: %w", v.ID(), err)
+	case err == nil && v.IsDamaged():
+		f.damage = errors.New("it is marked as damaged, which only a dead one may be")
+	default:
+		f.damage = err
+	}
+	f.item = it
+	f.item.Seq = f.place.Seq
+}
+
+// held reports whether an item is in flight.
+func (r *reading) held(seq uint64) bool {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return r.s.order.InFlight(seq)
+}
+
+// willWait reports whether an item of ready has to wait, as far as is known now: for another in flight, or
+// for one that was read before it.
+func (r *reading) willWait(p order.Place) bool {
+	if p.Key == 0 {
+		return false
+	}
+	if slices.ContainsFunc(r.ready, func(f fetched) bool { return f.place.Key == p.Key }) {
+		return true
+	}
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return r.s.order.Taken(p.Key)
+}
+
+// stop notes damage that is in the way of a source.
+func (r *reading) stop(err error) { r.blocked = cmp.Or(r.blocked, err) }
+
+// install takes over what was read. s.mu is held, and nothing has changed that would make it wrong.
+func (c *claim) install(r *reading) {
+	s := c.s
+	c.read = r
+	c.turns, c.due, c.dueEnd = r.turned, r.due, r.dueEnd
+	if n := len(r.due); n > 0 && !r.dueEnd {
+		p := r.due[n-1].place
+		c.lastDue = format.LaterKey(p.Due, p.Seq, p.Key)
+	}
+	if r.blocked != nil {
+		c.stop(r.blocked)
+	}
+	if r.stale {
+		s.order.Rebuild(slices.Values(r.later))
+	}
+	if r.fresh {
+		s.fetched = r.ready
+	}
+	s.oldest = time.Time{}
+	s.ahead = s.ahead || r.txid > s.txid
+	s.until, s.untilKnown = time.Time{}, s.commits == r.commits && r.dueEnd
+	if r.firstTimed != 0 {
+		left := time.Unix(0, r.firstTimed).Sub(c.now.Round(0))
+		s.until = c.now.Add(left)
+		c.releaseDue = left <= 0
+	}
+	if r.nextDue != 0 {
+		if due := s.clock.time(r.nextDue); s.until.IsZero() || due.Before(s.until) {
+			s.until = due
+		}
+	}
+	c.round.Resume()
+}
+
+// nothingDue reports whether it is known, without the file, that neither later nor timed has anything due.
+// s.mu is held.
+func (s *Store) nothingDue(now time.Time) bool {
+	return s.untilKnown && (s.until.IsZero() || s.until.After(now))
+}
+
+// advance passes the first of the items that were read ahead. s.mu is held.
+func (s *Store) advance() {
+	s.fetched[0] = fetched{} // the payload is its holder's now
+	s.fetched = s.fetched[1:]
+}
+
+// forgetFetched forgets what was read, and what is being read: it may have been dropped or settled. s.mu is
+// held.
+func (s *Store) forgetFetched() {
+	s.fetched = nil
+	s.changes++
+}
+
+// holds reports whether the item of an outcome is in flight from where that outcome says it was
+// claimed.
+func (s *Store) holds(o *settling) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.order.Holds(o.place())
+}
+
+// sentCount counts the items in flight that lie in dead.
+func (s *Store) sentCount() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(s.order.Counts().Sent)
+}
+
+// underWay reports whether record v of dead, with bucket key k, lies there only while its request is
+// under way.
+func (s *Store) underWay(k format.Key, v format.Record) bool {
+	if !v.IsSending() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.order.InFlight(k.Seq())
+}

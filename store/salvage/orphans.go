@@ -1,0 +1,198 @@
+package salvage
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
+	"github.com/seed8107221f/outbox/store/internal/pages"
+)
+
+// An orphan is a record on a page that no tree led to.
+type orphan struct {
+	off     int64 // where its key begins in the file
+	key, to int   // lengths in bytes: of the key; of key and record
+	seq     uint64
+	rank    uint64 // of two copies of an item, the newer one has the higher rank
+}
+
+// orphans takes the records on pages that no tree led to, if they may be what is missing.
+//
+//   - A page that the freelist does not have was in use: its records belong below a damaged branch,
+//     and are saved if their lane is certain.
+//   - Otherwise the newest copy of each item is suspicious.
+func (s *salvager) orphans() {
+	type item struct {
+		seq uint64
+		id  uuid.UUID
+	}
+	suspects := make(map[item]orphan)
+	for id := uint64(pages.FirstPage); id < s.pages && s.out.err == nil; id++ {
+		if s.read.Has(id) || s.free.Has(id) && !s.doubt.Has(id) {
+			continue
+		}
+		off := int64(id) * s.PageSize
+		s.ReadAhead(off, s.PageSize)
+		b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+		if err != nil {
+			continue
+		}
+		h := pages.ParseHeader(b)
+		s.strays(off, h, func(at int64, k format.Key, v format.Record) {
+			if s.out.has(k, v) {
+				return
+			}
+			if lane := s.laneOf(k); s.free != nil && !s.free.Has(id) && h.ID == id && s.certain(lane) {
+				s.out.save(lane, placeOf(k, v), k, v)
+				return
+			}
+			if s.free == nil && !s.plausible(k) {
+				return
+			}
+			who := item{k.Seq(), v.ID()}
+			o := orphan{off: at, key: len(k), to: len(k) + len(v), seq: who.seq, rank: uint64(v.Attempts())<<32 | uint64(len(v))}
+			if was, ok := suspects[who]; !ok || o.rank > was.rank {
+				suspects[who] = o
+			}
+		})
+	}
+	list := make([]orphan, 0, len(suspects))
+	for _, o := range suspects {
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b orphan) int { return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.off, b.off)) })
+	for _, o := range list {
+		b, err := s.Bytes(o.off, int64(o.to), &s.record)
+		if err != nil {
+			continue
+		}
+		s.out.suspect(s.laneOf(b[:o.key]), b[:o.key], b[o.key:])
+	}
+}
+
+// certain reports whether the lane of a record is certain: laneOf named it, or there is only one
+// lane.
+func (s *salvager) certain(lane string) bool {
+	return lane != "" || len(s.out.lanes) == 1 && !slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
+}
+
+// laneOf returns the name of the lane in which a record with this key is missing; "": in none, or
+// in more than one.
+func (s *salvager) laneOf(key format.Key) (lane string) {
+	bucket := bucketOf(key)
+	for i := range s.newest {
+		h := s.newest[i : i+1]
+		if !inHole(h, "", bucket, key) && (bucket != ready || !inHole(h, "", dead, key)) {
+			continue
+		}
+		if h[0].lane == "" || lane != "" && lane != h[0].lane {
+			return ""
+		}
+		lane = h[0].lane
+	}
+	return lane
+}
+
+// placeOf returns the name of the bucket that a record belongs to when nothing but its key and its
+// content tells. ready and dead have the same keys; an item in ready was never tried.
+func placeOf(k format.Key, v format.Record) string {
+	b := bucketOf(k)
+	if b == ready && (v.Attempts() > 0 || v.Failures() > 0 || v.IsSending() || v.IsDamaged()) {
+		return dead
+	}
+	return b
+}
+
+// findRoot searches all pages of a file without meta pages for the newest root: the one whose lanes
+// have assigned the highest Seqs and counted the most. 0: there is none.
+func (s *salvager) findRoot() (root uint64) {
+	most := uint64(0)
+	for id := uint64(pages.FirstPage); id < s.pages; id++ {
+		lanes := s.bucketsOn(id)
+		sum := uint64(len(lanes))
+		for _, lane := range lanes {
+			ledger, ok := s.ledgerOn(pages.Native.Uint64(lane))
+			if !ok || len(lane) != pages.BucketLen {
+				sum = 0
+				break
+			}
+			sum += pages.Native.Uint64(lane[8:]) + ledger.Put + ledger.Delivered + ledger.Expired + ledger.Dropped
+		}
+		if sum > most {
+			root, most = id, sum
+		}
+	}
+	return root
+}
+
+// bucketsOn returns the values of the buckets on page id, by their names; nil: the page is not an
+// undamaged leaf that holds only buckets.
+func (s *salvager) bucketsOn(id uint64) map[string][]byte {
+	if id < pages.FirstPage || id >= s.pages {
+		return nil
+	}
+	off := int64(id) * s.PageSize
+	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+	if err != nil {
+		return nil
+	}
+	h := pages.ParseHeader(b)
+	if h.ID != id || h.Kind != pages.KindLeaf || h.Count == 0 {
+		return nil
+	}
+	es, sound := s.elements(off, s.Size-off, h, false)
+	found := make(map[string][]byte)
+	for i := range es {
+		b, err := s.entry(off, &es[i])
+		n := es[i].Value - es[i].Key
+		if !sound || err != nil || es[i].Flags != pages.FlagBucket || int64(len(b)) < n+pages.BucketLen {
+			return nil
+		}
+		found[string(b[:n])] = slices.Clone(b[n:])
+	}
+	return found
+}
+
+// ledgerOn returns the ledger of the lane on page id; not ok: there is none.
+func (s *salvager) ledgerOn(id uint64) (l format.Ledger, ok bool) {
+	ok = l.Decode(s.metaOn(id, format.MetaLedger)) == nil
+	return l, ok
+}
+
+// nameOn returns the name of the lane on page id; "": it is not known.
+func (s *salvager) nameOn(id uint64) string {
+	return string(format.CutSum(s.metaOn(id, format.MetaName)))
+}
+
+// secrets searches all pages for the secrets of lanes whose meta bucket was lost. The secret of a
+// lane never changes, so an old copy is as good.
+func (s *salvager) secrets() {
+	for id := uint64(pages.FirstPage); id < s.pages; id++ {
+		name := s.nameOn(id)
+		if l := s.out.lanes[name]; name == "" || l == nil || l.known {
+			continue
+		}
+		if secret := s.metaOn(id, format.MetaSecret); secret != nil {
+			s.out.keepEntry(name, meta, format.MetaSecret, secret)
+		}
+	}
+}
+
+// metaOn returns what the lane on page id has in meta under a key; nil: nothing, or damage.
+func (s *salvager) metaOn(id uint64, key []byte) []byte {
+	bucket := s.bucketsOn(id)[meta]
+	if len(bucket) < pages.BucketLen+pages.HeaderLen || pages.Inline(bucket[pages.BucketLen:]) != nil {
+		return nil
+	}
+	page := bucket[pages.BucketLen:]
+	for i := range int(pages.ParseHeader(page).Count) {
+		e := pages.ParseElement(page[pages.HeaderLen+i*pages.ElementLen:], i, false)
+		if bytes.Equal(page[e.Key:e.Value], key) {
+			return page[e.Value:e.End]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,408 @@
+package salvage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/seed8107221f/outbox/store/internal/format"
+	"github.com/seed8107221f/outbox/store/internal/pages"
+)
+
+// A salvager is one run: it reads the damaged file and passes what it finds to a writer. One
+// goroutine uses it.
+//
+//   - What is found first wins, so the sources are read in the order of trust; see the package
+//     comment.
+//   - Each place where a tree breaks off is a hole. A record from a less certain source is taken
+//     only if it fits into a hole.
+//   - A page is in read only if a tree led to it and it was what the tree said. All others are
+//     searched for orphans, if anything is missing.
+type salvager struct {
+	pages.Pager
+	out      *writer
+	problems []error // for the Report
+
+	pages  uint64    // number of pages of the file
+	read   pages.Set // pages that a tree led to and that were what it said
+	broken pages.Set // pages of which something is missing
+	free   pages.Set // pages that the freelist has; nil: there is no freelist to trust
+	doubt  pages.Set // pages in free that a tree leads to: one of the two is wrong
+	unsure bool      // the newest commit may not be the one that the meta pages say
+
+	holes   []hole // where the tree that is being walked breaks off
+	newest  []hole // holes of the tree of the newest commit
+	before  []hole // holes of the commit before; if not walked, as newest
+	lastSeq uint64 // lowest sequence of a lane in the last tree: higher Seqs are newer
+
+	effort        int64  // bytes that may still be read of this page in the search for its records
+	table, record []byte // buffers for Bytes
+}
+
+// Names of the buckets of a lane.
+var (
+	meta  = string(format.BucketMeta)
+	ready = string(format.BucketReady)
+	timed = string(format.BucketTimed)
+	later = string(format.BucketLater)
+	dead  = string(format.BucketDead)
+	notes = string(format.BucketNotes)
+)
+
+// holdsRecords reports whether a bucket of this name holds records.
+func holdsRecords(bucket string) bool { return bucket != meta && bucket != notes }
+
+// A hole is a range of keys that no walk has reached.
+type hole struct {
+	lane, bucket string // "": any
+	from, below  []byte // keys from here on, below there; nil: no bound
+}
+
+// bounds reports whether a key is in the range of the hole.
+func (h *hole) bounds(key []byte) bool {
+	return (h.from == nil || bytes.Compare(key, h.from) >= 0) && (h.below == nil || bytes.Compare(key, h.below) < 0)
+}
+
+// inHole reports whether a record of a bucket fits into one of the holes. A lane of "" fits every
+// lane.
+func inHole(holes []hole, lane, bucket string, key []byte) bool {
+	for i := range holes {
+		h := &holes[i]
+		if (h.lane == "" || lane == "" || h.lane == lane) && (h.bucket == "" || h.bucket == bucket && h.bounds(key)) {
+			return true
+		}
+	}
+	return false
+}
+
+// problem adds a problem to the report.
+func (s *salvager) problem(format string, args ...any) {
+	if len(s.problems) < maxProblems {
+		s.problems = append(s.problems, fmt.Errorf(format, args...))
+	}
+}
+
+// run reads the file and passes all that it finds to the writer.
+func (s *salvager) run() error {
+	metas, bad, err := pages.ReadMetas(s.R, s.Size)
+	newest, other := &metas[0], &metas[1]
+	if bad[0] != nil || bad[1] == nil && metas[1].TxID > metas[0].TxID {
+		newest, other = other, newest
+	}
+	s.PageSize = newest.PageSize
+	s.unsure = err != nil || bad[0] != nil || bad[1] != nil || other.TxID+1 != newest.TxID
+	if err != nil {
+		if s.PageSize = pages.GuessPageSize(s.R, s.Size); s.PageSize == 0 || errors.Is(err, pages.ErrFormat) {
+			return err
+		}
+	}
+	if s.unsure {
+		s.problem("%w: the metas are not those of two commits in a row, and the newest may be lost: %v", pages.ErrCorrupt, errors.Join(bad[0], bad[1]))
+	}
+	s.pages = uint64((s.Size + s.PageSize - 1) / s.PageSize)
+	s.read, s.broken, s.doubt = pages.NewSet(s.pages), pages.NewSet(s.pages), pages.NewSet(s.pages)
+	if err != nil {
+		newest.Root = s.findRoot()
+	}
+	if !s.unsure {
+		s.freelist(newest)
+	}
+	s.walk(newest.Root)
+	s.newest, s.holes = s.holes, nil
+	if len(s.newest) > 0 && !s.unsure {
+		s.out.trust = func(lane, bucket string, k format.Key) trust {
+			switch {
+			case inHole(s.newest, lane, bucket, k):
+				return full
+			case s.moved(lane, k):
+				return some
+			}
+			return none
+		}
+		s.walk(other.Root)
+		s.before, s.holes = s.holes, nil
+		s.out.trust = nil
+	} else {
+		s.before = s.newest
+	}
+	if s.unsure || len(s.newest) > 0 {
+		s.orphans()
+		s.secrets()
+	}
+	return s.out.err
+}
+
+// moved reports whether a record of the commit before may have been moved into a hole by the newest
+// commit: to dead under the same Seq, to later, or to ready under a new Seq.
+func (s *salvager) moved(lane string, key format.Key) bool {
+	return inHole(s.newest, lane, dead, format.ReadyKey(key.Seq())) || inHole(s.newest, lane, ready, format.ReadyKey(math.MaxUint64)) ||
+		slices.ContainsFunc(s.newest, func(h hole) bool { return h.bucket == later && h.lane == lane })
+}
+
+// plausible reports whether a record on a page that no tree led to may be what is missing: it fits
+// into a hole of the newest commit, and it fits into a hole of the commit before, or may be newer
+// than that.
+func (s *salvager) plausible(key format.Key) bool {
+	bucket, seq := bucketOf(key), key.Seq()
+	fits := func(holes []hole) bool {
+		return inHole(holes, "", bucket, key) || bucket == ready && inHole(holes, "", dead, key)
+	}
+	if bucket == "" || !s.unsure && !fits(s.newest) {
+		return false
+	}
+	// Or the newest commit moved it, and its old place is in a hole of the commit before.
+	return fits(s.before) || seq > s.lastSeq || inHole(s.before, "", ready, format.ReadyKey(seq)) ||
+		bucket == ready && slices.ContainsFunc(s.before, func(h hole) bool { return h.bucket == later || h.bucket == timed })
+}
+
+// bucketOf returns the name of the bucket whose keys have this length; "": there is none. dead has
+// the same keys as ready, so ready may mean dead.
+func bucketOf(key []byte) string {
+	switch len(key) {
+	case 8:
+		return ready
+	case 16:
+		return timed
+	case 24:
+		return later
+	}
+	return ""
+}
+
+// freelist reads which pages are free, if the newest commit kept a freelist and all of it is
+// undamaged.
+func (s *salvager) freelist(m *pages.Meta) {
+	if m.Freelist == pages.NoFreelist || m.Pages > s.pages {
+		return
+	}
+	free, own, err := s.ReadFreelist(m)
+	if err != nil {
+		s.problem("%w", err)
+		return
+	}
+	s.free = free
+	for id := m.Freelist; id < m.Pages && own.Has(id); id++ {
+		s.read.Add(id)
+	}
+}
+
+// A treePage is a page of a tree that is to be read.
+type treePage struct {
+	hole  // what is missing if it cannot be read
+	id    uint64
+	depth int // of its bucket: 0 the root bucket, 1 a lane, 2 a bucket of a lane
+}
+
+// walk reads the tree of a commit from its root. It skips leaves that an earlier walk has read.
+func (s *salvager) walk(root uint64) {
+	seen := pages.NewSet(s.pages) // by this walk
+	s.lastSeq = math.MaxUint64
+	todo := []treePage{{id: root}}
+	for len(todo) > 0 && s.out.err == nil {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if at.id < pages.FirstPage || at.id >= s.pages || seen.Has(at.id) {
+			s.lose(at, errors.New("it is out of bounds, or was seen before"))
+			continue
+		}
+		seen.Add(at.id)
+		off := int64(at.id) * s.PageSize
+		s.ReadAhead(off, s.PageSize)
+		b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+		if err != nil {
+			s.lose(at, err)
+			continue
+		}
+		h := pages.ParseHeader(b)
+		sound := h.ID == at.id
+		switch {
+		case sound && h.Kind == pages.KindBranch:
+			below := s.branch(at, h)
+			todo = append(todo, below...)
+			if below == nil {
+				seen.Remove(at.id) // another branch may lead to it rightly
+			}
+		case sound && h.Kind == pages.KindLeaf && at.depth < 2:
+			todo = append(todo, s.buckets(at, h)...)
+		case at.depth >= 2 && s.out.trust == nil && s.free.Has(at.id):
+			s.doubt.Add(at.id)
+			s.lose(at, errors.New("the freelist has it"))
+		case at.depth >= 2 && s.read.Has(at.id) && !sound:
+			s.lose(at, errors.New("it belongs to another page"))
+		case at.depth >= 2 && s.read.Has(at.id):
+			if s.broken.Has(at.id) { // in the tree of the newest commit already
+				s.holes = append(s.holes, at.hole)
+			}
+		case at.depth >= 2:
+			if !s.leaf(at, h, sound && h.Kind == pages.KindLeaf) {
+				seen.Remove(at.id)
+			}
+		default:
+			s.lose(at, fmt.Errorf("it has the number %d and the kind %#x", h.ID, h.Kind))
+		}
+	}
+}
+
+// lose notes that the tree breaks off at a page, and why.
+func (s *salvager) lose(at treePage, err error) {
+	s.problem("%w: page %d: %v: lane %q, bucket %q, keys %x to %x", pages.ErrCorrupt, at.id, err, at.lane, at.bucket, pages.Short(at.from), pages.Short(at.below))
+	if at.depth == 1 {
+		at.lane = "" // the damage may be in the name
+	}
+	s.holes = append(s.holes, at.hole)
+	if at.id < s.pages {
+		s.broken.Add(at.id)
+	}
+}
+
+// keep adds page id, and the pages after it that its entries reach, to read.
+func (s *salvager) keep(id uint64, h pages.Header, es []pages.Element) {
+	need, end := uint64(0), int64(pages.HeaderLen+len(es)*pages.ElementLen)
+	for i := range es {
+		if es[i].Follows(end, s.Size-int64(id)*s.PageSize) == nil {
+			need = max(need, uint64(es[i].End-1)/uint64(s.PageSize))
+		}
+		end = es[i].End
+	}
+	if have := uint64(h.Overflow); have != need && have != need+1 {
+		s.problem("%w: page %d: %d pages belong to it, %d expected", pages.ErrCorrupt, id, have, need)
+		need = 0 // the pages after it are searched for orphans
+	}
+	for last := min(id+need, s.pages-1); id <= last; id++ {
+		s.read.Add(id)
+	}
+}
+
+// branch returns the children of a branch; nil: it is damaged.
+func (s *salvager) branch(at treePage, h pages.Header) (below []treePage) {
+	off := int64(at.id) * s.PageSize
+	es, sound := s.elements(off, s.Size-off, h, true)
+	var keys [][]byte
+	for i := range es {
+		b, err := s.Bytes(off+es[i].Key, es[i].Value-es[i].Key, &s.record)
+		if sound = sound && err == nil; !sound {
+			break
+		}
+		keys = append(keys, bytes.Clone(b))
+	}
+	if !sound || len(es) == 0 || at.depth >= 2 && (!at.bounds(keys[0]) || !at.bounds(keys[len(keys)-1])) {
+		s.lose(at, errors.New("it is no sound branch"))
+		return nil
+	}
+	for i := range es {
+		child := treePage{id: es[i].Child, depth: at.depth, hole: at.hole}
+		if i > 0 {
+			child.from = keys[i]
+		}
+		if i+1 < len(es) {
+			child.below = keys[i+1]
+		}
+		if child.depth < 2 {
+			child.from, child.below = nil, nil // names of buckets, not keys of records
+		}
+		below = append(below, child)
+	}
+	s.keep(at.id, h, es)
+	return below
+}
+
+// buckets reads a leaf that holds lanes or the buckets of a lane, and returns their roots.
+func (s *salvager) buckets(at treePage, h pages.Header) (below []treePage) {
+	off := int64(at.id) * s.PageSize
+	es, sound := s.elements(off, s.Size-off, h, false)
+	if !sound {
+		s.lose(at, errors.New("its entries do not fit together"))
+	}
+	start := int64(pages.HeaderLen + len(es)*pages.ElementLen)
+	for i := range es {
+		e := &es[i]
+		if !sound && e.End > s.PageSize { // on another page, which may belong to another lane
+			e.Key, e.Value, e.End = start, start+e.Value-e.Key, start+e.End-e.Key
+		}
+		start = e.End
+		b, err := s.entry(off, e)
+		if !sound && e.End > s.PageSize {
+			err = errors.New("it is on another page")
+		}
+		if err != nil || e.Flags&pages.FlagBucket == 0 || e.End-e.Value < pages.BucketLen || e.Key >= e.Value {
+			s.lose(at, fmt.Errorf("entry %d is no bucket: %v", i, err))
+			continue
+		}
+		name, value := string(b[:e.Value-e.Key]), bytes.Clone(b[e.Value-e.Key:])
+		child := treePage{id: pages.Native.Uint64(value), depth: at.depth + 1, hole: hole{lane: at.lane, bucket: name}}
+		if at.depth == 0 {
+			if was := s.nameOn(child.id); was != "" {
+				name = was
+			} else if !sound && s.bucketsOn(child.id)[meta] == nil {
+				s.lose(at, fmt.Errorf("lane %q leads to page %d, which is no lane", pages.Short([]byte(name)), child.id))
+				continue
+			}
+			child.lane, child.bucket = name, ""
+			s.out.sequence(name, pages.Native.Uint64(value[8:]))
+			s.lastSeq = min(s.lastSeq, pages.Native.Uint64(value[8:]))
+		} else if !format.IsBucket(name) {
+			s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, pages.Short([]byte(name))))
+			continue
+		}
+		if child.id == 0 && at.depth == 1 {
+			s.inline(child, off+e.Value+pages.BucketLen, int64(len(value)-pages.BucketLen))
+			continue
+		}
+		below = append(below, child)
+	}
+	return below
+}
+
+// inline reads a bucket that is stored inside the leaf of its lane.
+func (s *salvager) inline(at treePage, off, room int64) {
+	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+	if err != nil || room < pages.HeaderLen {
+		s.lose(at, errors.New("it is too short"))
+		return
+	}
+	es, _ := s.elements(off, room, pages.ParseHeader(b), false)
+	if s.entries(at, off, room, es) > 0 {
+		s.lose(at, errors.New("it has damaged entries"))
+	}
+}
+
+// leaf reads a leaf of a bucket of a lane. sound says whether its header is what the tree says. If
+// not, the records that belong here are taken all the same, and the others are left to orphans.
+// leaf returns false if the page belongs elsewhere in the tree.
+func (s *salvager) leaf(at treePage, h pages.Header, sound bool) bool {
+	off := int64(at.id) * s.PageSize
+	here, elsewhere := 0, 0
+	if holdsRecords(at.bucket) && (!sound || at.from != nil || at.below != nil) {
+		s.strays(off, h, func(_ int64, k format.Key, v format.Record) {
+			if b := bucketOf(k); (b == at.bucket || b == ready && at.bucket == dead) && at.bounds(k) {
+				here++
+				switch {
+				case sound:
+				case h.ID != at.id && len(s.out.lanes) > 1: // the page may belong to another lane
+					if s.out.trust == nil || s.out.trust(at.lane, at.bucket, k) != none {
+						s.out.suspect(at.lane, k, v)
+					}
+				default:
+					s.out.save(at.lane, at.bucket, k, v)
+				}
+			} else {
+				elsewhere++
+			}
+		})
+	}
+	if !sound || elsewhere > 0 && here == 0 {
+		if sound {
+			at.from, at.below = nil, nil // the damage may be in the keys of the branch
+		}
+		s.lose(at, fmt.Errorf("it has the number %d, the kind %#x, %d records that belong here and %d that do not", h.ID, h.Kind, here, elsewhere))
+		return !sound
+	}
+	es, whole := s.elements(off, s.Size-off, h, false)
+	s.keep(at.id, h, es)
+	if s.entries(at, off, s.room(off, h, whole), es) > 0 {
+		s.lose(at, errors.New("it has damaged entries"))
+	}
+	return true
+}

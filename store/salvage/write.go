@@ -1,0 +1,398 @@
+package salvage
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
+	"github.com/seed8107221f/outbox/store/internal/format"
+	"github.com/seed8107221f/outbox/store/internal/pages"
+)
+
+// salvaging follows the path in the name of a copy that is not complete.
+const salvaging = ".salvaging-"
+
+// A writer makes the fresh file under the name tmp, which File renames at the end. One goroutine
+// uses it.
+//
+//   - No item is written twice: the first copy wins.
+//   - No two records of a lane have one Seq, and no two records in later have one key of items.
+//   - The ledger of a lane counts what was written to it.
+//   - Once err is set, nothing more is written, and finish returns err.
+type writer struct {
+	tmp   string
+	db    *bolt.DB // nil: closed
+	now   time.Time
+	lanes map[string]*laneCopy
+	// trust says what save does with a record; nil: the source is the newest commit, so all is
+	// trusted.
+	trust func(lane, bucket string, k format.Key) trust
+
+	seed   maphash.Seed
+	there  map[uint64]struct{}  // hashes of ID and Seq of the items that were written
+	newest map[uuid.UUID]uint64 // highest Seq that was written of an ID
+
+	batch []placed // for the next transaction
+	size  int      // bytes of the records in batch
+	late  []placed // for the end of dead, with new Seqs
+
+	saved, suspicious, lost int // for the Report
+	err                     error
+}
+
+// trust is how certain it is that a record is what the newest commit left there.
+type trust int
+
+const (
+	none trust = iota // the item was delivered or dropped since: leave the record out
+	some              // the item was delivered since, or is missing: the record is suspicious
+	full              // the item is missing: save the record
+)
+
+// A laneCopy is what is known of one lane of the fresh file.
+type laneCopy struct {
+	sequence uint64            // highest Seq that is known to be assigned
+	limit    uint64            // sequence of the lane in the damaged file; 0: not known
+	ledger   format.Ledger     // of the fresh file
+	old      format.Ledger     // of the damaged file, if known
+	known    bool              // old could be read
+	found    uint64            // records that were saved or quarantined
+	lost     uint64            // records of which nothing is left
+	meta     map[string][]byte // entries of meta to be written
+	notes    map[string][]byte // entries of notes to be written
+	seqs     map[uint64]bool   // Seqs that are taken
+	heads    map[uint64]bool   // hashes of the item keys that are taken in later
+}
+
+// A placed record has its bucket and key in the fresh file.
+type placed struct {
+	lane, bucket string
+	key          format.Key
+	value        format.Record
+}
+
+// newWriter makes an empty outbox beside into, with permission bits mode.
+func newWriter(into string, mode os.FileMode) (w *writer, err error) {
+	boltfile.RemoveLeftovers(into+salvaging, time.Hour)
+	w = &writer{
+		tmp: into + salvaging + rand.Text(), now: time.Now(), lanes: make(map[string]*laneCopy),
+		seed: maphash.MakeSeed(), there: make(map[uint64]struct{}), newest: make(map[uuid.UUID]uint64),
+	}
+	if err := boltfile.Make(w.tmp, mode, func(tx *bolt.Tx) error { return format.Create(tx, []byte(format.DefaultLane)) }); err != nil {
+		w.discard()
+		return nil, err
+	}
+	if w.db, err = bolt.Open(w.tmp, 0, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoSync: true, NoFreelistSync: true, NoStatistics: true}); err != nil {
+		w.discard()
+		return nil, err
+	}
+	return w, nil
+}
+
+// discard closes and removes the file. If it was renamed to its final name, that stays.
+func (w *writer) discard() {
+	if w.db != nil {
+		_ = w.db.Close()
+	}
+	_ = os.Remove(w.tmp)
+}
+
+// lane returns the lane with a name, and its name. "" is the lane of a record whose lane is not
+// known: the default lane if there is one, or no lane at all; otherwise the first by name.
+func (w *writer) lane(name string) (string, *laneCopy) {
+	if name == "" {
+		name = format.DefaultLane
+		if names := slices.Sorted(maps.Keys(w.lanes)); len(names) > 0 && w.lanes[name] == nil {
+			name = names[0]
+		}
+	}
+	l := w.lanes[name]
+	if l == nil {
+		l = &laneCopy{meta: make(map[string][]byte), notes: make(map[string][]byte), seqs: make(map[uint64]bool), heads: make(map[uint64]bool)}
+		w.lanes[name] = l
+	}
+	return name, l
+}
+
+// sequence notes the sequence of a lane in the damaged file. The first one counts; absurd ones do
+// not.
+func (w *writer) sequence(name string, seq uint64) {
+	_, l := w.lane(name)
+	if l.limit == 0 && seq < math.MaxUint64/2 {
+		l.limit, l.sequence = seq, max(l.sequence, seq)
+	}
+}
+
+// keepEntry keeps an entry of meta or notes; the first entry of a key wins. It returns false if the
+// entry has a checksum and that is wrong.
+func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
+	_, l := w.lane(lane)
+	kept := l.meta
+	switch {
+	case bucket == notes:
+		if kept = l.notes; len(k) > format.MaxNoteKey || len(v) > format.MaxNote {
+			return true
+		}
+	case bytes.Equal(k, format.MetaFormat):
+		// 64 and more come from damage, since no build will get that far.
+		if n := len(v); n == 4 && binary.BigEndian.Uint32(v) > format.FormatSealed && binary.BigEndian.Uint32(v) < 64 {
+			w.fail(fmt.Errorf("%w: lane %q has format %d, this build knows up to %d", pages.ErrFormat, lane, binary.BigEndian.Uint32(v), format.FormatSealed))
+		}
+		return true
+	case bytes.Equal(k, format.MetaName): // format.Create writes it
+		return format.CutSum(v) != nil
+	case bytes.Equal(k, format.MetaLedger):
+		l.known = l.known || l.old.Decode(v) == nil
+		return l.known
+	case bytes.Equal(k, format.MetaSecret), bytes.HasPrefix(k, format.MetaKey):
+		if format.CutSum(v) == nil {
+			return false
+		}
+	}
+	if _, ok := kept[string(k)]; !ok {
+		kept[string(k)] = bytes.Clone(v)
+	}
+	return true
+}
+
+// fail sets err, unless it is set.
+func (w *writer) fail(err error) { w.err = cmp.Or(w.err, err) }
+
+// hash returns the hash of an item as it was put under a Seq.
+func (w *writer) hash(seq uint64, id uuid.UUID) uint64 {
+	return maphash.Bytes(w.seed, append(format.ReadyKey(seq), id[:]...))
+}
+
+// has reports whether an item was written, as in this record or in a newer state. An item gets a
+// higher Seq when it is revived, or when its time has come.
+func (w *writer) has(k format.Key, v format.Record) bool {
+	seq, id := k.Seq(), v.ID()
+	if _, ok := w.there[w.hash(seq, id)]; ok {
+		return true
+	}
+	return w.newest[id] > seq && placeOf(k, v) != ready
+}
+
+// save writes a record to a bucket as it is, unless the item was written before. A record that
+// cannot be true beside those that were written is suspicious.
+func (w *writer) save(lane, bucket string, k format.Key, v format.Record) {
+	if w.err != nil || w.has(k, v) {
+		return
+	}
+	if w.trust != nil {
+		switch w.trust(lane, bucket, k) {
+		case none:
+			return
+		case some:
+			w.suspect(lane, k, v)
+			return
+		}
+	}
+	name, l := w.lane(lane)
+	seq := k.Seq()
+	head := len(k) == 24 && k.Hash() != 0
+	wrongBucket := bucketOf(k) != bucket && (bucket != dead || len(k) != 8)
+	if seq == 0 || l.seqs[seq] || head && l.heads[k.Hash()] || wrongBucket {
+		w.suspect(lane, k, v)
+		return
+	}
+	if head {
+		l.heads[k.Hash()] = true
+	}
+	w.note(l, seq, v.ID())
+	w.put(name, l, bucket, k, v)
+	w.saved++
+	l.found++
+}
+
+// note remembers that an item was written under a Seq.
+func (w *writer) note(l *laneCopy, seq uint64, id uuid.UUID) {
+	w.there[w.hash(seq, id)] = struct{}{}
+	w.newest[id] = max(w.newest[id], seq)
+	l.seqs[seq] = true
+	l.sequence = max(l.sequence, seq)
+}
+
+// suspicion is the reason in the log of a suspicious item.
+const suspicion = "salvaged from a page that was no longer in use, or may not have been: it may have been delivered, or be an older copy of another item, or of another lane"
+
+// suspect writes a record to dead, with the reason, under its own Seq if that is free.
+func (w *writer) suspect(lane string, k format.Key, v format.Record) {
+	if w.err != nil {
+		return
+	}
+	if v.IsSealed() && lane == "" && len(w.lanes) > 1 {
+		w.quarantine(hole{}, k, v) // only its own lane can open it, and that is not known
+		return
+	}
+	name, l := w.lane(lane)
+	rec := slices.Clone(v)
+	if v[1]&(format.FlagCodec|format.FlagDamaged) == 0 {
+		if n, err := v.Amend(v.Attempts(), v.Failures(), w.now, suspicion); err == nil {
+			n[1] &^= format.FlagSending
+			rec = n
+		}
+	}
+	w.toDead(name, l, k.Seq(), rec)
+	w.suspicious++
+}
+
+// quarantine writes a record that does not decode to dead, wrapped in one that does. from says
+// where it was found. It does so only for the tree of the newest commit.
+func (w *writer) quarantine(from hole, k format.Key, v format.Record) {
+	if w.err != nil || w.trust != nil {
+		return
+	}
+	name, l := w.lane(from.lane)
+	seq := uint64(0)
+	if bucketOf(k) != "" && from.bounds(k) {
+		seq = k.Seq()
+	}
+	w.toDead(name, l, seq, format.Quarantine(v, w.now, cmp.Or(v.Verify(k), errors.New("its place is not known"))))
+	w.lost++
+	l.found++
+}
+
+// lose counts a record of which nothing is left. It does so only for the tree of the newest commit.
+func (w *writer) lose(lane string) {
+	if w.trust == nil {
+		_, l := w.lane(lane)
+		l.lost++
+	}
+}
+
+// toDead writes a record to dead under its Seq. If that is 0, taken, or higher than an item can
+// have, the record gets a new Seq at the end.
+func (w *writer) toDead(name string, l *laneCopy, seq uint64, rec format.Record) {
+	if seq == 0 || l.seqs[seq] || l.limit != 0 && seq > l.limit+maxBatch || seq > math.MaxUint64/2 {
+		w.late = append(w.late, placed{lane: name, value: rec})
+		return
+	}
+	w.note(l, seq, rec.ID())
+	w.putDead(name, l, seq, rec)
+}
+
+// putDead writes a record to dead under a Seq, and sets its checksum.
+func (w *writer) putDead(name string, l *laneCopy, seq uint64, rec format.Record) {
+	k := format.ReadyKey(seq)
+	rec.SetSum(rec.BodySum(), k)
+	w.put(name, l, dead, k, rec)
+}
+
+// sealed reports whether the lane has a secret.
+func (l *laneCopy) sealed() bool { return l.meta[string(format.MetaSecret)] != nil }
+
+// put adds a copy of a record to the batch, counts it, and writes the batch if it is large.
+func (w *writer) put(name string, l *laneCopy, bucket string, k format.Key, v format.Record) {
+	size := uint64(v.PayloadLen())
+	switch bucket {
+	case ready:
+		l.ledger.Ready++
+	case timed:
+		l.ledger.Timed++
+	case later:
+		l.ledger.Later++
+	case dead:
+		l.ledger.Dead++
+	}
+	if bucket == dead {
+		l.ledger.DeadBytes += size
+	} else {
+		l.ledger.Bytes += size
+	}
+	w.batch = append(w.batch, placed{lane: name, bucket: bucket, key: slices.Clone(k), value: slices.Clone(v)})
+	if w.size += len(v); w.size >= maxCut || len(w.batch) >= maxBatch {
+		w.flush()
+	}
+}
+
+// flush writes the batch in one transaction, which is not synced.
+func (w *writer) flush() {
+	w.fail(w.db.Update(func(tx *bolt.Tx) error {
+		for _, r := range w.batch {
+			if err := format.Create(tx, []byte(r.lane)); err != nil {
+				return err
+			}
+			b := tx.Bucket([]byte(r.lane)).Bucket([]byte(r.bucket))
+			b.FillPercent = 0.9
+			if err := b.Put(r.key, r.value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	clear(w.batch)
+	w.batch, w.size = w.batch[:0], 0
+}
+
+// finish writes the rest and the ledgers, closes the file and syncs it.
+func (w *writer) finish() error {
+	for _, r := range w.late {
+		_, l := w.lane(r.lane)
+		l.sequence++
+		w.putDead(r.lane, l, l.sequence, r.value)
+	}
+	w.flush()
+	w.lane(format.DefaultLane)
+	for name, l := range w.lanes {
+		if w.err == nil {
+			w.fail(w.db.Update(func(tx *bolt.Tx) error { return l.write(tx, []byte(name)) }))
+		}
+		lost := l.lost
+		if o := &l.old; l.known {
+			lost = max(lost, o.Pending()+o.Dead-min(o.Pending()+o.Dead, l.found))
+		}
+		w.lost += int(lost)
+	}
+	err := errors.Join(w.err, w.db.Sync(), w.db.Close())
+	w.db = nil
+	return errors.Join(err, boltfile.SyncFile(w.tmp))
+}
+
+// write writes format version, meta, notes, ledger and sequence of the lane.
+func (l *laneCopy) write(tx *bolt.Tx, name []byte) error {
+	if err := format.Create(tx, name); err != nil {
+		return err
+	}
+	root := tx.Bucket(name)
+	metaBucket := root.Bucket(format.BucketMeta)
+	if l.sealed() {
+		if err := (&format.Lane{Meta: metaBucket}).SetFormat(format.FormatSealed); err != nil {
+			return err
+		}
+	}
+	for k, v := range l.meta {
+		if err := metaBucket.Put([]byte(k), v); err != nil {
+			return err
+		}
+	}
+	if len(l.notes) > 0 {
+		notesBucket, err := root.CreateBucketIfNotExists(format.BucketNotes)
+		if err != nil {
+			return err
+		}
+		for k, v := range l.notes {
+			if err := notesBucket.Put([]byte(k), v); err != nil {
+				return err
+			}
+		}
+	}
+	n := &l.ledger
+	n.Delivered, n.Expired, n.Dropped = l.old.Delivered, l.old.Expired, l.old.Dropped
+	n.Put = n.Pending() + n.Dead + n.Delivered + n.Expired + n.Dropped
+	l.sequence = max(l.sequence, n.Put) // each item had a Seq of its own
+	return errors.Join(root.SetSequence(l.sequence), metaBucket.Put(format.MetaLedger, n.Encode()))
+}
