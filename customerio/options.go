@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -202,8 +203,8 @@ func (o *Options) checkNumbers() error {
 	if !(o.Share >= 0 && o.Share <= 1) {
 		return fmt.Errorf("customerio: Share is %v, from 0 (meaning 1) to 1 expected", o.Share)
 	}
-	if !(o.ImportRate >= 0) {
-		return fmt.Errorf("customerio: ImportRate is %v, at least 0 (meaning 50) expected", o.ImportRate)
+	if !(o.ImportRate >= 0) || math.IsInf(o.ImportRate, 0) { // the first is true of NaN too
+		return fmt.Errorf("customerio: ImportRate is %v, a finite number from 0 (meaning 50) up expected", o.ImportRate)
 	}
 	return nil
 }

@@ -1,0 +1,27 @@
+package customerio
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed8107221f/outbox/limiter"
+)
+
+// The limiter of the import lane is in order if both of its parts are: sender.New asks it.
+func TestBothAreChecked(t *testing.T) {
+	api := limiter.Within(100, time.Second)
+	check := func(perSecond float64, api *limiter.Limiter) error {
+		return behind(api, perSecond).(both).Check()
+	}
+	if err := check(50, api); err != nil {
+		t.Error(err)
+	}
+	if err := check(math.Inf(1), api); err == nil || !strings.Contains(err.Error(), "+Inf") {
+		t.Errorf("a lane without end: %v", err)
+	}
+	if err := check(50, limiter.Within(0, time.Second)); err == nil || !strings.Contains(err.Error(), "limit is 0") {
+		t.Errorf("an API that allows nothing: %v", err)
+	}
+}
