@@ -291,7 +291,7 @@ func (im *importer) invalid() error {
 
 // wait returns when all rows are delivered or refused.
 func (im *importer) wait(ctx context.Context) error {
-	tick := time.NewTicker(min(im.o.Every, time.Second))
+	tick := time.NewTicker(min(im.o.Every, 100*time.Millisecond))
 	defer tick.Stop()
 	for {
 		p := im.progress()
