@@ -41,11 +41,12 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// lines are n operations.
+// lines are n operations of 97 customers. A batch has one operation of each at most, so that fewer customers
+// would make a run of a thousand lines long.
 func lines(n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, `{"op":"track","id":"c%d","name":"seen","data":{"n":%d},"timestamp":%d}`+"\n", i%7, i, 1700000000+i)
+		fmt.Fprintf(&b, `{"op":"track","id":"c%d","name":"seen","data":{"n":%d},"timestamp":%d}`+"\n", i%97, i, 1700000000+i)
 	}
 	return b.String()
 }
