@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,12 @@ import (
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
-// An import of ten thousand people and a stream of live events beside it arrive complete, and unique
-// once repetitions are taken out; each customer's in order; no request is refused for the rate, none
-// comes before a told Retry-After: in fair weather and foul, across restarts and crashes.
+// An import and a stream of live events beside it arrive complete, and unique once repetitions are taken
+// out; each customer's in order; no request is refused for the rate, none comes before a told
+// Retry-After: in fair weather and foul, across restarts and crashes. With OUTBOX_LONG=1 there are ten
+// thousand people and twenty live events a second, without it fewer of both.
 func TestAcceptance(t *testing.T) {
+	imported, requests := pick(10_000, 2_000, 500), pick(1000, 500, 250)
 	const second = time.Second
 	at := func(from, until time.Duration, f customeriotest.Fault) customeriotest.Span {
 		began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when each bubble begins
@@ -52,25 +55,29 @@ func TestAcceptance(t *testing.T) {
 		crash  bool
 	}{
 		{"fair", customeriotest.Faults{}, 0, 0, false},
-		{"foul", foul, 10, 0, false},
-		{"restarts", foul, 10, 4, false},
-		{"crashes", foul, 10, 4, true},
+		{"foul", foul, imported / requests, 0, false},
+		{"restarts", foul, imported / requests, 4, false},
+		{"crashes", foul, imported / requests, 4, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if testing.Short() {
+				row.ends = min(row.ends, 2)
+			}
 			o := customeriotest.Options{Sequence: customeriotest.Attribute("seq")}
 			bubble(t, &o, func(t *testing.T, w *world) {
 				w.SetFaults(row.faults)
 				live := &stream{t: t}
 				for range row.ends {
-					run(t, w, row.items, live, 37*second)
+					run(t, w, imported, row.items, live, 37*second)
 					if row.crash {
 						w.crash()
 					}
 				}
-				run(t, w, row.items, live, 0)
+				run(t, w, imported, row.items, live, 0)
 				v := w.Verdict()
 				t.Logf("%d requests, after %v: %v", v.Requests, time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Round(second), v)
-				if v.Unique != 10_000+live.put || v.OrderViolations != 0 || v.RefusedForRate != 0 || v.BeforeRetryAfter != 0 {
+				if v.Unique != imported+live.put || v.OrderViolations != 0 || v.RefusedForRate != 0 || v.BeforeRetryAfter != 0 {
 					t.Errorf("%d live events were put: %v", live.put, v)
 				}
 				if row.faults.Spans == nil && v.Duplicates != 0 {
@@ -83,7 +90,7 @@ func TestAcceptance(t *testing.T) {
 
 // run opens a client, imports, and puts live events for so long; then the process ends. With 0 it goes
 // on until all is delivered.
-func run(t *testing.T, w *world, items int, live *stream, d time.Duration) {
+func run(t *testing.T, w *world, imported, items int, live *stream, d time.Duration) {
 	c := w.open(func(o *customerio.Options) { o.BatchItems = items })
 	last := d == 0
 	if last {
@@ -91,8 +98,8 @@ func run(t *testing.T, w *world, items int, live *stream, d time.Duration) {
 	}
 	var importing sync.WaitGroup
 	importing.Go(func() {
-		p, err := c.Import(t.Context(), customerio.ReadCSV(strings.NewReader(people(10_000))), nil)
-		if last && (err != nil || p.Delivered != 10_000) {
+		p, err := c.Import(t.Context(), customerio.ReadCSV(strings.NewReader(people(imported))), nil)
+		if last && (err != nil || p.Delivered != imported) {
 			t.Errorf("%+v, %v", p, err)
 		}
 	})
@@ -106,7 +113,16 @@ func run(t *testing.T, w *world, items int, live *stream, d time.Duration) {
 		return
 	}
 	importing.Wait()
-	time.Sleep(2 * time.Minute) // the longest backoff
+	pending := func() (n int) {
+		for _, s := range c.Stats() {
+			n += s.Pending
+		}
+		return n
+	}
+	// A minute is the longest backoff, of an item and of a lane, and some fail again by chance.
+	for end := time.Now().Add(time.Hour); pending() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Second)
+	}
 	w.flush(c)
 	w.check(c)
 	for name, s := range c.Stats() {
@@ -137,7 +153,7 @@ func (w *world) crash() {
 	}
 }
 
-// A stream puts twenty live events a second, of fifty customers in turn.
+// A stream puts so many live events a second, of fifty customers in turn.
 type stream struct {
 	t   *testing.T
 	put int
@@ -145,7 +161,8 @@ type stream struct {
 
 func (s *stream) run(c *customerio.Client, d time.Duration) {
 	s.t.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	every := time.Second / time.Duration(pick(20, 5, 2))
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(every) {
 		op := liveEvent(s.put)
 		if _, err := c.Put(s.t.Context(), op); err != nil {
 			s.t.Fatal(err)
@@ -159,26 +176,35 @@ func liveEvent(n int) customerio.Operation {
 		Identifiers: customerio.ID(fmt.Sprint("live", n%50)), Attributes: map[string]any{"seq": n}}
 }
 
-// The same with a process that is killed, on a real disk and a real clock.
+// The same with a process that is killed, on a real disk and a real clock. It is killed when it has
+// delivered something and has more, so that it is always busy.
 func TestKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("some seconds of killing")
-	}
-	const kills = 4
-	s := customeriotest.NewServer(&customeriotest.Options{Sequence: customeriotest.Attribute("seq")})
+	imported, kills := pick(10_000, 3_000, 2_000), pick(4, 2, 1)
+	var arrived atomic.Int64 // live events
+	sequence := customeriotest.Attribute("seq")
+	s := customeriotest.NewServer(&customeriotest.Options{Sequence: func(o customeriotest.Operation) (int64, bool) {
+		n, ok := sequence(o)
+		if ok {
+			arrived.Add(1)
+		}
+		return n, ok
+	}})
 	defer s.Close()
 	path := filepath.Join(t.TempDir(), "killed.db")
 	for n := range kills {
-		cmd := childCommand(t, path, s.URL())
+		cmd := childCommand(t, path, s.URL(), imported)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(600+200*n) * time.Millisecond)
+		// Fewer requests than the import has, so that the last run has something left to do.
+		requests, live := s.Verdict().Requests+5+2*n, arrived.Load()+1
+		await(t, func() bool { return s.Verdict().Requests >= requests && arrived.Load() >= live })
 		cmd.Process.Kill()
 		if err := cmd.Wait(); err == nil {
 			t.Fatal("the child ended before it was killed")
 		}
 	}
+	before := s.Verdict().Unique
 	c, err := customerio.Open(path, childOptions(s.URL()))
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +212,7 @@ func TestKilled(t *testing.T) {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if p, err := c.Import(ctx, customerio.ReadCSV(strings.NewReader(people(10_000))), nil); err != nil || p.Delivered != 10_000 {
+	if p, err := c.Import(ctx, customerio.ReadCSV(strings.NewReader(people(imported))), nil); err != nil || p.Delivered != imported {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if err := c.Flush(ctx); err != nil {
@@ -202,13 +228,23 @@ func TestKilled(t *testing.T) {
 		t.Fatalf("the note is %q, %v", note, err)
 	}
 	v := s.Verdict()
-	t.Logf("%d live events, %d requests: %v", live, v.Requests, v)
-	if v.Unique != 10_000+live || v.OrderViolations != 0 || v.RefusedForRate != 0 {
+	t.Logf("%d live events, %d requests, %d operations after the last kill: %v", live, v.Requests, v.Unique-before, v)
+	if v.Unique != imported+live || v.OrderViolations != 0 || v.RefusedForRate != 0 {
 		t.Errorf("%d live events: %v", live, v)
 	}
 	for _, name := range customerio.Lanes() {
 		if err := c.Lane(name).Check(ctx); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// await returns when another process has done what is asked for.
+func await(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing came of it in a minute")
 		}
 	}
 }

@@ -22,6 +22,7 @@ func email(to string) customerio.Message {
 
 // Messages and broadcasts arrive as documented, each lane under the limit of its own API.
 func TestSends(t *testing.T) {
+	t.Parallel()
 	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.open(nil)
 		ctx := t.Context()
@@ -127,6 +128,7 @@ func TestSendValidation(t *testing.T) {
 
 // A message whose answer was lost is not sent again: it lies among the dead. With AtLeastOnce it is.
 func TestSendsAreNotRepeated(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		fault   customeriotest.Fault
 		again   bool // with AtLeastOnce

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		os.Setenv(name, "http://127.0.0.1:1")
 	}
 	if path := os.Getenv(childFile); path != "" {
-		os.Exit(child(path, os.Getenv(childURL)))
+		os.Exit(child(path, os.Getenv(childURL), os.Getenv(childPeople)))
 	}
 	os.Exit(m.Run())
 }
@@ -39,7 +39,7 @@ type world struct {
 // bubble runs f in a bubble, where time passes only while all sleep.
 func bubble(t *testing.T, o *customeriotest.Options, f func(t *testing.T, w *world)) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := fileDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		pipe := customeriotest.NewPipe()
 		s := customeriotest.NewUnstartedServer(o)

@@ -17,6 +17,7 @@ import (
 
 // No secret is found in the file, a log or an error, not even when the destination echoes it.
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	const trackKey, appKey, signature = "hush-track", "hush-app", "hush-signature"
 	for _, status := range []int{200, 207, 301, 400, 401, 404, 413, 429, 500} {
 		bubble(t, nil, func(t *testing.T, w *world) {
