@@ -1,0 +1,75 @@
+package sender
+
+import (
+	"context"
+	"iter"
+
+	"github.com/google/uuid"
+)
+
+// A Flusher is a store that can tell old items from new ones. Without it Outbox.Flush waits until
+// nothing at all is due or in flight, and counts everything that is pending.
+type Flusher interface {
+	Marker
+	// Remains reports whether an item up to mark is pending, whatever it waits for.
+	Remains(mark uint64) (bool, error)
+}
+
+// A Refuser is a store that can be closed for new items, and opened again. Without it the outbox
+// itself refuses new events, but Outbox.Shutdown waits for calls of Append that wait for room.
+type Refuser interface {
+	// Refuse makes Append, waiting calls included, return err and store nothing. nil takes that back.
+	Refuse(err error)
+}
+
+// A Lister is a store that lists its items. Without it Outbox.Pending, Dead and Find are not
+// supported.
+type Lister interface {
+	// Pending lists the items that are not delivered, dead, expired or dropped. No lock is held and
+	// no transaction is open while the loop body runs.
+	Pending() iter.Seq2[Item, error]
+	// Dead lists the dead items in the same way.
+	Dead() iter.Seq2[Item, error]
+	// Find returns the first item with that ID, pending or dead, or ErrNotFound.
+	Find(ctx context.Context, id uuid.UUID) (Item, error)
+}
+
+// A Reviver is a store whose items can be revived and dropped. Without it Outbox.Revive and Drop are
+// not supported.
+type Reviver interface {
+	// Revive gives dead items a new place at the end, with the same ID and no attempts. It skips items
+	// that are no longer dead.
+	Revive(ctx context.Context, items ...Item) error
+	// Drop removes items, pending or dead, and counts them as dropped. It skips items that are gone.
+	Drop(ctx context.Context, items ...Item) error
+}
+
+// An Eraser is a store that can delete everything it holds, and held, of a key. Without it
+// Outbox.Erase is not supported.
+type Eraser interface {
+	Erase(ctx context.Context, key string) (n int, err error)
+}
+
+// A Compacter is a store that can give free space back. Without it Outbox.Compact is not supported.
+type Compacter interface {
+	Compact(ctx context.Context) error
+}
+
+// A Checker is a store that can verify that it accounts for every item. Without it Outbox.Check is
+// not supported.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
+// A Fallbacker is a store that may have been opened without its newest commit. Without it
+// Stats.Fallback of the outbox is empty.
+type Fallbacker interface {
+	// Fallback says why the newest commit is missing; nil: it is not.
+	Fallback() error
+}
+
+// A Placer is a store that says where it is. Without it the errors of the outbox itself name no place.
+type Placer interface {
+	// Place returns what errors say: `lane "mail" of /var/lib/app/events.db`.
+	Place() string
+}

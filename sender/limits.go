@@ -1,0 +1,50 @@
+package sender
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	maxName   = 1 << 10  // bytes of Kind, and of Key
+	maxHeader = 64 << 10 // bytes of all names and values
+)
+
+// Check returns nil if a new item is within the bounds that hold for every store, else an error that
+// names the field, its value and the limit. Kind and Key have at most 1 KiB, Header 64 KiB in all. Due
+// and Expires lie between 1970 and 2262, and Expires after Due. How large a payload may be is up to
+// the store.
+func (it *Item) Check() error {
+	const bounds = "after 1970-01-01 and up to 2262-04-11 expected"
+	header := it.headerSize()
+	switch {
+	case len(it.Kind) > maxName:
+		return fmt.Errorf("Kind has %d bytes, at most %d", len(it.Kind), maxName)
+	case len(it.Key) > maxName:
+		return fmt.Errorf("Key has %d bytes, at most %d", len(it.Key), maxName)
+	case header > maxHeader:
+		return fmt.Errorf("Header has %d bytes, at most %d", header, maxHeader)
+	case !storable(it.Due):
+		return fmt.Errorf("NotBefore is %v, %s", it.Due, bounds)
+	case !storable(it.Expires):
+		return fmt.Errorf("Expires is %v, %s", it.Expires, bounds)
+	case !it.Expires.IsZero() && !it.Expires.After(it.Due):
+		return fmt.Errorf("Expires, %v, is not after NotBefore, %v", it.Expires, it.Due)
+	}
+	return nil
+}
+
+// storable reports whether a time is zero or fits into nanoseconds since 1970.
+func storable(t time.Time) bool {
+	return t.IsZero() || t.Unix() > 0 && time.Unix(0, t.UnixNano()).Equal(t)
+}
+
+// Size returns the bytes of Kind, Key, Header and Payload.
+func (it *Item) Size() int { return len(it.Kind) + len(it.Key) + it.headerSize() + len(it.Payload) }
+
+func (it *Item) headerSize() (n int) {
+	for name, value := range it.Header {
+		n += len(name) + len(value)
+	}
+	return n
+}
