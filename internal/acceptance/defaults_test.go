@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"context"
@@ -30,7 +30,7 @@ var means = regexp.MustCompile(`\b(?:0|nil) means (Exponential\([^)]*\)|[^;.,:)]
 // fields of one of its types.
 func documented(t *testing.T, dir, typeName string) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +196,7 @@ func short(d time.Duration) string {
 }
 
 func TestDefaultsAreAsDocumented(t *testing.T) {
+	t.Parallel()
 	want := make(map[string]string)
 	for _, d := range [...][2]string{{"sender", "Options"}, {"store", "Options"}, {"limiter", "Limiter"}} {
 		maps.Copy(want, documented(t, d[0], d[1]))
@@ -205,6 +206,7 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 	}
 	for name, look := range observed {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				if got := look(t); got != want[name] {
 					t.Errorf("0 is seen to mean %q, the comment says %q", got, want[name])

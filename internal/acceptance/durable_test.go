@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"bytes"
@@ -49,6 +49,7 @@ func openCounted(t *testing.T, tr sender.Transport, o *outbox.Options) (*counted
 }
 
 func TestIdleCostsNothing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		event  outbox.Event
@@ -59,6 +60,7 @@ func TestIdleCostsNothing(t *testing.T) {
 		{"scheduled in a year", outbox.Event{NotBefore: time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)}, 24 * 60},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				st, b := openCounted(t, answer(nil), nil)
 				if _, err := b.Put(t.Context(), c.event); err != nil {
@@ -98,6 +100,7 @@ func TestIdleCostsNothing(t *testing.T) {
 }
 
 func TestFailingKeyCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
 	// run delivers a thousand events without a key, behind so many of a key that fails.
 	run := func(t *testing.T, behind int) (took time.Duration, claims int64) {
 		synctest.Test(t, func(t *testing.T) {
@@ -162,6 +165,7 @@ func TestFailingKeyCostsTheOthersNothing(t *testing.T) {
 
 // Check reads what belongs to whoever commits.
 func TestCheckOfABusyOutbox(t *testing.T) {
+	t.Parallel()
 	b := open(t, newPath(t), nil, nil)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -194,6 +198,7 @@ func (f failing) Counts() sender.Counts {
 }
 
 func TestStatsTellOfAFailedDisk(t *testing.T) {
+	t.Parallel()
 	st, err := store.Open(newPath(t), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 )
 
 func TestOneOutboxToALane(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		st, err := store.Open(newPath(t), nil)
 		if err != nil {

@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 // One bad bit in the page that leads to everything costs nothing after a clean Close, and is said.
 func TestDamagedMeta(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	b, err := outbox.Open(path, nil, nil)
 	if err != nil {

@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"context"
@@ -18,11 +18,8 @@ import (
 	"github.com/seed8107221f/outbox/store"
 )
 
-func answer(err error) sender.TransportFunc {
-	return func(context.Context, sender.Item) error { return err }
-}
-
 func TestFlushSaysWhatRemainsAndWhy(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		transport sender.Transport
@@ -49,6 +46,7 @@ func TestFlushSaysWhatRemainsAndWhy(t *testing.T) {
 		}), time: 2 * time.Second, want: []string{"1 in flight"}, wantErr: context.DeadlineExceeded, within: 2 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := open(t, newPath(t), c.transport, nil)
 				if _, err := b.Put(t.Context(), c.event); err != nil {
@@ -81,6 +79,7 @@ func TestFlushSaysWhatRemainsAndWhy(t *testing.T) {
 }
 
 func TestFlushOfAnEmptyOutbox(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, tr := range []sender.Transport{nil, answer(nil)} {
 			b := open(t, newPath(t), tr, nil)
@@ -94,6 +93,7 @@ func TestFlushOfAnEmptyOutbox(t *testing.T) {
 
 // What a transport may do to its own outbox, and what it may do to itself.
 func TestTransportThatCallsItsOutboxOrBreaks(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		do   func(b *outbox.Outbox)
@@ -127,6 +127,7 @@ func TestTransportThatCallsItsOutboxOrBreaks(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var b atomic.Pointer[outbox.Outbox]
 				var n, others atomic.Int32
@@ -151,6 +152,7 @@ func TestTransportThatCallsItsOutboxOrBreaks(t *testing.T) {
 }
 
 func TestListenerMayPutAndMayPanic(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var b atomic.Pointer[outbox.Outbox]
 		var d destination
@@ -173,6 +175,7 @@ func TestListenerMayPutAndMayPanic(t *testing.T) {
 }
 
 func TestLanesShareALimiter(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := newPath(t)
 		st, err := store.Open(path, nil)
@@ -243,6 +246,7 @@ func TestLanesShareALimiter(t *testing.T) {
 
 // What is put after the call does not keep Flush waiting for the outcomes of what was there before.
 func TestFlushBesideTraffic(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := sender.TransportFunc(func(context.Context, sender.Item) error {
 			time.Sleep(50 * time.Millisecond)

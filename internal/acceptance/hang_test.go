@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"context"
@@ -53,8 +53,10 @@ var endings = []struct {
 }
 
 func TestTransportThatHangsKeepsNothingOpen(t *testing.T) {
+	t.Parallel()
 	for _, c := range endings {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				path := newPath(t)
 				d := deaf{make(chan struct{})}
@@ -80,8 +82,10 @@ func TestTransportThatHangsKeepsNothingOpen(t *testing.T) {
 }
 
 func TestDiskThatHangsDoesNotHangTheCaller(t *testing.T) {
+	t.Parallel()
 	for _, c := range endings {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				st, err := store.Open(newPath(t), nil)
 				if err != nil {
@@ -116,6 +120,7 @@ func TestDiskThatHangsDoesNotHangTheCaller(t *testing.T) {
 }
 
 func TestCloseRecordsAnAnswerOnItsWay(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := newPath(t)
 		b := open(t, path, sender.TransportFunc(func(ctx context.Context, _ sender.Item) error {

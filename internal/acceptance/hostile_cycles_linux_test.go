@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"bytes"
@@ -42,11 +42,17 @@ func holds(t *testing.T, path string) (h holdings) {
 	return holdings{len(fds), bytes.Count(maps, []byte(path)), runtime.NumGoroutine(), m.HeapInuse, info.Size()}
 }
 
-// An outbox that is opened and closed a thousand times, in every way, gives everything back.
-func TestThousandCycles(t *testing.T) {
-	cycles := 1000
-	if raceDetector || testing.Short() {
+// An outbox that is opened and closed again and again (a thousand times if long), in every way, gives
+// everything back.
+func TestCycles(t *testing.T) {
+	cycles := 120
+	switch {
+	case long && raceDetector:
 		cycles = 200
+	case long:
+		cycles = 1000
+	case testing.Short():
+		cycles = 60
 	}
 	path := newPath(t)
 	ways := []func() error{

@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"errors"
@@ -14,6 +14,10 @@ import (
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/store"
 )
+
+func init() {
+	tasks["exec"], tasks["leak"], tasks["leak and close"] = execs, leaks, leaksAndCloses
+}
 
 // descriptors of a process that lead to a file.
 func descriptors(pid, path string) (fds []int) {

@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"bytes"
@@ -33,6 +33,7 @@ func (m brittle) Error() string {
 // others of the lane are delivered meanwhile, the bad one is accounted for with a short reason, nothing
 // tells a secret, and all ends in time.
 func TestHostileTransport(t *testing.T) {
+	t.Parallel()
 	huge := strings.Repeat("x", 8<<20)
 	for name, harm := range map[string]func(context.Context) error{
 		"panics":                func(context.Context) error { panic("hush") },
@@ -60,6 +61,7 @@ func TestHostileTransport(t *testing.T) {
 	} {
 		for _, once := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, at most once %t", name, once), func(t *testing.T) {
+				t.Parallel()
 				var logged bytes.Buffer
 				synctest.Test(t, func(t *testing.T) {
 					path := newPath(t)
@@ -122,6 +124,7 @@ func (l locked) Write(b []byte) (int, error) {
 
 // A transport that returns nil after its deadline has delivered, and is not sent the event again.
 func TestLateSuccess(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
 		b := open(t, newPath(t), sender.TransportFunc(func(context.Context, sender.Item) error {
@@ -169,15 +172,20 @@ func TestHugeError(t *testing.T) {
 	}
 }
 
-// Fifty outboxes of one process keep to one limit together, each its own order and account, and all of
-// them end.
-func TestFiftyOutboxes(t *testing.T) {
+// Several outboxes of one process (fifty if long) keep one limit together. Each keeps its own order and
+// its own counts, and all of them end.
+func TestManyOutboxes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const boxes, each = 50, 20
+		const each = 20
+		boxes := 10
+		if long {
+			boxes = 50
+		}
 		shared := limiter.Within(100, time.Second)
 		starts := make(chan time.Time, boxes*each)
-		var all [boxes]*outbox.Outbox
-		var got [boxes]destination
+		all := make([]*outbox.Outbox, boxes)
+		got := make([]destination, boxes)
 		for i := range all {
 			all[i] = open(t, newPath(t), sender.TransportFunc(func(ctx context.Context, it sender.Item) error {
 				starts <- time.Now()

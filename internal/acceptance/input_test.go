@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 )
 
 func TestInputThatIsRefused(t *testing.T) {
+	t.Parallel()
 	year := func(y int) time.Time { return time.Date(y, 6, 1, 0, 0, 0, 0, time.UTC) }
 	long := strings.Repeat("k", 40<<10)
 	for _, c := range []struct {
@@ -42,6 +43,7 @@ func TestInputThatIsRefused(t *testing.T) {
 		{"the last year", outbox.Event{Expires: time.Date(2262, 12, 31, 0, 0, 0, 0, time.UTC)}, outbox.ErrInvalid, []string{"Expires", "2262-12-31", "2262-04-11"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			b := open(t, newPath(t), nil, &outbox.Options{Store: store.Options{MaxPayload: 1000}})
 			_, one := b.Put(t.Context(), c.event)
 			good := outbox.Event{Payload: []byte("good")}
@@ -68,6 +70,7 @@ func TestInputThatIsRefused(t *testing.T) {
 }
 
 func TestInputThatIsTaken(t *testing.T) {
+	t.Parallel()
 	odd := "\xff\x00\xfe \u2028"
 	for _, c := range []struct {
 		name  string
@@ -82,6 +85,7 @@ func TestInputThatIsTaken(t *testing.T) {
 		{"with an ID", outbox.Event{ID: uuid.MustParse("00000000-0000-0000-0000-000000000001")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var d destination
 				b := open(t, newPath(t), &d, nil)
@@ -103,6 +107,7 @@ func TestInputThatIsTaken(t *testing.T) {
 }
 
 func TestScheduledFarAhead(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var d destination
 		b := open(t, newPath(t), &d, nil)
@@ -118,6 +123,7 @@ func TestScheduledFarAhead(t *testing.T) {
 }
 
 func TestCallerMayReuseItsBuffers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var d destination
 		b := open(t, newPath(t), &d, nil)
@@ -136,6 +142,7 @@ func TestCallerMayReuseItsBuffers(t *testing.T) {
 }
 
 func TestSameIDTwiceIsTwoEvents(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var d destination
 		b := open(t, newPath(t), &d, nil)
@@ -155,6 +162,7 @@ func TestSameIDTwiceIsTwoEvents(t *testing.T) {
 }
 
 func TestPutAllOfNothingAndOfTooMuch(t *testing.T) {
+	t.Parallel()
 	b := open(t, newPath(t), nil, nil)
 	if ids, err := b.PutAll(t.Context()); len(ids) != 0 || err != nil {
 		t.Errorf("of nothing: %v, %v", ids, err)
@@ -173,6 +181,7 @@ func TestPutAllOfNothingAndOfTooMuch(t *testing.T) {
 }
 
 func TestPutWithAContextThatHasEnded(t *testing.T) {
+	t.Parallel()
 	b := open(t, newPath(t), nil, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -185,6 +194,7 @@ func TestPutWithAContextThatHasEnded(t *testing.T) {
 }
 
 func TestSettingsThatAreRefusedTouchNoFile(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]*outbox.Options{
 		"Check":       {Limiter: (*limiter.Limiter)(nil)}, // any text will do
 		"PerSecond":   {Limiter: &limiter.Limiter{PerSecond: -1}},
@@ -199,6 +209,7 @@ func TestSettingsThatAreRefusedTouchNoFile(t *testing.T) {
 		"KeepDead":    {Store: store.Options{KeepDead: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := newPath(t)
 			b, err := outbox.Open(path, answer(nil), o)
 			if err == nil {
@@ -219,6 +230,7 @@ func TestSettingsThatAreRefusedTouchNoFile(t *testing.T) {
 }
 
 func TestSettingsThatAreTaken(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("500")
 	for name, c := range map[string]struct {
 		o        outbox.Options
@@ -236,6 +248,7 @@ func TestSettingsThatAreTaken(t *testing.T) {
 		}}}, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(sender.Item, int) error { return broken }}}
 				b := open(t, newPath(t), d, &c.o)
@@ -263,12 +276,14 @@ func TestSettingsThatAreTaken(t *testing.T) {
 
 // A curve that says nothing sensible slows nothing down for good, and does not spin.
 func TestCurveThatMakesNoSense(t *testing.T) {
+	t.Parallel()
 	for name, curve := range map[string]func(int) time.Duration{
 		"zero":     func(int) time.Duration { return 0 },
 		"negative": func(int) time.Duration { return math.MinInt64 },
 		"panics":   func(int) time.Duration { panic("no curve") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(sender.Item, int) error { return errors.New("500") }}}
 				b := open(t, newPath(t), d, &outbox.Options{Sender: sender.Options{Backoff: curve}})
@@ -283,6 +298,7 @@ func TestCurveThatMakesNoSense(t *testing.T) {
 }
 
 func TestExpiredIsCountedAndNotSent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(_ sender.Item, nth int) error { return sender.Later(errors.New("later"), time.Minute) }}}
 		b := open(t, newPath(t), d, nil)

@@ -1,6 +1,6 @@
 //go:build !race
 
-package outbox_test
+package acceptance
 
 // raceDetector says that everything takes ten times as long.
 const raceDetector = false

@@ -1,4 +1,4 @@
-package outbox_test
+package acceptance
 
 import (
 	"context"
@@ -21,19 +21,8 @@ import (
 	"github.com/seed8107221f/outbox/store"
 )
 
-// payloads lists what is pending.
-func payloads(t *testing.T, b *outbox.Outbox) (names []string) {
-	t.Helper()
-	for it, err := range b.Pending() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, string(it.Payload))
-	}
-	return names
-}
-
 func TestClosedRefusesAndStillTells(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, newPath(t), nil, nil)
 		put(t, b, "track", "", "one")
@@ -66,6 +55,7 @@ func TestClosedRefusesAndStillTells(t *testing.T) {
 }
 
 func TestShutdownTwiceAtOnceAnswersAlike(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, newPath(t), nil, nil)
 		put(t, b, "track", "", "one")
@@ -84,6 +74,7 @@ func TestShutdownTwiceAtOnceAnswersAlike(t *testing.T) {
 }
 
 func TestPutRacesClose(t *testing.T) {
+	t.Parallel()
 	for range 5 {
 		path := newPath(t)
 		b := open(t, path, nil, nil)
@@ -130,6 +121,7 @@ func TestPutRacesClose(t *testing.T) {
 }
 
 func TestShutdownEndsThoseWhoWaitForRoom(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, newPath(t), nil, &outbox.Options{Store: store.Options{MaxPending: 1, Block: true}})
 		put(t, b, "track", "", "one")
@@ -160,6 +152,7 @@ func TestShutdownEndsThoseWhoWaitForRoom(t *testing.T) {
 }
 
 func TestCloseEndsFlush(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, newPath(t), sender.TransportFunc(func(ctx context.Context, _ sender.Item) error {
 			<-ctx.Done()
@@ -179,6 +172,7 @@ func TestCloseEndsFlush(t *testing.T) {
 }
 
 func TestTransportThatClosesItsOutbox(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := newPath(t)
 		var b atomic.Pointer[outbox.Outbox]
@@ -269,6 +263,7 @@ func TestShutdownWhileTheApplicationHoldsItsTransaction(t *testing.T) {
 }
 
 func TestPutTxIsPartOfTheTransaction(t *testing.T) {
+	t.Parallel()
 	arrived := make(chan string, 10)
 	db, b := inApplication(t, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
 		arrived <- string(it.Payload)
@@ -316,6 +311,7 @@ func TestPutTxIsPartOfTheTransaction(t *testing.T) {
 }
 
 func TestPutTxNeverBlocks(t *testing.T) {
+	t.Parallel()
 	db, b := inApplication(t, nil, &store.Options{MaxPending: 1, Block: true})
 	err := db.Update(func(tx *bbolt.Tx) error {
 		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("fits")}); err != nil {

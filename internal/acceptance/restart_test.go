@@ -1,12 +1,8 @@
-package outbox_test
+package acceptance
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,104 +10,10 @@ import (
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store"
 )
 
-// destination is a transport that records what it is sent, and answers by the kind of the item.
-type destination struct {
-	mu      sync.Mutex
-	answers map[string]func(it sender.Item, nth int) error // by Kind; others succeed
-	nth     map[string]int                                 // requests so far, by payload
-	got     []arrival
-}
-
-type arrival struct {
-	at   time.Time
-	item sender.Item
-	err  error
-}
-
-func (d *destination) Send(ctx context.Context, it sender.Item) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.nth == nil {
-		d.nth = make(map[string]int)
-	}
-	d.nth[string(it.Payload)]++
-	var err error
-	if answer := d.answers[it.Kind]; answer != nil {
-		err = answer(it, d.nth[string(it.Payload)])
-	}
-	d.got = append(d.got, arrival{time.Now(), it, err})
-	return err
-}
-
-// delivered returns the payloads accepted so far, in order.
-func (d *destination) delivered() (names []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range d.got {
-		if a.err == nil {
-			names = append(names, string(a.item.Payload))
-		}
-	}
-	return names
-}
-
-func (d *destination) arrivals() []arrival {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return append([]arrival(nil), d.got...)
-}
-
-func open(t *testing.T, path string, tr sender.Transport, o *outbox.Options) *outbox.Outbox {
-	t.Helper()
-	b, err := outbox.Open(path, tr, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		b.Close()
-		sound(t, path)
-	})
-	return b
-}
-
-// sound runs Check over a closed outbox.
-func sound(t *testing.T, path string) {
-	t.Helper()
-	st, err := store.Open(path, nil)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer st.Close()
-	if err := st.Check(context.Background()); err != nil {
-		t.Error(err)
-	}
-}
-
-func put(t *testing.T, b *outbox.Outbox, kind, key, payload string) {
-	t.Helper()
-	if _, err := b.Put(t.Context(), outbox.Event{Kind: kind, Key: key, Payload: []byte(payload)}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "outbox.db") }
-
-// ledger checks that every event put is accounted for.
-func ledger(t *testing.T, s outbox.Stats) {
-	t.Helper()
-	if sum := uint64(s.Pending+s.Dead) + s.Delivered + s.Expired + s.Dropped; sum != s.Put {
-		t.Errorf("put %d, accounted for %d: %+v", s.Put, sum, s)
-	}
-	if sum := s.Ready + s.Scheduled + s.Retrying + s.InLine + s.InFlight; sum != s.Pending {
-		t.Errorf("pending %d, its parts come to %d: %+v", s.Pending, sum, s)
-	}
-}
-
 func TestDeliversWhatWasPut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var d destination
 		b := open(t, newPath(t), &d, nil)
@@ -132,6 +34,7 @@ func TestDeliversWhatWasPut(t *testing.T) {
 }
 
 func TestRestartKeepsBacklogAttemptsAndOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := newPath(t)
 		b := open(t, path, nil, nil)
@@ -172,6 +75,7 @@ func TestRestartKeepsBacklogAttemptsAndOrder(t *testing.T) {
 }
 
 func TestRetryAfterOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := newPath(t)
 		d := &destination{answers: map[string]func(sender.Item, int) error{
@@ -210,9 +114,4 @@ func TestRetryAfterOutlivesTheProcess(t *testing.T) {
 			t.Errorf("the first request came %v before the told time", early)
 		}
 	})
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
