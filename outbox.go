@@ -237,8 +237,8 @@ func wrap(op, place string, err error) error {
 	switch {
 	case ok:
 		place, err = cmp.Or(at.Place, place), at.Err
-	case errors.As(err, &at) && at.Place != "":
-		place = ""
+	case strings.Contains(err.Error(), place):
+		place = "" // the cause names it
 	}
 	return &sender.StoreError{Op: "outbox: " + op, Place: place, Err: err}
 }

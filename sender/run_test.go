@@ -116,8 +116,8 @@ func TestWake(t *testing.T) {
 			l.put("x")
 			synctest.Wait()
 			l.ends("delivered " + strings.TrimPrefix(l.ending(), "delivered "))
-			if c := l.Counts(); c.Ready != 0 {
-				l.Fatalf("%d items wait though nothing is in the way", c.Ready)
+			if c := l.Counts(); c.Pending != 0 {
+				l.Fatalf("%d items wait though nothing is in the way", c.Pending)
 			}
 		}
 		l.stop()

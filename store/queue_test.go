@@ -89,16 +89,6 @@ func (s *subject) Reopen(t *testing.T) sendertest.Queue {
 	return newSubject(t, s.Path(), &s.opts)
 }
 
-func (s *subject) Counts() sendertest.Counts {
-	c := s.Store.Counts()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return sendertest.Counts{
-		Ready: int(s.ledger.Ready), Timed: int(s.ledger.Timed), Later: int(s.ledger.Later), Dead: int(s.ledger.Dead),
-		InFlight: c.InFlight, Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped,
-	}
-}
-
 func (s *subject) Dead() (dead []sender.Item) {
 	for it, err := range s.Store.Dead() {
 		if err != nil {

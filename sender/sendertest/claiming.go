@@ -186,9 +186,9 @@ var claiming = []clause{
 		s.put("a2")
 		time.Sleep(time.Minute)
 		a1 := s.claims("a1")
-		s.ledger(Counts{Put: 2, Ready: 2, InFlight: 1})
+		s.ledger(sender.Counts{Put: 2, Pending: 2, InFlight: 1})
 		s.settle(sender.Expired, a1...)
-		s.ledger(Counts{Put: 2, Ready: 1, Expired: 1})
+		s.ledger(sender.Counts{Put: 2, Pending: 1, Expired: 1})
 		s.claims("a2")
 	}},
 	{"next is not after now while more is due, and zero when nothing is scheduled", func(s *subject) {

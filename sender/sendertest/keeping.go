@@ -21,7 +21,7 @@ var keeping = []clause{
 		s.settle(sender.Delivered, got[2])
 		s.settle(sender.Dead, got[3])
 		s.reopen()
-		s.ledger(Counts{Put: 8, Ready: 4, Later: 1, Timed: 1, Dead: 1, Delivered: 1})
+		s.ledger(sender.Counts{Put: 8, Pending: 6, Retrying: 1, Scheduled: 1, Dead: 1, Delivered: 1})
 		again := s.claims("b1 3")
 		if again[0].Seq != got[1].Seq || again[0].ID != got[1].ID {
 			s.Fatalf("b1 comes again as Seq %d, ID %v; was %d, %v", again[0].Seq, again[0].ID, got[1].Seq, got[1].ID)
@@ -90,7 +90,7 @@ var keeping = []clause{
 			s.Fatalf("%d items are dead, want 1", len(dead))
 		}
 		o.Revive(dead[0].Seq)
-		s.ledger(Counts{Put: 2, Ready: 2})
+		s.ledger(sender.Counts{Put: 2, Pending: 2})
 		a2 := s.claims("a2")[0]
 		s.settle(sender.Delivered, a2)
 		again := s.claims("a1")[0]
@@ -112,7 +112,7 @@ var keeping = []clause{
 		s.settle(sender.Released, got[1])
 		o.Drop(got[1].Seq) // b1 is ready, and has been met
 		s.claims("b2")
-		s.ledger(Counts{Put: 6, Ready: 3, Dropped: 3, InFlight: 3})
+		s.ledger(sender.Counts{Put: 6, Pending: 3, Dropped: 3, InFlight: 3})
 		time.Sleep(24 * time.Hour)
 		s.claims("")
 	}},
@@ -126,7 +126,7 @@ var keeping = []clause{
 		s.retry(time.Second, got[1])
 		s.settle(sender.Released, got[2])
 		s.settle(sender.Dead, got[3])
-		s.ledger(Counts{Put: 7, Ready: 3, Dropped: 4})
+		s.ledger(sender.Counts{Put: 7, Pending: 3, Dropped: 4})
 		time.Sleep(time.Minute)
 		s.claims("a2 b2 c2")
 	}},
@@ -200,6 +200,6 @@ var keeping = []clause{
 		if len(delivered) != items || total.Load() != items {
 			s.Fatalf("%d items in %d deliveries, want %d once each", len(delivered), total.Load(), items)
 		}
-		s.ledger(Counts{Put: items, Delivered: items})
+		s.ledger(sender.Counts{Put: items, Delivered: items})
 	}},
 }

@@ -32,8 +32,8 @@ type Memory struct {
 	// sending has those of dead that were recorded as Sending, by Seq, as they were before that. Only
 	// one that is held is taken back.
 	sending map[uint64]sender.Item
-	paused  time.Time // end of the kept pause; zero: there was none
-	totals  Counts    // Put, Delivered, Expired, Dropped; the rest is unused
+	paused  time.Time     // end of the kept pause; zero: there was none
+	totals  sender.Counts // Put, Delivered, Expired, Dropped; the rest is unused
 
 	// What a real queue knows in memory only. Restart forgets it.
 	held map[uint64]sender.Item // in flight, by Seq, as they were handed out
@@ -43,19 +43,6 @@ type Memory struct {
 	failNext  int // how many calls of Settle are still to fail
 	failErr   error
 	failAfter bool // after having been applied
-}
-
-// Counts is the ledger of a queue:
-//
-//	Put = Ready + Timed + Later + Dead + Delivered + Expired + Dropped
-type Counts struct {
-	Ready    int // may be sent at any time; those in flight are included here, in Later, and in Dead if recorded as Sending
-	Timed    int // scheduled, and the time has not come
-	Later    int // failed, waiting for the next try
-	Dead     int
-	InFlight int // claimed and not settled
-
-	Put, Delivered, Expired, Dropped uint64 // since the queue was made
 }
 
 // place holds items sorted by Due, then by Seq. Where Due is zero, Seq alone sorts.

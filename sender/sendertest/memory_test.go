@@ -47,10 +47,10 @@ func TestMemoryLists(t *testing.T) {
 		if names := payloads(m.Dead()); !slices.Equal(names, []string{"a1"}) {
 			t.Errorf("dead are %q, want a1", names)
 		}
-		s.ledger(Counts{Put: 5, Ready: 2, Timed: 1, Later: 1, Dead: 1, InFlight: 1})
+		s.ledger(sender.Counts{Put: 5, Pending: 4, Scheduled: 1, Retrying: 1, Dead: 1, InFlight: 1})
 		m.Drop(4711)
 		m.Revive(4711, got[0].Seq)
-		s.ledger(Counts{Put: 5, Ready: 2, Timed: 1, Later: 1, Dead: 1, InFlight: 1})
+		s.ledger(sender.Counts{Put: 5, Pending: 4, Scheduled: 1, Retrying: 1, Dead: 1, InFlight: 1})
 	})
 }
 
@@ -72,7 +72,7 @@ func TestMemoryEndedContext(t *testing.T) {
 			t.Errorf("%s: %v, want %v", op, err, context.Canceled)
 		}
 	}
-	s.ledger(Counts{Put: 2, Ready: 2, InFlight: 1})
+	s.ledger(sender.Counts{Put: 2, Pending: 2, InFlight: 1})
 }
 
 func TestMemoryFailNext(t *testing.T) {
@@ -87,7 +87,7 @@ func TestMemoryFailNext(t *testing.T) {
 	}
 	m.FailNext(0, nil, false)
 	s.record(o)
-	s.ledger(Counts{Put: 1, Delivered: 1})
+	s.ledger(sender.Counts{Put: 1, Delivered: 1})
 }
 
 // A retry without a Due comes at once, and is not lost between the places.
@@ -96,7 +96,7 @@ func TestMemoryRetryWithoutDue(t *testing.T) {
 	s.put("1")
 	s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Retry})
 	s.settle(sender.Delivered, s.claims("1")...)
-	s.ledger(Counts{Put: 1, Delivered: 1})
+	s.ledger(sender.Counts{Put: 1, Delivered: 1})
 }
 
 func BenchmarkMemory(b *testing.B) {
@@ -110,7 +110,7 @@ func BenchmarkMemory(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				for m.Counts().Ready > 0 {
+				for m.Counts().Pending > 0 {
 					items, _, err := m.Claim(b.Context(), time.Now(), 1, 0)
 					if err != nil || len(items) != 1 {
 						b.Fatalf("claimed %d items: %v", len(items), err)

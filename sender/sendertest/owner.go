@@ -39,13 +39,37 @@ func list(places ...place) []sender.Item {
 	return items
 }
 
-// Counts returns the ledger.
-func (m *Memory) Counts() Counts {
+// Counts returns what the queue holds; see [sender.Counts]. InLine is always zero: Memory does not
+// remember which items it met behind another of their key, and counts them as Ready.
+func (m *Memory) Counts() sender.Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.totals
-	c.Ready, c.Timed, c.Later, c.Dead = len(m.ready), len(m.timed), len(m.later), len(m.dead)
-	c.InFlight = len(m.held)
+	c.InFlight, c.PausedUntil = len(m.held), m.paused
+	for _, p := range [...]struct {
+		items place
+		free  *int // counts those that are not in flight
+	}{{m.ready, &c.Ready}, {m.timed, &c.Scheduled}, {m.later, &c.Retrying}} {
+		for _, it := range p.items {
+			c.Pending++
+			c.Bytes += int64(len(it.Payload))
+			if _, held := m.held[it.Seq]; held {
+				continue
+			}
+			*p.free++
+			if p.free == &c.Ready && c.Oldest.IsZero() {
+				c.Oldest = it.Created
+			}
+		}
+	}
+	for _, it := range m.dead {
+		c.DeadBytes += int64(len(it.Payload))
+		if m.underWay(it) {
+			c.Pending++
+		} else {
+			c.Dead++
+		}
+	}
 	return c
 }
 

@@ -20,7 +20,7 @@ var sending = []clause{
 		if waited := time.Since(start); waited > 10*time.Millisecond {
 			s.Fatalf("Sending waited %v for company", waited)
 		}
-		s.ledger(Counts{Put: 3, Ready: 1, Dead: 2, InFlight: 2})
+		s.ledger(sender.Counts{Put: 3, Pending: 3, InFlight: 2})
 		time.Sleep(24 * time.Hour)
 		s.claims("")
 		s.settle(sender.Delivered, got[0])
@@ -41,7 +41,7 @@ var sending = []clause{
 		}
 		time.Sleep(time.Second)
 		s.reopen()
-		s.ledger(Counts{Put: 3, Ready: 1, Dead: 2})
+		s.ledger(sender.Counts{Put: 3, Pending: 1, Dead: 2})
 		o = s.q.(Owner)
 		dead := o.Dead()
 		if len(dead) != 2 {
@@ -54,12 +54,12 @@ var sending = []clause{
 		}
 		s.settle(sender.Delivered, got[0]) // the answer comes too late
 		a2 := s.claims("a2")
-		s.ledger(Counts{Put: 3, Ready: 1, Dead: 2, InFlight: 1})
+		s.ledger(sender.Counts{Put: 3, Pending: 1, Dead: 2, InFlight: 1})
 		s.settle(sender.Delivered, a2...)
 		o.Revive(dead[0].Seq)
 		o.Drop(dead[1].Seq)
 		s.settle(sender.Delivered, s.claims("a1")...)
-		s.ledger(Counts{Put: 3, Delivered: 2, Dropped: 1})
+		s.ledger(sender.Counts{Put: 3, Delivered: 2, Dropped: 1})
 	}},
 	{"the answer takes it back, wherever the item was claimed", func(s *subject) {
 		for _, again := range []bool{false, true} {
@@ -81,9 +81,9 @@ var sending = []clause{
 				sender.Outcome{Item: told, Verdict: sender.Released},
 			)
 			want := before
-			want.Ready, want.Later = 6, 1
+			want.Pending, want.Retrying = 7, 1
 			if again {
-				want.Ready, want.Later = 5, 2
+				want.Retrying = 2
 			}
 			want.Delivered, want.Expired, want.Dead = before.Delivered+1, before.Expired+1, before.Dead+1
 			s.ledger(want)
@@ -122,7 +122,7 @@ var sending = []clause{
 		got := s.claims("a1 1")
 		s.announce(got...)
 		s.settle(sender.Released, got...)
-		s.ledger(Counts{Put: 3, Ready: 2, Later: 1})
+		s.ledger(sender.Counts{Put: 3, Pending: 3, Retrying: 1})
 		s.reopen()
 		s.settle(sender.Delivered, s.claims("a1 1")...)
 		s.claims("a2")
@@ -132,12 +132,12 @@ var sending = []clause{
 		got := s.claims("1 2")
 		for range 2 {
 			s.announce(got...)
-			s.ledger(Counts{Put: 2, Dead: 2, InFlight: 2})
+			s.ledger(sender.Counts{Put: 2, Pending: 2, InFlight: 2})
 		}
 		s.settle(sender.Delivered, got[0])
 		s.settle(sender.Released, got[1])
 		s.announce(got...) // neither is held
-		s.ledger(Counts{Put: 2, Ready: 1, Delivered: 1})
+		s.ledger(sender.Counts{Put: 2, Pending: 1, Delivered: 1})
 		again := s.claims("2")
 		due := s.retry(time.Minute, again...)
 		until(due)
@@ -145,9 +145,9 @@ var sending = []clause{
 		s.announce(again...)
 		s.settle(sender.Released, got[1]) // of an earlier claim
 		s.settle(sender.Delivered, got[1])
-		s.ledger(Counts{Put: 2, Dead: 1, Delivered: 1, InFlight: 1})
+		s.ledger(sender.Counts{Put: 2, Pending: 1, Delivered: 1, InFlight: 1})
 		s.settle(sender.Delivered, again...)
-		s.ledger(Counts{Put: 2, Delivered: 2})
+		s.ledger(sender.Counts{Put: 2, Delivered: 2})
 	}},
 	{"an item that died otherwise stays dead", func(s *subject) {
 		s.put("1")
@@ -156,7 +156,7 @@ var sending = []clause{
 		s.settle(sender.Dead, it)
 		for _, v := range []sender.Verdict{sender.Delivered, sender.Released, sender.Sending, sender.Retry} {
 			s.settle(v, it)
-			s.ledger(Counts{Put: 1, Dead: 1})
+			s.ledger(sender.Counts{Put: 1, Dead: 1})
 		}
 		s.claims("")
 		f, told := need[Failer](s), errors.New("told to fail")
@@ -167,7 +167,7 @@ var sending = []clause{
 			s.Fatalf("Settle: %v, want %v", err, told)
 		}
 		s.settle(sender.Delivered, it) // still held, and dead all the same
-		s.ledger(Counts{Put: 2, Dead: 2})
+		s.ledger(sender.Counts{Put: 2, Dead: 2})
 	}},
 	{"after an error of Sending, Released takes it back", func(s *subject) {
 		f := need[Failer](s)
@@ -196,14 +196,14 @@ var sending = []clause{
 		got := s.claims("a1 b1")
 		s.announce(got...)
 		o.Revive(got[0].Seq)
-		s.ledger(Counts{Put: 4, Ready: 2, Dead: 2, InFlight: 2})
+		s.ledger(sender.Counts{Put: 4, Pending: 4, InFlight: 2})
 		s.claims("")
 		o.Drop(got[1].Seq)
-		s.ledger(Counts{Put: 4, Ready: 2, Dead: 1, Dropped: 1, InFlight: 2})
+		s.ledger(sender.Counts{Put: 4, Pending: 3, Dropped: 1, InFlight: 2})
 		s.claims("")
 		s.settle(sender.Delivered, got...)
 		s.claims("a2 b2")
-		s.ledger(Counts{Put: 4, Ready: 2, Delivered: 1, Dropped: 1, InFlight: 2})
+		s.ledger(sender.Counts{Put: 4, Pending: 2, Delivered: 1, Dropped: 1, InFlight: 2})
 	}},
 }
 

@@ -19,7 +19,7 @@ var settling = []clause{
 		s.settle(sender.Expired, got[2])
 		time.Sleep(24 * time.Hour)
 		s.claims("")
-		s.ledger(Counts{Put: 3, Delivered: 1, Dead: 1, Expired: 1})
+		s.ledger(sender.Counts{Put: 3, Delivered: 1, Dead: 1, Expired: 1})
 	}},
 	{"a retry comes at its Due, in its place, with its failure", func(s *subject) {
 		s.put("a1")
@@ -29,7 +29,7 @@ var settling = []clause{
 			it.Attempts, it.Failures, it.LastErr = n, n+1, "no \x00 answer"
 			it.FailedAt = time.Now().Add(1)
 			due := s.retry(time.Minute+1, it)
-			s.ledger(Counts{Put: 1, Later: 1})
+			s.ledger(sender.Counts{Put: 1, Pending: 1, Retrying: 1})
 			until(due.Add(-1))
 			s.claims("")
 			until(due)
@@ -45,7 +45,7 @@ var settling = []clause{
 		}
 		s.settle(sender.Delivered, it)
 		s.claims("")
-		s.ledger(Counts{Put: 1, Delivered: 1})
+		s.ledger(sender.Counts{Put: 1, Delivered: 1})
 	}},
 	{"retries come in the order of their Due", func(s *subject) {
 		s.put("1 2 3")
@@ -82,7 +82,7 @@ var settling = []clause{
 				s.Fatalf("Due is %v, want %v as before", a1.Due, due)
 			}
 			s.settle(sender.Released, a1)
-			s.ledger(Counts{Put: 2, Ready: 1, Later: 1})
+			s.ledger(sender.Counts{Put: 2, Pending: 2, Retrying: 1})
 		}
 		s.settle(sender.Delivered, s.claims("a1")...)
 		s.claims("a2")
@@ -98,7 +98,7 @@ var settling = []clause{
 			sender.Outcome{Item: got[0], Verdict: sender.Delivered},
 			sender.Outcome{Item: got[2], Verdict: sender.Released},
 		)
-		s.ledger(Counts{Put: 10, Ready: 6, Later: 1, Dead: 1, Delivered: 1, Expired: 1})
+		s.ledger(sender.Counts{Put: 10, Pending: 7, Retrying: 1, Dead: 1, Delivered: 1, Expired: 1})
 		s.claims("a2 c1 d2 e2")
 		until(due)
 		s.claims("b1")
@@ -113,7 +113,7 @@ var settling = []clause{
 			{Item: got[2], Verdict: sender.Expired},
 			{Item: got[3], Verdict: sender.Retry, Due: due},
 		}
-		settled := Counts{Put: 11, Ready: 7, Later: 1, Dead: 1, Delivered: 1, Expired: 1}
+		settled := sender.Counts{Put: 11, Pending: 8, Retrying: 1, Dead: 1, Delivered: 1, Expired: 1}
 		for range 2 {
 			s.record(outcomes...)
 			s.ledger(settled)
@@ -121,8 +121,8 @@ var settling = []clause{
 		s.claims("a2 b2 c2")
 		until(due)
 		d1 := s.claims("d1")
-		s.record(outcomes...) // what has been claimed since is held all the same
-		settled.InFlight = 4
+		s.record(outcomes...)                     // what has been claimed since is held all the same
+		settled.InFlight, settled.Retrying = 4, 0 // d1 is one of them
 		s.ledger(settled)
 		s.claims("")
 		due = s.retry(time.Hour, d1...)
@@ -168,7 +168,7 @@ var settling = []clause{
 				s.claims("")
 			}
 			s.record(outcomes...)
-			before.Ready, before.Later, before.InFlight = 2, 1, 0
+			before.Pending, before.Retrying, before.InFlight = 3, 1, 0
 			before.Delivered += 2
 			s.ledger(before)
 			s.settle(sender.Delivered, s.claims("a2 b1")...)

@@ -56,9 +56,9 @@ type (
 		// that had been acknowledged is there. The old one is not used any more.
 		Reopen(t *testing.T) Queue
 	}
-	// Counter keeps a ledger.
+	// Counter counts, as a store does.
 	Counter interface {
-		Counts() Counts
+		Counts() sender.Counts
 	}
 	// Owner gives the owner of the items a say in them, by their Seq. See [Memory] for what each
 	// method does.
@@ -278,17 +278,48 @@ func need[A any](s *subject) A {
 }
 
 // counts returns the ledger of a Counter; of any other queue, zeros.
-func (s *subject) counts() Counts {
+func (s *subject) counts() sender.Counts {
 	if c, ok := s.q.(Counter); ok {
-		return c.Counts()
+		return ledger(c.Counts())
 	}
-	return Counts{}
+	return sender.Counts{}
+}
+
+// ledger returns what does not depend on how a queue counts: without bytes, times, and the division of
+// what is neither scheduled nor retrying nor in flight into Ready and InLine.
+func ledger(c sender.Counts) sender.Counts {
+	return sender.Counts{
+		Pending: c.Pending, Scheduled: c.Scheduled, Retrying: c.Retrying, InFlight: c.InFlight, Dead: c.Dead,
+		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped,
+	}
 }
 
 // ledger checks the counts of a Counter; of any other queue, nothing.
-func (s *subject) ledger(want Counts) {
+func (s *subject) ledger(want sender.Counts) {
 	s.Helper()
-	if _, ok := s.q.(Counter); ok && s.counts() != want {
-		s.Fatalf("the ledger is %+v, want %+v", s.counts(), want)
+	c, ok := s.q.(Counter)
+	if !ok {
+		return
+	}
+	got := c.Counts()
+	if ledger(got) != want {
+		s.Fatalf("the ledger is %+v, want %+v", ledger(got), want)
+	}
+	s.adds(got)
+}
+
+// adds checks that the parts of the counts add up.
+func (s *subject) adds(c sender.Counts) {
+	s.Helper()
+	if sum := uint64(c.Pending+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
+		s.Fatalf("put %d, accounted for %d: %+v", c.Put, sum, c)
+	}
+	// What was dropped in flight or in line may be counted there until it is settled.
+	sum := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight
+	if sum < c.Pending || sum > c.Pending+int(c.Dropped) {
+		s.Fatalf("pending %d, its parts come to %d: %+v", c.Pending, sum, c)
+	}
+	if min(c.Ready, c.Scheduled, c.Retrying, c.InLine, c.InFlight, c.Dead) < 0 || c.Bytes < 0 || c.DeadBytes < 0 {
+		s.Fatalf("a count is negative: %+v", c)
 	}
 }
