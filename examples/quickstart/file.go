@@ -17,8 +17,8 @@ import (
 // lockTimeout is how long to wait for another process to let go of the file.
 const lockTimeout = 5 * time.Second
 
-// grace is how long closing may go on sending what can be sent.
-const grace = 5 * time.Second
+// grace is how long closing may go on sending what can be sent. Only tests change it.
+var grace = 5 * time.Second
 
 // A file is the application's own database with an outbox in it, so that one transaction can hold
 // events and what the application knows about them: here, the position in the input.

@@ -47,6 +47,7 @@ func take(t *testing.T, r io.Reader, chunks int, known map[fingerprint]position)
 
 // However often a run is cut, and wherever between two chunks, each line is read once.
 func TestInputResumes(t *testing.T) {
+	t.Parallel()
 	const n = 1000
 	for perRun := 1; perRun <= 7; perRun++ {
 		known := map[fingerprint]position{}
@@ -71,6 +72,7 @@ func TestInputResumes(t *testing.T) {
 }
 
 func TestInputThatGrew(t *testing.T) {
+	t.Parallel()
 	known := map[fingerprint]position{}
 	before := strings.TrimSuffix(source(10), "\n") // its last line has no ending yet
 	take(t, strings.NewReader(before), 10, known)
@@ -81,6 +83,7 @@ func TestInputThatGrew(t *testing.T) {
 }
 
 func TestAnotherInputStartsAtItsFirstLine(t *testing.T) {
+	t.Parallel()
 	known := map[fingerprint]position{}
 	take(t, strings.NewReader(source(10)), 10, known)
 	got, _ := take(t, strings.NewReader(`{"kind":"event","payload":"other"}`), 10, known)
@@ -94,6 +97,7 @@ func TestAnotherInputStartsAtItsFirstLine(t *testing.T) {
 
 // To go on by the count alone would pass over lines that were never put.
 func TestInputThatIsNotWhatItWas(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ now, want string }{
 		"changed": {strings.Replace(source(10), `"payload":3`, `"payload":33`, 1), "first 12 lines have changed"},
 		"shorter": {source(4), "has 6 lines, 12 were put"},
@@ -109,6 +113,7 @@ func TestInputThatIsNotWhatItWas(t *testing.T) {
 
 // A pipe that has given a line and waits must not hold it back.
 func TestSlowPipeHoldsNothingBack(t *testing.T) {
+	t.Parallel()
 	r, w := io.Pipe()
 	defer r.Close()
 	go w.Write([]byte(`{"kind":"event","payload":1}` + "\n" + `{"kind":"ev`)) // ends when it is read
@@ -119,6 +124,7 @@ func TestSlowPipeHoldsNothingBack(t *testing.T) {
 }
 
 func TestChunksAreBounded(t *testing.T) {
+	t.Parallel()
 	in := newInput(strings.NewReader(strings.Repeat("\n", 1000)), nil)
 	for want := uint64(chunkLines); want <= 1000; want += chunkLines {
 		if c, err := in.next(); err != nil || c.behind.lines != want {
@@ -128,6 +134,7 @@ func TestChunksAreBounded(t *testing.T) {
 }
 
 func TestPositionsAreKept(t *testing.T) {
+	t.Parallel()
 	db, err := bbolt.Open(filepath.Join(t.TempDir(), "q.db"), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +161,7 @@ func TestPositionsAreKept(t *testing.T) {
 }
 
 func TestDamagedPositionIsReported(t *testing.T) {
+	t.Parallel()
 	db, err := bbolt.Open(filepath.Join(t.TempDir(), "q.db"), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +178,7 @@ func TestDamagedPositionIsReported(t *testing.T) {
 
 // The sample is what it says, and what its generator makes.
 func TestSample(t *testing.T) {
+	t.Parallel()
 	first := map[string]string{}
 	events := 0
 	in := newInput(strings.NewReader(string(sample)), nil)
@@ -197,9 +206,6 @@ func TestSample(t *testing.T) {
 		if kind != "identify" {
 			t.Errorf("%s begins with %s", key, kind)
 		}
-	}
-	if testing.Short() {
-		return
 	}
 	made := filepath.Join(t.TempDir(), "events.ndjson")
 	if out, err := exec.Command("go", "run", "generate.go", made).CombinedOutput(); err != nil {

@@ -11,6 +11,7 @@ import (
 )
 
 func TestParseEvent(t *testing.T) {
+	t.Parallel()
 	id := uuid.MustParse("0190163d-8694-739b-aea5-966c26f8ad91")
 	e, err := parseEvent([]byte(`{"id":"0190163d-8694-739b-aea5-966c26f8ad91","kind":"event","key":"c\u00e9","not_before":"2026-03-02T07:00:00+01:00","payload": { "a" : 1.0,"b":"é"} }`))
 	if err != nil {
@@ -32,6 +33,7 @@ func TestParseEvent(t *testing.T) {
 
 // Each of these lines is refused for the reason given, and no word of the payload comes out.
 func TestMalformedLines(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		`{"kind":"event","payload":{"email":"secret"}`: "cut off",
 		`{"kind":"event","payload":{"email":secret}}`:  "not valid JSON at byte",
@@ -60,6 +62,7 @@ func TestMalformedLines(t *testing.T) {
 }
 
 func TestLineReader(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", maxLine)
 	const tooLong = "(too long)"
 	for _, c := range []struct {
@@ -108,6 +111,7 @@ func TestLineReader(t *testing.T) {
 }
 
 func TestLineReaderReportsTheLineThatFailed(t *testing.T) {
+	t.Parallel()
 	l := newLineReader(io.MultiReader(strings.NewReader("a\nb\nc"), iotest.ErrReader(io.ErrClosedPipe)))
 	l.next()
 	l.next()

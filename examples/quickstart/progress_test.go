@@ -11,6 +11,7 @@ import (
 )
 
 func TestProgressLine(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(1000, 0)
 	for _, c := range []struct {
 		stats outbox.Stats
@@ -41,6 +42,7 @@ func play(out string) []string {
 }
 
 func TestScreen(t *testing.T) {
+	t.Parallel()
 	show := func(terminal bool) (string, string) {
 		var out, err bytes.Buffer
 		s := newScreen(&out, &err)
@@ -66,6 +68,7 @@ func TestScreen(t *testing.T) {
 }
 
 func TestOnlyFailuresFail(t *testing.T) {
+	t.Parallel()
 	var out, err bytes.Buffer
 	s := newScreen(&out, &err)
 	s.warn(errors.New("a malformed line"))

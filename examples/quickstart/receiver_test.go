@@ -28,6 +28,7 @@ func post(r *receiver, id uuid.UUID, key string, seq uint64, body io.Reader) *ht
 }
 
 func TestOverfullWindowIsRefusedAndCaught(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver()
 		send := func() int {
@@ -66,6 +67,7 @@ func TestOverfullWindowIsRefusedAndCaught(t *testing.T) {
 
 // The window rolls: what counts is any second, not those that a clock shows.
 func TestWindowRolls(t *testing.T) {
+	t.Parallel()
 	r := newRecord()
 	start := time.Unix(1000, 0)
 	at := func(d time.Duration, n int) (refused int) {
@@ -99,6 +101,7 @@ func TestWindowRolls(t *testing.T) {
 }
 
 func TestVerdictCatches(t *testing.T) {
+	t.Parallel()
 	type arrival struct {
 		id  byte
 		key string
@@ -151,6 +154,7 @@ func TestVerdictCatches(t *testing.T) {
 
 // A run should meet what production meets, and no more of it than is said.
 func TestReceiverFailsAndDawdlesNowAndThen(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const requests = 10_000
 		r := newReceiver()
@@ -185,6 +189,7 @@ func TestReceiverFailsAndDawdlesNowAndThen(t *testing.T) {
 }
 
 func TestReceiverAcceptsOnlyWholeRequests(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		edit func(*http.Request)
@@ -214,6 +219,7 @@ func TestReceiverAcceptsOnlyWholeRequests(t *testing.T) {
 }
 
 func TestVerdictOverHTTPIsNoRequestOfTheSender(t *testing.T) {
+	t.Parallel()
 	r := newReceiver()
 	post(r, uuid.New(), "a", 1, strings.NewReader("{}"))
 	var got verdict

@@ -66,6 +66,7 @@ func TestDeliversAllAndLeavesNothing(t *testing.T) {
 }
 
 func TestSecondRunPutsNoLineTwice(t *testing.T) {
+	t.Parallel()
 	db := filepath.Join(t.TempDir(), "q.db")
 	runWith(t.Context(), events(20), "-in", "-", "-db", db).
 		want(t, 0, `put=20 received=20 unique=20 .*`)
@@ -77,6 +78,7 @@ func TestSecondRunPutsNoLineTwice(t *testing.T) {
 }
 
 func TestWaitsForItsTime(t *testing.T) {
+	t.Parallel()
 	due := time.Now().Add(1200 * time.Millisecond)
 	line := fmt.Sprintf(`{"kind":"event","payload":1,"not_before":%q}`, due.Format(time.RFC3339Nano))
 	runWith(t.Context(), line, "-in", "-").want(t, 0, `put=1 received=1 .*`)
@@ -86,6 +88,7 @@ func TestWaitsForItsTime(t *testing.T) {
 }
 
 func TestDeadEventFailsTheRun(t *testing.T) {
+	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), `"n":3}`) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -103,6 +106,7 @@ func TestDeadEventFailsTheRun(t *testing.T) {
 }
 
 func TestVerdictFailsTheRun(t *testing.T) {
+	t.Parallel()
 	r := newReceiver()
 	r.record.accept([16]byte{1}, "", 1) // not ours
 	srv := httptest.NewServer(r)
@@ -115,6 +119,7 @@ func TestVerdictFailsTheRun(t *testing.T) {
 }
 
 func TestReceiveAlone(t *testing.T) {
+	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	var out bytes.Buffer
 	r, w := io.Pipe()
@@ -140,6 +145,7 @@ func TestReceiveAlone(t *testing.T) {
 }
 
 func TestMisuse(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"-nonsense"}, {"events.ndjson"}, {"-url", "localhost:8080"}, {"-url", "ftp://host"},
 		{"-rate", "-1"}, {"-rate", "5", "-burst", "0"}, {"-concurrency", "0"},
@@ -169,20 +175,18 @@ func (w *onLine) Write(p []byte) (int, error) {
 }
 
 func TestInterruptKeepsWhatRemains(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the time of grace")
-	}
+	t.Parallel()
 	nobody := httptest.NewServer(nil)
 	nobody.Close()
 	db := filepath.Join(t.TempDir(), "q.db")
 	ctx, interrupt := context.WithCancel(t.Context())
-	out, errs := &onLine{text: "pending 40  delivered 0", do: interrupt}, &bytes.Buffer{}
-	status := run(ctx, []string{"-in", "-", "-db", db, "-url", nobody.URL}, strings.NewReader(events(40)), out, errs)
-	if status != 1 || !strings.Contains(errs.String(), "40 events remain") || !strings.Contains(out.String(), db) {
+	out, errs := &onLine{text: "pending 10  delivered 0", do: interrupt}, &bytes.Buffer{}
+	status := run(ctx, []string{"-in", "-", "-db", db, "-url", nobody.URL}, strings.NewReader(events(10)), out, errs)
+	if status != 1 || !strings.Contains(errs.String(), "10 events remain") || !strings.Contains(out.String(), db) {
 		t.Errorf("status %d, want 1, and what remains, and where\n%s%s", status, out, errs)
 	}
 	if !strings.Contains(out.String(), "held: ") {
 		t.Errorf("the progress does not say that the destination is away:\n%s", out)
 	}
-	runWith(t.Context(), events(40), "-in", "-", "-db", db).want(t, 0, `put=40 received=40 unique=40 duplicates=0 .*`)
+	runWith(t.Context(), events(10), "-in", "-", "-db", db).want(t, 0, `put=10 received=10 unique=10 duplicates=0 .*`)
 }

@@ -42,6 +42,7 @@ func meaning(err error, wait time.Duration) string {
 }
 
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	var redirected atomic.Bool
 	for _, c := range []struct {
 		code       int
@@ -102,6 +103,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestNoAnswer(t *testing.T) {
+	t.Parallel()
 	t.Run("connection refused", func(t *testing.T) {
 		srv := httptest.NewServer(nil)
 		srv.Close()
@@ -147,6 +149,7 @@ func TestNoAnswer(t *testing.T) {
 }
 
 func TestRequestCarriesTheEvent(t *testing.T) {
+	t.Parallel()
 	it := sender.Item{Seq: 42, ID: uuid.New(), Kind: "order placed\n", Key: "müller/\x00\xff %", Payload: []byte(`{"a": 1 }`)}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, key, seq, err := identify(r.Header)
@@ -168,6 +171,7 @@ func TestRequestCarriesTheEvent(t *testing.T) {
 
 // A connection for each request would cost more than the request.
 func TestConnectionIsUsedAgain(t *testing.T) {
+	t.Parallel()
 	var opened atomic.Int32
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
@@ -190,6 +194,7 @@ func TestConnectionIsUsedAgain(t *testing.T) {
 }
 
 func TestVerdictOfAStranger(t *testing.T) {
+	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{
 		"not found":   http.NotFound,
 		"other JSON":  func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"unique":5}`) },
