@@ -23,7 +23,8 @@ func (freeBatch) SendBatch(_ context.Context, items []sender.Item) []error {
 	return make([]error, len(items))
 }
 
-// BenchmarkDrain delivers a backlog of 100,000 events of 512 bytes to a transport that costs nothing.
+// BenchmarkDrain delivers a backlog of 100,000 events of 512 bytes to a transport that costs
+// nothing.
 func BenchmarkDrain(b *testing.B) {
 	const backlog = 100_000
 	for _, t := range []struct {

@@ -68,8 +68,8 @@ func Example() {
 	// pending: 0
 }
 
-// An event can be put in the very transaction that writes the application's own data: both happen, or
-// neither does.
+// An event can be put in the very transaction that writes the application's own data: both happen,
+// or neither does.
 func ExampleOutbox_PutTx() {
 	path, remove := tempFile()
 	defer remove()
@@ -111,8 +111,8 @@ func ExampleOutbox_PutTx() {
 	// track customer-1 {"order":17}
 }
 
-// On SIGTERM a service refuses new events, has ten seconds to deliver what it has, and leaves the rest
-// on disk for its next start.
+// On SIGTERM a service refuses new events, has ten seconds to deliver what it has, and leaves the
+// rest on disk for its next start.
 func ExampleOutbox_Shutdown() {
 	path, remove := tempFile()
 	defer remove()
@@ -142,14 +142,14 @@ func ExampleOutbox_Shutdown() {
 	// track  {}
 }
 
-// What the destination refused for good is found among the dead, and can be sent again once the cause
-// is mended.
+// What the destination refused for good is found among the dead, and can be sent again once the
+// cause is fixed.
 func ExampleOutbox_Revive() {
 	path, remove := tempFile()
 	defer remove()
-	mended := false
+	fixed := false
 	b, err := outbox.Open(path, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
-		if !mended {
+		if !fixed {
 			return sender.Permanent(errors.New("400: unknown attribute"))
 		}
 		fmt.Println("delivered", string(it.Payload))
@@ -167,7 +167,7 @@ func ExampleOutbox_Revive() {
 		log.Fatal(err)
 	}
 
-	mended = true
+	fixed = true
 	for it, err := range b.Dead() {
 		if err != nil {
 			log.Fatal(err)

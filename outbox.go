@@ -1,13 +1,12 @@
 // Package outbox delivers events at least once, across restarts.
 //
-// An application puts events; Put returns when the event is on disk, in one bbolt file. A background
-// sender delivers the events through a [sender.Transport] under a rate limit. The retry state of
-// each event is on disk. Retry-After is obeyed exactly, also across restarts, and events with the
-// same key keep their order. The sender runs inside the program: there is no server.
+// An application puts events; Put returns when the event is on disk, in one bbolt file. A
+// background sender delivers the events through a [sender.Transport] under a rate limit. The retry
+// state of each event is on disk. Retry-After is obeyed exactly, also across restarts, and events
+// with the same key keep their order. The sender runs inside the program: there is no server.
 //
 // Once Put has returned nil, the event is delivered at least once, or it is listed as dead with its
-// reason, or it is counted as expired because its Expires passed. The destination is never sent more
-// than it allows.
+// reason, or it is counted as expired. The destination is never sent more than it allows.
 //
 //	b, err := outbox.Open("events.db", transport, &outbox.Options{
 //		Limiter: limiter.Within(100, time.Second),
@@ -23,8 +22,7 @@
 // At least once means that a crash can send an event again, under the same ID. The receiver can
 // recognise it by that ID. Events with different keys, and events without a key, have no order. One
 // process at a time uses the file. An event expires when its turn comes. Put costs two syncs of the
-// disk, which concurrent callers share: many goroutines, or [Outbox.PutAll], are fast where a single
-// caller is not.
+// disk, which concurrent callers, and the events of [Outbox.PutAll], share.
 package outbox
 
 import (
@@ -58,10 +56,10 @@ type Event struct {
 	// Payload is opaque, delivered byte for byte, and not retained after Put has returned. At most
 	// store.Options.MaxPayload; may be empty.
 	Payload []byte
-	// Header is small and for the transport: a content type, a trace context. At most 64 KiB in all.
+	// Header is small and for the transport: a content type, a trace context. At most 64 KiB.
 	Header map[string]string
-	// NotBefore is the time, by the wall clock, before which the event is not sent. It takes its place
-	// in the order of its key at that time, not at its Put. Zero: as soon as possible. 1970 to 2262.
+	// NotBefore is the time, by the wall clock, before which the event is not sent, and which gives
+	// its place in the order of its key. Zero: as soon as possible. From 1970 to 2262.
 	NotBefore time.Time
 	// Expires is the time after which the event is no longer sent, but counted as expired. Zero:
 	// never. After NotBefore, and 1970 to 2262.
@@ -98,7 +96,7 @@ type TxAppender interface {
 	AppendTx(tx *bbolt.Tx, items ...sender.Item) error
 }
 
-// Errors that callers branch on. They arrive wrapped, with the operation, the place and the numbers.
+// Errors that callers branch on. They arrive wrapped, with operation, place and numbers.
 var (
 	// From Put, PutAll, PutBy and PutTx. Nothing was stored.
 	ErrInvalid  = errors.New("invalid event") // the error names the field, its length and the limit
@@ -114,7 +112,7 @@ var (
 	ErrClosed  = sender.ErrClosed  // it is shutting down or closed; nothing was stored
 	ErrStorage = sender.ErrStorage // the outcome is unknown, unless the error says that nothing was stored
 
-	// From Open, and from New if the lane is in use; the last two also from every method that reads.
+	// From Open, and from New if the lane is in use; the last two from all methods that read.
 	ErrLocked  = store.ErrLocked  // another process, or another outbox, uses the file or the lane
 	ErrFormat  = store.ErrFormat  // the file is not an outbox, or a newer version wrote it
 	ErrCorrupt = store.ErrCorrupt // the file is an outbox, and it is damaged
@@ -141,9 +139,9 @@ type Outbox struct {
 	closeErr error         // read after done is closed
 }
 
-// Open opens the outbox in the file at path, creates it when there is none, and starts to deliver to
-// t. A nil t stores and sends nothing. The errors of store.Open come wrapped; a setting that is not
-// acceptable is an error before the file is touched.
+// Open opens the outbox in the file at path, creates it when there is none, and starts to deliver
+// to t. A nil t stores and sends nothing. The errors of store.Open come wrapped; a setting that is
+// not acceptable is an error before the file is touched.
 func Open(path string, t sender.Transport, o *Options) (*Outbox, error) {
 	o, err := o.check()
 	if err != nil {
@@ -211,7 +209,7 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	return b, nil
 }
 
-// check returns the options, never nil, or what is wrong with those of the sender or of the limiter.
+// check returns the options, never nil, or what is wrong with those of sender or limiter.
 func (o *Options) check() (*Options, error) {
 	if o == nil {
 		return &Options{}, nil
@@ -226,8 +224,8 @@ func (o *Options) check() (*Options, error) {
 	return o, nil
 }
 
-// wrap gives an error the name of the operation, and the place unless the error names one. A store's
-// error keeps its place and its cause, so that operation, place and cause are said once.
+// wrap gives an error the name of the operation, and the place unless the error names one. A
+// store's error keeps its place and its cause, so that operation, place and cause are said once.
 func wrap(op, place string, err error) error {
 	if err == nil {
 		return nil
@@ -269,9 +267,9 @@ var single = sync.Pool{New: func() any { return new([1]sender.Item) }}
 // Put stores an event durably and returns its ID. When it returns nil the event is on disk.
 //
 // ErrInvalid, ErrClosed, ErrTooLarge and ErrFull mean that nothing was stored, and so does the end
-// of ctx before the commit began. After ErrStorage, or the end of ctx during the commit, the outcome
-// is unknown: the event may have been stored, so a repeated Put should carry the same ID. The ID is
-// returned with every error that occurs after it was assigned.
+// of ctx before the commit began. After ErrStorage, or the end of ctx during the commit, the
+// outcome is unknown: the event may have been stored, so a repeated Put should carry the same ID.
+// The ID is returned with every error that occurs after it was assigned.
 func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
 	return b.PutBy(e, func(it sender.Item) error {
 		one := single.Get().(*[1]sender.Item)
@@ -408,15 +406,15 @@ func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) error {
 	return b.wrap("drop", with(b, func(s sender.Reviver) error { return s.Drop(ctx, items...) }))
 }
 
-// Erase drops every event with that key, pending or dead, and then clears the file of what these and
-// delivered events held: for requests to delete personal data. It returns how many it dropped. An
-// event in flight may still arrive. After an error, repeat the call. See store.Store.Erase.
+// Erase drops every event with that key, pending or dead, and then clears the file of what these
+// and delivered events held: for requests to delete personal data. It returns how many it dropped.
+// An event in flight may still arrive. After an error, repeat the call. See store.Store.Erase.
 func (b *Outbox) Erase(ctx context.Context, key string) (n int, err error) {
 	err = with(b, func(s sender.Eraser) (err error) { n, err = s.Erase(ctx, key); return err })
 	return n, b.wrap("erase", err)
 }
 
-// Check reads the whole outbox and verifies it: every event is accounted for. See store.Store.Check.
+// Check reads the whole outbox and verifies that every event is accounted for.
 func (b *Outbox) Check(ctx context.Context) error {
 	return b.wrap("check", with(b, func(s sender.Checker) error { return s.Check(ctx) }))
 }
@@ -428,10 +426,10 @@ func (b *Outbox) Compact(ctx context.Context) error {
 }
 
 // Flush waits until every event put before the call that could be sent has been sent, or has been
-// tried once since; what is done meanwhile is recorded at once. nil: none of them remains. Otherwise
-// the error wraps ErrPending and says how many remain and why (scheduled, retrying, paused, held, no
-// transport), and wraps the error of ctx if it ended. It returns at once when a pause ends after the
-// deadline of ctx, and with ErrClosed after Shutdown or Close.
+// tried once since; what is done meanwhile is recorded at once. nil: none of them remains.
+// Otherwise the error wraps ErrPending and says how many remain and why (scheduled, retrying,
+// paused, held, no transport), and wraps the error of ctx if it ended. It returns at once when a
+// pause ends after the deadline of ctx, and with ErrClosed after Shutdown or Close.
 func (b *Outbox) Flush(ctx context.Context) error {
 	if err := b.enter(); err != nil {
 		return b.wrap("flush", err)
@@ -550,8 +548,8 @@ func (b *Outbox) end(ctx context.Context, flush bool) {
 
 // Stats is a snapshot of an [Outbox].
 type Stats struct {
-	// Pending counts the events not delivered, dead, expired or dropped. The next five add up to it,
-	// except that an event dropped while in line or in flight counts there until it would have left.
+	// Pending counts the events not delivered, dead, expired or dropped. The next five add up to
+	// it, except that an event dropped while in line or in flight stays there for a while.
 	Pending   int
 	Ready     int   // could be sent now
 	Scheduled int   // NotBefore has not come

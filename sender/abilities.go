@@ -18,7 +18,8 @@ type Flusher interface {
 // A Refuser is a store that can be closed for new items, and opened again. Without it the outbox
 // itself refuses new events, but Outbox.Shutdown waits for calls of Append that wait for room.
 type Refuser interface {
-	// Refuse makes Append, waiting calls included, return err and store nothing. nil takes that back.
+	// Refuse makes Append, waiting calls included, return err and store nothing. nil takes that
+	// back.
 	Refuse(err error)
 }
 
@@ -34,13 +35,14 @@ type Lister interface {
 	Find(ctx context.Context, id uuid.UUID) (Item, error)
 }
 
-// A Reviver is a store whose items can be revived and dropped. Without it Outbox.Revive and Drop are
-// not supported.
+// A Reviver is a store whose items can be revived and dropped. Without it Outbox.Revive and Drop
+// are not supported.
 type Reviver interface {
-	// Revive gives dead items a new place at the end, with the same ID and no attempts. It skips items
-	// that are no longer dead.
+	// Revive gives dead items a new place at the end, with the same ID and no attempts. It skips
+	// items that are no longer dead.
 	Revive(ctx context.Context, items ...Item) error
-	// Drop removes items, pending or dead, and counts them as dropped. It skips items that are gone.
+	// Drop removes items, pending or dead, and counts them as dropped. It skips items that are
+	// gone.
 	Drop(ctx context.Context, items ...Item) error
 }
 
@@ -68,7 +70,8 @@ type Fallbacker interface {
 	Fallback() error
 }
 
-// A Placer is a store that says where it is. Without it the errors of the outbox itself name no place.
+// A Placer is a store that says where it is. Without it the errors of the outbox itself name no
+// place.
 type Placer interface {
 	// Place returns what errors say: `lane "mail" of /var/lib/app/events.db`.
 	Place() string

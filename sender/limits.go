@@ -10,10 +10,10 @@ const (
 	maxHeader = 64 << 10 // bytes of all names and values
 )
 
-// Check returns nil if a new item is within the bounds that hold for every store, else an error that
-// names the field, its value and the limit. Kind and Key have at most 1 KiB, Header 64 KiB in all. Due
-// and Expires lie between 1970 and 2262, and Expires after Due. How large a payload may be is up to
-// the store.
+// Check returns nil if a new item is within the bounds that hold for every store, else an error
+// that names the field, its value and the limit. Kind and Key have at most 1 KiB, Header 64 KiB in
+// all. Due and Expires lie between 1970 and 2262, and Expires after Due. How large a payload may be
+// is up to the store.
 func (it *Item) Check() error {
 	const bounds = "after 1970-01-01 and up to 2262-04-11 expected"
 	header := it.headerSize()

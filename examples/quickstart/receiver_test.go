@@ -65,7 +65,7 @@ func TestOverfullWindowIsRefusedAndCaught(t *testing.T) {
 	})
 }
 
-// The window rolls: what counts is any second, not those that a clock shows.
+// The window rolls: what counts is any second, not only the seconds that a clock shows.
 func TestWindowRolls(t *testing.T) {
 	t.Parallel()
 	r := newRecord()

@@ -26,8 +26,8 @@ import (
 
 var means = regexp.MustCompile(`\b(?:0|nil) means (Exponential\([^)]*\)|[^;.,:)]+)`)
 
-// documented reads what the settings of a package mean when they are not set, from the comments of the
-// fields of one of its types.
+// documented reads what the settings of a package mean when they are not set, from the comments of
+// the fields of one of its types.
 func documented(t *testing.T, dir, typeName string) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))

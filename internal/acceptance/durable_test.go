@@ -163,7 +163,7 @@ func TestFailingKeyCostsTheOthersNothing(t *testing.T) {
 	}
 }
 
-// Check reads what belongs to whoever commits.
+// Check reads what belongs to the goroutine that commits.
 func TestCheckOfABusyOutbox(t *testing.T) {
 	t.Parallel()
 	b := open(t, newPath(t), nil, nil)

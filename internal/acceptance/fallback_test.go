@@ -32,7 +32,8 @@ func TestDamagedMeta(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A bbolt file begins with two meta pages: 16 bytes of header, the transaction 48 bytes behind it.
+	// A bbolt file begins with two meta pages: 16 bytes of header, the transaction 48 bytes behind
+	// it.
 	newest, page := 0, os.Getpagesize()
 	if txid := func(at int) uint64 { return binary.NativeEndian.Uint64(file[at+16+48:]) }; txid(page) > txid(0) {
 		newest = page

@@ -29,8 +29,8 @@ const (
 // tasks is what other processes of these tests run.
 var tasks = map[string]func(path string) error{}
 
-// TestMain runs a task, or the tests. The tests wait for the disk and for other processes more than they
-// compute, so that more of them than processors run at once.
+// TestMain runs a task, or the tests. The tests wait for the disk and for other processes more than
+// they compute, so that more of them than processors run at once.
 func TestMain(m *testing.M) {
 	if name := os.Getenv(childTask); name != "" {
 		if err := tasks[name](os.Getenv(childPath)); err != nil {

@@ -42,8 +42,8 @@ func holds(t *testing.T, path string) (h holdings) {
 	return holdings{len(fds), bytes.Count(maps, []byte(path)), runtime.NumGoroutine(), m.HeapInuse, info.Size()}
 }
 
-// An outbox that is opened and closed again and again (a thousand times if long), in every way, gives
-// everything back.
+// An outbox that is opened and closed again and again (a thousand times if long), in every way,
+// gives everything back.
 func TestCycles(t *testing.T) {
 	cycles := 120
 	switch {

@@ -31,7 +31,8 @@ func descriptors(pid, path string) (fds []int) {
 	return fds
 }
 
-// child starts a process that outlives its parent, with these descriptors of it, and prints its number.
+// child starts a process that outlives its parent, with these descriptors of it, and prints its
+// number.
 func child(files ...*os.File) error {
 	cmd := exec.Command("sleep", "60")
 	cmd.ExtraFiles = files
@@ -92,9 +93,9 @@ func leaksAndCloses(path string) error {
 	select {}
 }
 
-// TestInheritedDescriptor is the table of processes that outlive the one that has the outbox. Go closes its
-// descriptors on exec, so that they do not keep the lock; one that was made to inherit the descriptor, by
-// a fork without exec or by name, keeps it, unless the outbox was closed.
+// TestInheritedDescriptor is the table of processes that outlive the one that has the outbox. Go
+// closes its descriptors on exec, so that they do not keep the lock; one that was made to inherit
+// the descriptor, by a fork without exec or by name, keeps it, unless the outbox was closed.
 func TestInheritedDescriptor(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

@@ -54,8 +54,8 @@ func another(t *testing.T, task, path, url string) (cmd *exec.Cmd, out *bufio.Sc
 	return cmd, bufio.NewScanner(stdout), func() { in.Close() }
 }
 
-// paced sends as fast as it may until its input ends, and prints when each request began and of which event
-// it was.
+// paced sends as fast as it may until its input ends, and prints when each request began and of
+// which event it was.
 func paced(path string) error {
 	var n atomic.Int64
 	b, err := outbox.Open(path, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
@@ -81,8 +81,8 @@ func paced(path string) error {
 	return b.Close()
 }
 
-// A process that is stopped for longer than the window, and goes on, does not catch up: the window of the
-// destination holds, and so does the pause that it ordered. Nothing is lost, nor sent twice.
+// A process that is stopped for longer than the window, and goes on, does not catch up: the window
+// of the destination holds, and so does the pause that it ordered. Nothing is lost, nor sent twice.
 func TestSuspendedProcess(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -255,8 +255,8 @@ func exhausted(path string) error {
 	return b.Close()
 }
 
-// A process without descriptors puts events all the same, says what it cannot do, and sends them once it has
-// some again.
+// A process without descriptors puts events all the same, says what it cannot do, and sends them
+// once it has some again.
 func TestWithoutDescriptors(t *testing.T) {
 	t.Parallel()
 	var arrived atomic.Int64

@@ -29,9 +29,9 @@ func (m brittle) Error() string {
 	return "brittle"
 }
 
-// TestHostileTransport is the table of transports that do one event harm in the worst way they know. The
-// others of the lane are delivered meanwhile, the bad one is accounted for with a short reason, nothing
-// tells a secret, and all ends in time.
+// TestHostileTransport is the table of transports that do one event harm in the worst way they
+// know. The others of the lane are delivered meanwhile, the bad one is accounted for with a short
+// reason, nothing tells a secret, and all ends in time.
 func TestHostileTransport(t *testing.T) {
 	t.Parallel()
 	huge := strings.Repeat("x", 8<<20)
@@ -145,7 +145,8 @@ func TestLateSuccess(t *testing.T) {
 	})
 }
 
-// An error costs no more than itself, however long it is, and no more than a kilobyte of it is kept.
+// An error costs no more than itself, however long it is, and no more than a kilobyte of it is
+// kept.
 func TestHugeError(t *testing.T) {
 	said := errors.New(strings.Repeat("x", 128<<20))
 	for _, once := range []bool{false, true} {
@@ -172,8 +173,8 @@ func TestHugeError(t *testing.T) {
 	}
 }
 
-// Several outboxes of one process (fifty if long) keep one limit together. Each keeps its own order and
-// its own counts, and all of them end.
+// Several outboxes of one process (fifty if long) keep one limit together. Each keeps its own order
+// and its own counts, and all of them end.
 func TestManyOutboxes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

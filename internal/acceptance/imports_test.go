@@ -18,8 +18,9 @@ const (
 	root   = "../.." // of the module, from here
 )
 
-// mayImport says which packages of this module each package may import, tests excluded. "" is package
-// outbox. A name with "/..." covers the packages below it, unless they have a line of their own.
+// mayImport says which packages of this module each package may import, tests excluded. "" is
+// package outbox. A name with "/..." covers the packages below it, unless they have a line of their
+// own.
 var mayImport = map[string][]string{
 	"":                        {"store", "sender"},
 	"customerio":              {"", "store", "sender", "sender/httpsend", "limiter"},
@@ -87,8 +88,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// imports returns what the packages of this module import, tests excluded, by the path of the package
-// in the module. Nested modules do not belong to it.
+// imports returns what the packages of this module import, tests excluded, by the path of the
+// package in the module. Nested modules do not belong to it.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
 	found := make(map[string][]string)

@@ -148,7 +148,8 @@ var keeping = []clause{
 			}
 			busy[it.Key] = true
 		}
-		// end answers each item in turn: delivered, failed, released; where it begins is up to the item.
+		// end answers each item in turn: delivered, failed, released; where it begins is up to the
+		// item.
 		end := func(it sender.Item) sender.Outcome {
 			mu.Lock()
 			defer mu.Unlock()

@@ -14,7 +14,7 @@ import (
 )
 
 // Memory is a [sender.Queue] in memory, for tests of senders and transports. It is written to be
-// read, as the contract in code: what a real queue remembers for speed, Memory finds out anew in
+// read, as the contract in code: what a real queue remembers for speed, Memory finds out again in
 // each Claim. Ten thousand items are no trouble.
 //
 // The zero Memory is empty and ready to use; do not copy it after first use. All methods are safe
@@ -29,8 +29,8 @@ type Memory struct {
 	timed place  // scheduled, and the time has not come; Due is that time
 	later place  // failed, waiting for the next try; Due is that moment
 	dead  place  // kept with the reason; Due is zero
-	// sending has those of dead that were recorded as Sending, by Seq, as they were before that. Only
-	// one that is held is taken back.
+	// sending has those of dead that were recorded as Sending, by Seq, as they were before that.
+	// Only one that is held is taken back.
 	sending map[uint64]sender.Item
 	paused  time.Time     // end of the kept pause; zero: there was none
 	totals  sender.Counts // Put, Delivered, Expired, Dropped; the rest is unused
@@ -164,8 +164,8 @@ const (
 	fresh           // in ready, not met before
 )
 
-// claimable returns what may be handed out now, in order; of fresh items no more than max and one. No
-// two of all have the same key, so any of them may be handed out together, and the others stay
+// claimable returns what may be handed out now, in order; of fresh items no more than max and one.
+// No two of all have the same key, so any of them may be handed out together, and the others stay
 // claimable. It requires that mu is held.
 func (m *Memory) claimable(now time.Time, max int) (sources [3][]*sender.Item) {
 	// A key is taken while one of its items is in flight or waits in later.
@@ -219,7 +219,7 @@ func (m *Memory) next(now time.Time, sources [3][]*sender.Item) time.Time {
 	return next
 }
 
-// Settle implements [sender.Queue]. It never waits for company.
+// Settle implements [sender.Queue]. It never waits to share a commit.
 func (m *Memory) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	if len(outcomes) == 0 {
 		return nil
@@ -238,7 +238,7 @@ func (m *Memory) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	}
 	m.record(outcomes)
 	for _, o := range outcomes {
-		// An outcome that repeats an older one must not free what has been claimed anew.
+		// An outcome that repeats an older one must not free what has been claimed again.
 		if o.Verdict != sender.Sending && m.holds(o.Item) {
 			delete(m.held, o.Item.Seq)
 		}
@@ -299,9 +299,9 @@ func (m *Memory) origin(due time.Time) *place {
 	return &m.later
 }
 
-// take removes the item of an outcome from where it was claimed, or from the dead if it is recorded as
-// Sending by the same claim; it is as it was claimed. nil: it lies in neither. It requires that mu is
-// held.
+// take removes the item of an outcome from where it was claimed, or from the dead if it is recorded
+// as Sending by the same claim; it is as it was claimed. nil: it lies in neither. It requires that
+// mu is held.
 func (m *Memory) take(o sender.Outcome) *sender.Item {
 	if it := m.origin(o.Item.Due).take(o.Item.Due, o.Item.Seq); it != nil {
 		return it
@@ -314,7 +314,8 @@ func (m *Memory) take(o sender.Outcome) *sender.Item {
 	return &was
 }
 
-// holds reports whether an item is in flight from where it was claimed. It requires that mu is held.
+// holds reports whether an item is in flight from where it was claimed. It requires that mu is
+// held.
 func (m *Memory) holds(it sender.Item) bool {
 	h, ok := m.held[it.Seq]
 	return ok && h.Due.Equal(it.Due)

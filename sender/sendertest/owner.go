@@ -22,8 +22,8 @@ func (m *Memory) Dead() []sender.Item {
 	return list(slices.DeleteFunc(slices.Clone(m.dead), m.underWay))
 }
 
-// underWay reports whether an item of dead is there for the time of its request only. It requires that
-// mu is held.
+// underWay reports whether an item of dead is there for the time of its request only. It requires
+// that mu is held.
 func (m *Memory) underWay(it *sender.Item) bool {
 	_, sending := m.sending[it.Seq]
 	_, held := m.held[it.Seq]
@@ -73,8 +73,8 @@ func (m *Memory) Counts() sender.Counts {
 	return c
 }
 
-// Drop removes items, pending or dead, by their Seq. A Seq that is not there is passed over. An item
-// in flight keeps its key until it is settled; its outcome then finds nothing.
+// Drop removes items, pending or dead, by their Seq. A Seq that is not there is passed over. An
+// item in flight keeps its key until it is settled; its outcome then finds nothing.
 func (m *Memory) Drop(seqs ...uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,7 +88,8 @@ func (m *Memory) Drop(seqs ...uint64) {
 }
 
 // Revive gives dead items, by their Seq, a new place at the end of the queue: the same ID, a new
-// Seq, Attempts and Failures at zero. A Seq that is not among the dead, or is in flight, is passed over.
+// Seq, Attempts and Failures at zero. A Seq that is not among the dead, or is in flight, is passed
+// over.
 func (m *Memory) Revive(seqs ...uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

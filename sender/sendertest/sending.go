@@ -18,7 +18,7 @@ var sending = []clause{
 		s.announce(got...)
 		s.put("a2")
 		if waited := time.Since(start); waited > 10*time.Millisecond {
-			s.Fatalf("Sending waited %v for company", waited)
+			s.Fatalf("Sending waited %v to share a commit", waited)
 		}
 		s.ledger(sender.Counts{Put: 3, Pending: 3, InFlight: 2})
 		time.Sleep(24 * time.Hour)
@@ -102,7 +102,7 @@ var sending = []clause{
 			s.settle(sender.Delivered, s.claims("d2")...)
 		}
 	}},
-	{"the reason of its death is that of the answer", func(s *subject) {
+	{"the reason of its death is the reason of the answer", func(s *subject) {
 		o := need[Owner](s)
 		s.put("1")
 		it := s.claims("1")[0]

@@ -145,7 +145,7 @@ var settling = []clause{
 			s.Fatalf("Settle: %v", err)
 		}
 		if waited := time.Since(start); waited > 10*time.Millisecond {
-			s.Fatalf("Settle waited %v for company, and was told not to", waited)
+			s.Fatalf("Settle waited %v to share a commit, and was told not to", waited)
 		}
 	}},
 	{"after an error the items are held, and a repetition counts once", func(s *subject) {

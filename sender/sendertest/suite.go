@@ -1,6 +1,6 @@
 // Package sendertest has a [sender.Queue] in memory, and the suite that any Queue must pass.
 //
-// Whoever writes a Queue calls [Test] from a test of its own:
+// The author of a Queue calls [Test] from a test:
 //
 //	func TestQueue(t *testing.T) {
 //		sendertest.Test(t, func(t *testing.T) sendertest.Queue {
@@ -13,12 +13,13 @@
 //		})
 //	}
 //
-// Whoever writes a Transport or a Sender uses a [Memory] where the real queue would be.
+// A test of a Transport or a Sender uses a [Memory] in place of the real queue.
 //
 // # Caveats
 //
 // The suite runs in the bubbles of testing/synctest, where time stands still until every goroutine
-// waits. A Queue must read its clock by package time, and its goroutines must end when it is closed.
+// waits. A Queue must read its clock by package time, and its goroutines must end when it is
+// closed.
 package sendertest
 
 import (
@@ -75,9 +76,9 @@ type (
 	}
 )
 
-// Test runs the suite: one subtest for each clause of the contract, and random walks. open is called
-// once in each, with the subtest's own t and inside its bubble; it returns a fresh, empty queue and
-// registers what must be cleaned up with t.
+// Test runs the suite: one subtest for each clause of the contract, and random walks. open is
+// called once in each, with the subtest's own t and inside its bubble; it returns a fresh, empty
+// queue and registers what must be cleaned up with t.
 func Test(t *testing.T, open func(t *testing.T) Queue) {
 	for _, c := range clauses {
 		t.Run(c.says, func(t *testing.T) {
@@ -189,7 +190,8 @@ func (s *subject) claimOnce(max, maxBytes int) ([]sender.Item, time.Time) {
 	return items, next
 }
 
-// claims claims whatever is there: these items, in any order. It returns them in the order of names.
+// claims claims whatever is there: these items, in any order. It returns them in the order of
+// names.
 func (s *subject) claims(names string) []sender.Item {
 	s.Helper()
 	want := strings.Fields(names)
@@ -285,8 +287,8 @@ func (s *subject) counts() sender.Counts {
 	return sender.Counts{}
 }
 
-// ledger returns what does not depend on how a queue counts: without bytes, times, and the division of
-// what is neither scheduled nor retrying nor in flight into Ready and InLine.
+// ledger returns what does not depend on how a queue counts: without bytes, times, and the division
+// of what is neither scheduled nor retrying nor in flight into Ready and InLine.
 func ledger(c sender.Counts) sender.Counts {
 	return sender.Counts{
 		Pending: c.Pending, Scheduled: c.Scheduled, Retrying: c.Retrying, InFlight: c.InFlight, Dead: c.Dead,

@@ -17,10 +17,11 @@ import (
 
 // Walk drives a queue by random steps (puts, claims, outcomes, repetitions, pauses; crashes, drops,
 // revivals and failures where it can do them) beside a model of what must become of each item, and
-// then until it is empty. After every step no key is in flight twice, the order of each key is kept,
-// and the ledger agrees; in the end nothing is lost. The same seed takes the same steps.
+// then until it is empty. After every step no key is in flight twice, the order of each key is
+// kept, and the ledger agrees; in the end nothing is lost. The same seed takes the same steps.
 //
-// [Test] takes a few walks with new seeds each time; a failed one tells its seed and its last steps.
+// [Test] takes a few walks with new seeds each time; a failed one tells its seed and its last
+// steps.
 func Walk(t *testing.T, open func(t *testing.T) Queue, seed uint64) {
 	bubble(t, func(t *testing.T) {
 		w := &walk{
@@ -42,7 +43,8 @@ func Walk(t *testing.T, open func(t *testing.T) Queue, seed uint64) {
 	})
 }
 
-// walk is the model: what the queue was told, and so what it must hold. Owned by the test's goroutine.
+// walk is the model: what the queue was told, and so what it must hold. Owned by the test's
+// goroutine.
 type walk struct {
 	*subject
 	rng    *rand.Rand
@@ -72,7 +74,7 @@ const (
 type traced struct {
 	sender.Item // as last put, claimed or settled; Seq is 0 until it has been claimed
 	fate        fate
-	scheduled   bool // its place is not that of its put
+	scheduled   bool // its place is not the place of its put
 	held        bool
 	sending     bool // recorded as Sending: a crash finds it dead
 	revived     bool // and not claimed since
