@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -311,10 +310,7 @@ func TestErrorsNameOperationAndPlaceOnce(t *testing.T) {
 }
 
 // broken is a store whose disk fails when outcomes are recorded.
-type broken struct {
-	sendertest.Memory
-	claimed atomic.Bool
-}
+type broken struct{ sendertest.Memory }
 
 func (s *broken) Place() string { return place }
 func (s *broken) Settle(ctx context.Context, outcomes ...sender.Outcome) error {

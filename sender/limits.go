@@ -15,21 +15,24 @@ const (
 // all. Due and Expires lie between 1970 and 2262, and Expires after Due. How large a payload may be
 // is up to the store.
 func (it *Item) Check() error {
-	const bounds = "after 1970-01-01 and up to 2262-04-11 expected"
-	header := it.headerSize()
-	switch {
-	case len(it.Kind) > maxName:
-		return fmt.Errorf("Kind has %d bytes, at most %d", len(it.Kind), maxName)
-	case len(it.Key) > maxName:
-		return fmt.Errorf("Key has %d bytes, at most %d", len(it.Key), maxName)
-	case header > maxHeader:
-		return fmt.Errorf("Header has %d bytes, at most %d", header, maxHeader)
-	case !storable(it.Due):
-		return fmt.Errorf("NotBefore is %v, %s", it.Due, bounds)
-	case !storable(it.Expires):
-		return fmt.Errorf("Expires is %v, %s", it.Expires, bounds)
-	case !it.Expires.IsZero() && !it.Expires.After(it.Due):
-		return fmt.Errorf("Expires, %v, is not after NotBefore, %v", it.Expires, it.Due)
+	for _, f := range [...]struct {
+		name   string
+		n, max int
+	}{{"Kind", len(it.Kind), maxName}, {"Key", len(it.Key), maxName}, {"Header", it.headerSize(), maxHeader}} {
+		if f.n > f.max {
+			return fmt.Errorf("%s has %d bytes, at most %d", f.name, f.n, f.max)
+		}
+	}
+	for _, f := range [...]struct {
+		name string
+		t    time.Time
+	}{{"NotBefore", it.Due}, {"Expires", it.Expires}} {
+		if !storable(f.t) {
+			return fmt.Errorf("%s is %v, after 1970-01-01 and up to 2262-04-11 expected", f.name, f.t)
+		}
+	}
+	if !it.Expires.IsZero() && !it.Expires.After(it.Due) {
+		return fmt.Errorf("the end in Expires, %v, is not after NotBefore, %v", it.Expires, it.Due)
 	}
 	return nil
 }
