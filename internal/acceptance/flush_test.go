@@ -203,12 +203,15 @@ func TestLanesShareALimiter(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		for i, b := range lanes {
-			for n := range 40 {
-				if i == 0 && n == 20 {
-					put(t, b, "limited", "", "limit") // its 429 is an order to all lanes
-					continue
-				}
-				put(t, b, "track", "", "x")
+			events := make([]outbox.Event, 40)
+			for n := range events {
+				events[n] = outbox.Event{Kind: "track", Payload: []byte("x")}
+			}
+			if i == 0 {
+				events[20] = outbox.Event{Kind: "limited", Payload: []byte("limit")} // its 429 is for all lanes
+			}
+			if _, err := b.PutAll(t.Context(), events...); err != nil {
+				t.Fatal(err)
 			}
 			wg.Go(func() {
 				if err := b.Flush(t.Context()); err != nil {

@@ -95,9 +95,9 @@ func TestSuspendedProcess(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	runs, rests := 150*time.Millisecond, 400*time.Millisecond // a rest is longer than the window
+	runs, rests := 250*time.Millisecond, 350*time.Millisecond // a rest is longer than the window
 	if long {
-		rests *= 2
+		runs, rests = 150*time.Millisecond, 800*time.Millisecond
 	}
 	stops := time.NewTicker(rests)
 	defer stops.Stop()

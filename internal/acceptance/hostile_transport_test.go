@@ -60,6 +60,9 @@ func TestHostileTransport(t *testing.T) {
 		},
 	} {
 		for _, once := range []bool{false, true} {
+			if once && testing.Short() {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s, at most once %t", name, once), func(t *testing.T) {
 				t.Parallel()
 				var logged bytes.Buffer
@@ -180,8 +183,11 @@ func TestManyOutboxes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 20
 		boxes := 10
-		if long {
+		switch {
+		case long:
 			boxes = 50
+		case testing.Short():
+			boxes = 4
 		}
 		shared := limiter.Within(100, time.Second)
 		starts := make(chan time.Time, boxes*each)

@@ -97,8 +97,12 @@ func TestRetryAfterOutlivesTheProcess(t *testing.T) {
 		again := &destination{}
 		o.Limiter = limiter.Within(100, time.Second)
 		b = open(t, path, again, o)
-		for i := range 200 {
-			put(t, b, "identify", "", fmt.Sprint(i))
+		events := make([]outbox.Event, 200)
+		for i := range events {
+			events[i] = outbox.Event{Kind: "identify", Payload: fmt.Append(nil, i)}
+		}
+		if _, err := b.PutAll(t.Context(), events...); err != nil {
+			t.Fatal(err)
 		}
 		if s := b.Stats(); !s.PausedUntil.Equal(told.Add(10 * time.Minute)) {
 			t.Errorf("paused until %v, told %v", s.PausedUntil, told.Add(10*time.Minute))
