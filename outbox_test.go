@@ -294,8 +294,8 @@ func TestErrorsNameOperationAndPlaceOnce(t *testing.T) {
 		is   error
 		want string
 	}{
-		{second(b.Put(ctx, outbox.Event{Key: long})), outbox.ErrInvalid, "put: " + place + ": invalid event: Key has 1025 bytes, at most 1024"},
-		{second(b.PutAll(ctx, outbox.Event{}, outbox.Event{Key: long})), outbox.ErrInvalid, "put: " + place + ": event 2 of 2: invalid event: Key has 1025 bytes, at most 1024"},
+		{second(b.Put(ctx, outbox.Event{Key: long})), outbox.ErrInvalid, "put: " + place + ": invalid event: Key has 1025 bytes, at most 1024: too large"},
+		{second(b.PutAll(ctx, outbox.Event{}, outbox.Event{Key: long})), outbox.ErrInvalid, "put: " + place + ": event 2 of 2: invalid event: Key has 1025 bytes, at most 1024: too large"},
 		{b.Close(), nil, ""},
 		{second(b.Put(ctx, outbox.Event{})), outbox.ErrClosed, "put: " + place + ": closed"},
 		{b.Flush(ctx), outbox.ErrClosed, "flush: " + place + ": closed"},

@@ -11,7 +11,7 @@ const (
 )
 
 // Check returns nil if a new item is within the bounds that hold for every store, else an error
-// that names the field, its value and the limit. Kind and Key have at most 1 KiB, Header 64 KiB in
+// that names the field, its value and the limit, and wraps ErrTooLarge for a length. Kind and Key have at most 1 KiB, Header 64 KiB in
 // all. Due and Expires lie between 1970 and 2262, and Expires after Due. How large a payload may be
 // is up to the store.
 func (it *Item) Check() error {
@@ -20,13 +20,13 @@ func (it *Item) Check() error {
 		n, max int
 	}{{"Kind", len(it.Kind), maxName}, {"Key", len(it.Key), maxName}, {"Header", it.headerSize(), maxHeader}} {
 		if f.n > f.max {
-			return fmt.Errorf("%s has %d bytes, at most %d", f.name, f.n, f.max)
+			return fmt.Errorf("%s has %d bytes, at most %d: %w", f.name, f.n, f.max, ErrTooLarge)
 		}
 	}
 	for _, f := range [...]struct {
 		name string
 		t    time.Time
-	}{{"NotBefore", it.Due}, {"Expires", it.Expires}} {
+	}{{"NotBefore (Due)", it.Due}, {"Expires", it.Expires}} {
 		if !storable(f.t) {
 			return fmt.Errorf("%s is %v, after 1970-01-01 and up to 2262-04-11 expected", f.name, f.t)
 		}

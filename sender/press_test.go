@@ -11,20 +11,20 @@ import (
 )
 
 // pressing is a queue on a slow disk: its Settle takes a second and cannot be hurried. It notes when
-// somebody tries, by a Settle without outcomes.
+// the sender tries.
 type pressing struct {
 	*sendertest.Memory
 	mu      sync.Mutex // guards presses
 	presses []time.Time
 }
 
+func (q *pressing) FlushGathered() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.presses = append(q.presses, time.Now())
+}
+
 func (q *pressing) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
-	if len(outcomes) == 0 {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.presses = append(q.presses, time.Now())
-		return nil
-	}
 	time.Sleep(time.Second)
 	return q.Memory.Settle(ctx, outcomes...)
 }

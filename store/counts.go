@@ -11,9 +11,9 @@ import (
 // the disk.
 func (s *Store) Counts() sender.Counts {
 	c := s.counts.load()
-	if c.Err = naming(s.file.Err()); c.Err == nil {
+	if c.Err = s.wrap("commit", naming(s.file.Err())); c.Err == nil {
 		if err := s.damage.Load(); err != nil {
-			c.Err = *err
+			c.Err = s.wrap("claim", *err)
 		}
 	}
 	return c

@@ -24,13 +24,13 @@ func TestAppendRefuses(t *testing.T) {
 		sentinel error // nil: any
 		words    []string
 	}{
-		{"payload", func(it *sender.Item) { it.Payload = make([]byte, 1001) }, sender.ErrTooLarge, []string{"payload", "1001", "1000"}},
-		{"kind", func(it *sender.Item) { it.Kind = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"kind", "40960", "1024"}},
-		{"key", func(it *sender.Item) { it.Key = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"key", "40960", "1024"}},
+		{"payload", func(it *sender.Item) { it.Payload = make([]byte, 1001) }, sender.ErrTooLarge, []string{"Payload", "1001", "1000"}},
+		{"kind", func(it *sender.Item) { it.Kind = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"Kind", "40960", "1024"}},
+		{"key", func(it *sender.Item) { it.Key = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"Key", "40960", "1024"}},
 		{"key by a byte", func(it *sender.Item) { it.Key = strings.Repeat("x", 1025) }, sender.ErrTooLarge, []string{"1025"}},
 		{"header", func(it *sender.Item) {
 			it.Header = map[string]string{"a": strings.Repeat("x", 40<<10), "b": strings.Repeat("x", 40<<10)}
-		}, sender.ErrTooLarge, []string{"header", "81922", "65536"}},
+		}, sender.ErrTooLarge, []string{"Header", "81922", "65536"}},
 		{"no Created", func(it *sender.Item) { it.Created = time.Time{} }, nil, []string{"Created"}},
 		{"Created in year 1", func(it *sender.Item) { it.Created = time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC) }, nil, []string{"Created"}},
 		{"Due in 1969", func(it *sender.Item) { it.Due = time.Unix(-1, 0) }, nil, []string{"Due"}},

@@ -318,7 +318,7 @@ func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.f
 // Fallback is nil, or says that one of the two meta pages of the file was unreadable when it was opened,
 // and why. The file is then as of the transaction of the other one: the last commit before it was opened
 // may be missing. After a clean Close that commit has stored nothing.
-func (s *Store) Fallback() error { return s.file.Fallback() }
+func (s *Store) Fallback() error { return s.wrap("open", s.file.Fallback()) }
 
 // Paused returns the end of the kept pause; zero or past: there is none. It compares with time.Now by
 // the monotonic clock.

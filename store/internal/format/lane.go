@@ -9,7 +9,7 @@
 //	ready   Seq 8                       record of an item that may be sent at any time
 //	timed   due 8, Seq 8                record of an item whose time has not come
 //	later   due 8, Seq 8, key hash 8    record of an item that failed and waits for its next try
-//	dead    Seq 8                       record of an dead item, or of one being sent at most once
+//	dead    Seq 8                       record of a dead item, or of one being sent at most once
 //	notes   the caller's                the caller's; the bucket is made with the first note
 //
 // After every commit:

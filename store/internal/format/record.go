@@ -73,11 +73,9 @@ const (
 
 // Limits of a record.
 const (
-	MaxMaxPayload = 1 << 30  // bytes of a payload
-	maxName       = 1 << 10  // bytes of a kind or a key
-	maxHeader     = 64 << 10 // bytes of all names and values
-	maxReason     = 1 << 10  // bytes of one reason in the log
-	MaxLog        = 8        // failures kept
+	MaxMaxPayload = 1 << 30 // bytes of a payload
+	maxReason     = 1 << 10 // bytes of one reason in the log
+	MaxLog        = 8       // failures kept
 )
 
 // Castagnoli is the polynomial of all checksums in a lane.
@@ -411,27 +409,13 @@ func Quarantine(v Record, at time.Time, why error) Record {
 }
 
 // Validate returns an error for an item that a record cannot hold: [sender.ErrTooLarge] for a part
-// that is too long, or an error about a time outside 1970 to 2262. maxPayload is in bytes.
+// that is too large, payloads having at most maxPayload bytes, and a plain one for a time.
 func Validate(it *sender.Item, maxPayload int) error {
-	head := 0
-	for name, value := range it.Header {
-		head += len(name) + len(value)
-	}
-	for _, f := range [...]struct {
-		name   string
-		n, max int
-	}{{"payload", len(it.Payload), maxPayload}, {"kind", len(it.Kind), maxName}, {"key", len(it.Key), maxName}, {"header", head, maxHeader}} {
-		if f.n > f.max {
-			return fmt.Errorf("%w: %s of %d bytes, at most %d", sender.ErrTooLarge, f.name, f.n, f.max)
-		}
+	if n := len(it.Payload); n > maxPayload {
+		return fmt.Errorf("Payload has %d bytes, at most %d: %w", n, maxPayload, sender.ErrTooLarge)
 	}
 	if ns := it.Created.UnixNano(); ns <= 0 || !time.Unix(0, ns).Equal(it.Created) {
-		return errors.New("Created is outside 1970 to 2262")
+		return fmt.Errorf("Created is %v, after 1970-01-01 and up to 2262-04-11 expected", it.Created)
 	}
-	for _, t := range [...]time.Time{it.Due, it.Expires} {
-		if !t.IsZero() && (t.UnixNano() <= 0 || !time.Unix(0, t.UnixNano()).Equal(t)) {
-			return errors.New("Due or Expires is outside 1970 to 2262")
-		}
-	}
-	return nil
+	return it.Check()
 }
