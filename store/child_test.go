@@ -50,7 +50,7 @@ func startChild(t *testing.T, task, path string, wrap ...string) *child {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	args := append(wrap, exe)
 	c := &child{cmd: exec.Command(args[0], args[1:]...)}

@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	damageCount = flag.Int("damages", 0, "damaged files that TestDamaged goes through; 0: 30, 6 with -short, 10 with -race, 1000 with OUTBOX_LONG=1")
+	damageCount = flag.Int("damages", 0, "damaged files that TestDamaged goes through; 0: 30, 4 with -short, 10 with -race, 1000 with OUTBOX_LONG=1")
 	damageSeed  = flag.Uint64("damageseed", 1, "the first of their seeds")
 	damageDir   = flag.String("damagedir", "", "where the specimens of a run that failed were kept, to be used again")
 )
@@ -194,7 +194,7 @@ func TestDamaged(t *testing.T) {
 	if dir == "" {
 		dir = makeSpecimens(t)
 	}
-	n := storetest.Pick(1000, 30, 6)
+	n := storetest.Pick(1000, 30, 4)
 	if raceDetector && !storetest.Long() {
 		n = min(n, 10)
 	}

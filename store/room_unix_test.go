@@ -20,13 +20,13 @@ func limitFiles(t *testing.T, n int64) (lift func()) {
 	t.Helper()
 	var was syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	signal.Ignore(syscall.SIGXFSZ)
 	now := was
-	now.Cur = uint64(n)
+	setLimit(&now.Cur, n)
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &now); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	lift = func() {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
@@ -36,6 +36,9 @@ func limitFiles(t *testing.T, n int64) (lift func()) {
 	t.Cleanup(lift)
 	return lift
 }
+
+// setLimit sets a limit, whose type depends on the system.
+func setLimit[T int64 | uint64](limit *T, n int64) { *limit = T(n) }
 
 // fillUp puts items until the disk is full and returns how many fitted.
 func fillUp(t *testing.T, s *Store, size int) (n int) {
