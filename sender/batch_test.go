@@ -57,8 +57,8 @@ func TestPiecesTakeTokens(t *testing.T) {
 	})
 }
 
-// A batch in which something was delivered is no sign that the destination fails; one in which nothing
-// was counts once, however many items it had.
+// A batch in which something was delivered is no sign that the destination fails; one in which
+// nothing was counts once, however many items it had.
 func TestManyFailuresBesideASuccess(t *testing.T) {
 	in(t, func(l *lane) {
 		l.options.Backoff = steady(time.Hour)
@@ -98,7 +98,8 @@ func TestThrottledAndSplit(t *testing.T) {
 	})
 }
 
-// A part that waits for its token when the lane falls silent stays in hand, and goes first afterwards.
+// A part that waits for its token when the lane falls silent stays in hand, and goes first
+// afterwards.
 func TestPieceWaitsInSilence(t *testing.T) {
 	in(t, func(l *lane) {
 		l.batch = 4

@@ -10,7 +10,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// countdown is a Queue of n items that are all due. It costs next to nothing, and allocates nothing.
+// countdown is a Queue of n items that are all due. It costs next to nothing, and allocates
+// nothing.
 type countdown struct {
 	mu            sync.Mutex
 	left, settled int
@@ -65,7 +66,7 @@ func (f freeBatch) SendBatch(_ context.Context, items []sender.Item) []error {
 	return make([]error, len(items))
 }
 
-// listening is a transport that costs nothing, and wants to know when its context ends.
+// listening is a transport that costs nothing, and asks when its context ends.
 type listening struct{}
 
 func (listening) Send(ctx context.Context, _ sender.Item) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// calls runs a Sender, with a Timeout of 10s, over one item, and hands each context to use.
+// calls runs a Sender over one item, with a Timeout of 10s, and calls use with each context.
 func calls(l *lane, run context.Context, use func(ctx context.Context)) {
 	l.Helper()
 	l.options.Timeout = 10 * time.Second
@@ -28,15 +28,15 @@ func calls(l *lane, run context.Context, use func(ctx context.Context)) {
 	}
 }
 
-// The context of a call has the deadline of the call and the values of Run's, and lasts as long as the
-// call does, whenever something of it is first asked for.
+// The context of a call has the deadline of the call and the values of Run's context. It ends with
+// the call, with its deadline, or with Run. When the transport first asks makes no difference.
 func TestContextOfACall(t *testing.T) {
 	type key struct{}
 	for _, c := range []struct {
 		name  string
 		takes time.Duration
-		early bool  // asked before that time has passed
-		want  error // when it has passed
+		early bool  // the transport also asks before that time has passed
+		want  error // when that time has passed
 	}{
 		{"in time", time.Second, true, nil},
 		{"in time, asked late", time.Second, false, nil},
@@ -92,7 +92,7 @@ func TestContextOfACall(t *testing.T) {
 	}
 }
 
-// Who keeps the context of a call and looks at it for the first time afterwards finds that it is over.
+// A transport that first asks after the call finds a context that has ended.
 func TestContextAfterTheCall(t *testing.T) {
 	type key struct{}
 	in(t, func(l *lane) {
@@ -111,7 +111,7 @@ func TestContextAfterTheCall(t *testing.T) {
 	})
 }
 
-// Contexts made from that of a call end with it, and cost no goroutine.
+// Contexts that are made from the context of a call end with it, and need no goroutine.
 func TestChildrenOfACall(t *testing.T) {
 	in(t, func(l *lane) {
 		run, stop := context.WithCancel(l.Context())
@@ -126,7 +126,7 @@ func TestChildrenOfACall(t *testing.T) {
 				l.Cleanup(cancel)
 			}
 			context.AfterFunc(ctx, func() { close(told) })
-			if n := runtime.NumGoroutine() - before; n > 50 { // those of the test run come and go
+			if n := runtime.NumGoroutine() - before; n > 50 { // the test runner starts and ends some
 				t.Errorf("%d goroutines for 100 children", n)
 			}
 			if child.Err() != nil {
@@ -135,7 +135,7 @@ func TestChildrenOfACall(t *testing.T) {
 		})
 		<-told
 		<-child.Done()
-		if at := time.Since(l.start); at != time.Second { // of Run; the call was over at once
+		if at := time.Since(l.start); at != time.Second { // the end of Run; the call returned at once
 			t.Errorf("Run ended after %v", at)
 		}
 		if child.Err() != context.Canceled {

@@ -12,7 +12,8 @@ import (
 	"github.com/seed8107221f/outbox/sender/sendertest"
 )
 
-// The wall clock may be set by ten years: pauses, holds and backoffs last as long as they were told.
+// The wall clock may be set by ten years: pauses, holds and backoffs last as long as they were
+// told.
 func TestClockIsSet(t *testing.T) {
 	const decade = 10 * 365 * 24 * time.Hour
 	for _, step := range []time.Duration{decade, -decade} {

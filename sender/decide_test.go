@@ -18,8 +18,8 @@ func TestDecide(t *testing.T) {
 	plainErr := errors.New("500")
 
 	never := Item{Seq: 7, Due: ago(time.Hour)}                                                // has not failed
-	innocent := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: ago(time.Minute)}            // nobody succeeded since
-	guilty := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: ago(time.Hour)}                // somebody did
+	innocent := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: ago(time.Minute)}            // no success since
+	guilty := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: ago(time.Hour)}                // a success since
 	ahead := Item{Seq: 7, Attempts: 1, Failures: 3, FailedAt: now.AddDate(10, 0, 0)}          // noted before the clock was set back
 	last := Item{Seq: 7, Attempts: 4, Failures: 9, FailedAt: ago(time.Hour)}                  // guilty, at its last attempt
 	spared := Item{Seq: 7, Attempts: 4, Failures: 9, FailedAt: ago(time.Minute)}              // innocent, at its last attempt
@@ -59,21 +59,21 @@ func TestDecide(t *testing.T) {
 		err  error
 		want result
 	}{
-		{"nil is delivered", lane, never, nil, result{Delivered, 0, false, false, false, calm}},
-		{"nil is delivered, also after failures", probe, guilty, nil, result{Delivered, 0, false, false, false, calm}},
+		{"nil is delivered", lane, never, nil, result{Delivered, 0, false, false, false, noEffect}},
+		{"nil is delivered, also after failures", probe, guilty, nil, result{Delivered, 0, false, false, false, noEffect}},
 
-		{"Permanent is dead", lane, never, Permanent(plainErr), result{Dead, 0, true, true, false, calm}},
-		{"Permanent is dead without a success", fresh, innocent, Permanent(plainErr), result{Dead, 0, true, true, false, calm}},
-		{"Permanent is dead as a probe", probe, never, Permanent(plainErr), result{Dead, 0, true, true, false, calm}},
-		{"Split of one is Permanent", lane, never, Split(plainErr), result{Dead, 0, true, true, false, calm}},
-		{"the outermost mark wins", lane, never, Permanent(fmt.Errorf("x: %w", Unavailable(plainErr))), result{Dead, 0, true, true, false, calm}},
-		{"a mark below others counts", lane, never, fmt.Errorf("x: %w", Permanent(plainErr)), result{Dead, 0, true, true, false, calm}},
+		{"Permanent is dead", lane, never, Permanent(plainErr), result{Dead, 0, true, true, false, noEffect}},
+		{"Permanent is dead without a success", fresh, innocent, Permanent(plainErr), result{Dead, 0, true, true, false, noEffect}},
+		{"Permanent is dead as a probe", probe, never, Permanent(plainErr), result{Dead, 0, true, true, false, noEffect}},
+		{"Split of one is Permanent", lane, never, Split(plainErr), result{Dead, 0, true, true, false, noEffect}},
+		{"the outermost mark wins", lane, never, Permanent(fmt.Errorf("x: %w", Unavailable(plainErr))), result{Dead, 0, true, true, false, noEffect}},
+		{"a mark below others counts", lane, never, fmt.Errorf("x: %w", Permanent(plainErr)), result{Dead, 0, true, true, false, noEffect}},
 
-		{"Later waits as told", lane, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, calm}},
-		{"Later charges nothing, own fault or not", lane, last, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, calm}},
-		{"Later as a probe waits as told", probe, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, calm}},
-		{"Later is cut to what can be stored", lane, never, Later(plainErr, math.MaxInt64), result{Retry, 365 * 24 * time.Hour, false, false, false, calm}},
-		{"Later below zero is now", lane, never, Later(plainErr, -time.Hour), result{Retry, 0, false, false, false, calm}},
+		{"Later waits as told", lane, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, noEffect}},
+		{"Later charges nothing, own fault or not", lane, last, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, noEffect}},
+		{"Later as a probe waits as told", probe, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, noEffect}},
+		{"Later is cut to what can be stored", lane, never, Later(plainErr, math.MaxInt64), result{Retry, 365 * 24 * time.Hour, false, false, false, noEffect}},
+		{"Later below zero is now", lane, never, Later(plainErr, -time.Hour), result{Retry, 0, false, false, false, noEffect}},
 
 		{"Throttled is untouched", lane, never, Throttled(plainErr, time.Hour), result{Released, 0, false, false, true, slowDown}},
 		{"Throttled is never charged", lane, last, Throttled(plainErr, time.Hour), result{Retry, time.Hour + 10*time.Second, false, true, true, slowDown}},
@@ -88,7 +88,7 @@ func TestDecide(t *testing.T) {
 		{"Unavailable by own fault is charged, and the lane does not hold", lane, guilty, Unavailable(plainErr), result{Retry, 10 * time.Second, true, true, false, failed}},
 		{"Unavailable by own fault kills in the end", lane, last, Unavailable(plainErr), result{Dead, 0, true, true, false, failed}},
 		{"the same if it came back untouched before", again, never, Unavailable(plainErr), result{Retry, 10 * time.Second, true, true, false, failed}},
-		{"unless nobody succeeded since", untouched, never, Unavailable(plainErr), result{Released, 0, false, false, false, unreachable}},
+		{"unless there was no success since", untouched, never, Unavailable(plainErr), result{Released, 0, false, false, false, unreachable}},
 		{"Unavailable as a probe makes room, uncharged", probe, never, Unavailable(plainErr), result{Retry, 10 * time.Second, false, true, false, unreachable}},
 		{"Unavailable as a probe is charged by own fault", probe, guilty, Unavailable(plainErr), result{Retry, 10 * time.Second, true, true, false, failed}},
 
@@ -109,24 +109,24 @@ func TestDecide(t *testing.T) {
 		{"a timeout while Run ends is a failure", stopped, guilty, context.DeadlineExceeded, result{Retry, 10 * time.Second, true, true, false, failed}},
 		{"a cancelled call is a failure while Run goes on", lane, guilty, context.Canceled, result{Retry, 10 * time.Second, true, true, false, failed}},
 
-		{"a call cancelled by the end of Run is untouched", stopped, guilty, fmt.Errorf("x: %w", context.Canceled), result{Released, 0, false, false, false, calm}},
-		{"whatever its mark", stopped, last, Permanent(context.Canceled), result{Released, 0, false, false, false, calm}},
-		{"at most once, nil is delivered", once, never, nil, result{Delivered, 0, false, false, false, calm}},
+		{"a call cancelled by the end of Run is untouched", stopped, guilty, fmt.Errorf("x: %w", context.Canceled), result{Released, 0, false, false, false, noEffect}},
+		{"whatever its mark", stopped, last, Permanent(context.Canceled), result{Released, 0, false, false, false, noEffect}},
+		{"at most once, nil is delivered", once, never, nil, result{Delivered, 0, false, false, false, noEffect}},
 		{"at most once, an error without a mark is the last", once, never, plainErr, result{Dead, 0, true, true, false, failedFirst}},
-		{"the same if it failed before, whoever is to blame", once, innocent, plainErr, result{Dead, 0, true, true, false, failed}},
+		{"the same if it failed before, whatever the fault", once, innocent, plainErr, result{Dead, 0, true, true, false, failed}},
 		{"the same for a timeout", once, never, context.DeadlineExceeded, result{Dead, 0, true, true, false, failedFirst}},
 		{"the same as a probe", onceProbe, never, plainErr, result{Dead, 0, true, true, false, failedFirst}},
-		{"the same for a call cancelled by the end of Run, which says nothing about the lane", onceStopped, never, context.Canceled, result{Dead, 0, true, true, false, calm}},
-		{"unless its mark says that nothing was accepted", onceStopped, never, Unavailable(context.Canceled), result{Released, 0, false, false, false, calm}},
-		{"at most once, Permanent is dead", once, never, Permanent(plainErr), result{Dead, 0, true, true, false, calm}},
-		{"at most once, Split of one is Permanent", once, never, Split(plainErr), result{Dead, 0, true, true, false, calm}},
-		{"at most once, Later waits as told", once, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, calm}},
+		{"the same for a call cancelled by the end of Run, which says nothing about the lane", onceStopped, never, context.Canceled, result{Dead, 0, true, true, false, noEffect}},
+		{"unless its mark says that nothing was accepted", onceStopped, never, Unavailable(context.Canceled), result{Released, 0, false, false, false, noEffect}},
+		{"at most once, Permanent is dead", once, never, Permanent(plainErr), result{Dead, 0, true, true, false, noEffect}},
+		{"at most once, Split of one is Permanent", once, never, Split(plainErr), result{Dead, 0, true, true, false, noEffect}},
+		{"at most once, Later waits as told", once, never, Later(plainErr, time.Hour), result{Retry, time.Hour, false, false, false, noEffect}},
 		{"at most once, Throttled is untouched", once, never, Throttled(plainErr, time.Hour), result{Released, 0, false, false, true, slowDown}},
 		{"at most once, Throttled as a probe waits", onceProbe, never, Throttled(plainErr, time.Hour), result{Retry, time.Hour + 10*time.Second, false, true, true, slowDown}},
 		{"at most once, Unavailable is untouched", once, never, Unavailable(plainErr), result{Released, 0, false, false, false, unreachable}},
 		{"at most once, Unavailable by own fault waits", once, guilty, Unavailable(plainErr), result{Retry, 10 * time.Second, true, true, false, failed}},
 
-		{"also Throttled", stopped, last, Throttled(context.Canceled, time.Hour), result{Released, 0, false, false, false, calm}},
+		{"also Throttled", stopped, last, Throttled(context.Canceled, time.Hour), result{Released, 0, false, false, false, noEffect}},
 	}
 	for _, row := range rows {
 		o, e := decide(row.k, row.it, row.err)
@@ -167,7 +167,7 @@ func TestLastErrIsCut(t *testing.T) {
 			}
 		}
 	}
-	if got := text(errors.New(strings.Repeat("\x80", 5000))); len(got) > 1024 || len(got) < 1000 {
+	if got := errorText(errors.New(strings.Repeat("\x80", 5000))); len(got) > 1024 || len(got) < 1000 {
 		t.Errorf("no UTF-8 at all: %d bytes", len(got))
 	}
 }

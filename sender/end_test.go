@@ -59,7 +59,8 @@ func TestRunWithDeadline(t *testing.T) {
 	})
 }
 
-// When Run's context ends, calls are cancelled; those that do not care are left after half a second.
+// When Run's context ends, calls are cancelled; Run leaves
+// the others after half a second.
 func TestEndOfRun(t *testing.T) {
 	for _, c := range []struct {
 		name, answers string

@@ -172,16 +172,16 @@ func (m *marking) Unsent(_ context.Context, now time.Time, mark uint64) (bool, e
 	return false, nil
 }
 
-// gathering is a queue whose Settle waits for company for a second, unless it is told not to.
+// gathering is a queue whose Settle gathers for a second, until FlushGathered is called.
 type gathering struct {
 	*sendertest.Memory
-	hurry chan struct{}
+	flushed chan struct{}
 }
 
 func (g *gathering) FlushGathered() {
 	for {
 		select {
-		case g.hurry <- struct{}{}: // somebody waits
+		case g.flushed <- struct{}{}: // a Settle waits
 		default:
 			return
 		}
@@ -191,7 +191,7 @@ func (g *gathering) FlushGathered() {
 func (g *gathering) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	select {
 	case <-time.After(time.Second):
-	case <-g.hurry:
+	case <-g.flushed:
 	}
 	return g.Memory.Settle(ctx, outcomes...)
 }

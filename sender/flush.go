@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// checkEvery is how often Flush asks a Marker at most while the lane is busy.
+// checkEvery is the shortest interval of checks while the lane is busy.
 const checkEvery = 20 * time.Millisecond
 
-// timeToBegin lets a goroutine that was started just before Flush get to call Run.
+// timeToBegin is how long Flush waits for Run: the program may have started its goroutine just
+// before.
 const timeToBegin = time.Second
 
 var errEnded = errors.New("Run has ended")
@@ -21,16 +22,16 @@ type flush struct {
 	ctx  context.Context
 	mark uint64
 	done chan error // holds one; the loop sends once
-	err  error      // of Unsent; owned by the check
+	err  error      // of Unsent; owned by the check until it reports
 }
 
 // Flush waits until every item that was in the queue before the call, and could be sent, has been
-// sent or tried once since, and that is recorded; what is recorded meanwhile is not kept waiting for
-// company. Items that are scheduled or wait for a retry are not waited for.
+// sent or tried once since the call, and until that is recorded. Meanwhile no outcome waits to
+// share a commit. Flush does not wait for items that are scheduled or wait for a retry.
 //
-// It returns an error if Run has not begun within a second or ends meanwhile, at once if a pause
-// outlasts the deadline of ctx, and when ctx ends; that one wraps the error of ctx and says what was
-// in the way. Several calls may wait at once.
+// It returns an error if Run has not begun within a second, if Run ends, at once if a pause
+// outlasts the deadline of ctx, and when ctx ends. The last one wraps the error of ctx and says why
+// items remain. Several calls may wait at once.
 func (s *Sender) Flush(ctx context.Context) error {
 	begin := time.NewTimer(timeToBegin)
 	defer begin.Stop()
@@ -50,7 +51,7 @@ func (s *Sender) Flush(ctx context.Context) error {
 		f.mark = mark
 	}
 	select {
-	case <-s.ended: // nobody reads the inbox any more
+	case <-s.ended: // the inbox is no longer read
 		return fmt.Errorf("sender: flush: %w", errEnded)
 	default:
 		s.inbox.leave(f)
@@ -61,7 +62,7 @@ func (s *Sender) Flush(ctx context.Context) error {
 	case <-s.ended:
 		err = errEnded
 	case <-ctx.Done():
-		err = s.inTheWay(ctx)
+		err = s.whyNotFlushed(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("sender: flush: %w", err)
@@ -69,10 +70,10 @@ func (s *Sender) Flush(ctx context.Context) error {
 	return nil
 }
 
-// inTheWay returns the error of a ctx that has ended, with what kept Flush from returning.
-func (s *Sender) inTheWay(ctx context.Context) error {
+// whyNotFlushed returns the error of a ctx that has ended, with the reason why items remain.
+func (s *Sender) whyNotFlushed(ctx context.Context) error {
 	st := s.Status()
-	why := fmt.Sprintf("items are still being sent, requests in flight: %d", s.flying.Load())
+	why := fmt.Sprintf("items are still being sent, requests in flight: %d", s.inFlight.Load())
 	switch {
 	case st.Held != "":
 		why = fmt.Sprintf("held since %s: %s", st.HeldSince.Format(time.RFC3339), st.Held)
@@ -82,13 +83,14 @@ func (s *Sender) inTheWay(ctx context.Context) error {
 	return fmt.Errorf("%w (%s)", ctx.Err(), why)
 }
 
-// join begins to wait for f.
-func (l *loop) join(f *flush) {
+// addFlush begins to serve f.
+func (l *loop) addFlush(f *flush) {
 	l.flushes = append(l.flushes, f)
-	l.news, l.moved, l.check = true, true, time.Time{}
+	l.askAgain, l.progress, l.checkAt = true, true, time.Time{}
 }
 
-// serveFlushes ends the waits that are over, and starts a check of the others when it is time.
+// serveFlushes ends the waits that are over, and starts a check of the others when it is time. Only
+// one check runs at a time, beside the loop.
 func (l *loop) serveFlushes(now time.Time) {
 	if len(l.flushes) == 0 {
 		return
@@ -111,22 +113,22 @@ func (l *loop) serveFlushes(now time.Time) {
 		return
 	}
 	if l.abandoned > 0 && l.quiet(now) {
-		l.flushed(slices.Clone(l.flushes), now) // what is left has been tried, and nobody knows when it returns
+		l.endFlushes(slices.Clone(l.flushes), now) // the rest has been tried, and may never return
 	}
-	if len(l.flushes) == 0 || !l.moved {
+	if len(l.flushes) == 0 || !l.progress {
 		return
 	}
 	m, ok := l.queue.(Marker)
 	if !ok {
 		if l.quiet(now) {
-			l.flushed(slices.Clone(l.flushes), now)
+			l.endFlushes(slices.Clone(l.flushes), now)
 		}
 		return
 	}
-	if !l.idle() && now.Before(l.check) {
+	if !l.idle() && now.Before(l.checkAt) {
 		return
 	}
-	l.checking, l.moved = true, false
+	l.checking, l.progress = true, false
 	waiting := slices.Clone(l.flushes)
 	l.helpers.Go(func() {
 		var ended []*flush
@@ -141,29 +143,29 @@ func (l *loop) serveFlushes(now time.Time) {
 	})
 }
 
-// busy reports whether something is on its way, calls aside that were abandoned.
+// busy reports whether a worker has the baton or a call is in flight that was not abandoned.
 func (l *loop) busy() bool { return l.bearer != nil || len(l.flight) > l.abandoned }
 
-// idle reports whether nothing is on its way, and nothing remains to be recorded.
+// idle reports whether the loop is not busy, and every outcome is recorded.
 func (l *loop) idle() bool { return !l.busy() && l.unsettled == 0 && len(l.pieces) == 0 }
 
-// quiet reports whether nothing is on its way, and nothing is due.
+// quiet reports whether the loop is idle, and nothing is due.
 func (l *loop) quiet(now time.Time) bool {
-	return l.idle() && !l.more && !l.news && !l.askNow(now)
+	return l.idle() && !l.moreDue && !l.askAgain && !l.askDue(now)
 }
 
-// nextCheck returns when the Marker is to be asked again; zero: not before something moves.
+// nextCheck returns when to check again; zero: not before progress is made.
 func (l *loop) nextCheck() time.Time {
-	if len(l.flushes) == 0 || !l.moved {
+	if len(l.flushes) == 0 || !l.progress {
 		return time.Time{}
 	}
-	return l.check
+	return l.checkAt
 }
 
-// flushed ends waits that a check found to be over.
-func (l *loop) flushed(ended []*flush, now time.Time) {
+// endFlushes ends the waits that a check found to be over.
+func (l *loop) endFlushes(ended []*flush, now time.Time) {
 	l.checking = false
-	l.check = now.Add(checkEvery)
+	l.checkAt = now.Add(checkEvery)
 	l.flushes = slices.DeleteFunc(l.flushes, func(f *flush) bool {
 		over := slices.Contains(ended, f)
 		if over {

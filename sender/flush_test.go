@@ -134,8 +134,8 @@ func TestFlushMany(t *testing.T) {
 	})
 }
 
-// While Flush waits, outcomes are not kept waiting for company; the end of Run hurries as well.
-func TestFlushHurries(t *testing.T) {
+// While Flush waits, and at the end of Run, the queue does not gather.
+func TestFlushEndsGathering(t *testing.T) {
 	in(t, func(l *lane) {
 		l.queue = &gathering{&l.Memory, make(chan struct{})}
 		l.put("a b c")
@@ -190,7 +190,8 @@ func TestFlushSaysWhy(t *testing.T) {
 	}
 }
 
-// A call that does not return is not waited for beyond the moment it is abandoned, whatever ctx allows.
+// A call that does not return is not waited for beyond the moment it is abandoned, whatever ctx
+// allows.
 func TestFlushLeavesAbandonedCalls(t *testing.T) {
 	for _, c := range []struct{ name, put, why string }{
 		{"some slots", "hangs a b c", ""},

@@ -15,8 +15,8 @@ import (
 	"github.com/seed8107221f/outbox/sender/sendertest"
 )
 
-// stalling is a queue that now and then takes longer than the window of the destination to find items: its
-// disk hangs, it heals, or the process is stopped.
+// stalling is a queue that now and then takes longer than the window of the destination to find
+// items: its disk hangs, it heals, or the process is stopped.
 type stalling struct {
 	*sendertest.Memory
 	claims atomic.Int64
@@ -29,8 +29,8 @@ func (q *stalling) Claim(ctx context.Context, now time.Time, max, bytes int) ([]
 	return q.Memory.Claim(ctx, now, max, bytes)
 }
 
-// stopping is a queue for a process that is stopped, now and then, between the moment when a request
-// begins and its first byte: whoever reads the clock then has an old reading when it runs again.
+// stopping is a queue for a process that is stopped, now and then, between the moment when a
+// request begins and its first byte: a reading of the clock is old when the process runs again.
 type stopping struct {
 	*sendertest.Memory
 	claims   atomic.Int64
@@ -53,8 +53,8 @@ func (q *stopping) now() time.Time {
 	return now
 }
 
-// A token that was granted before the queue or the process stalled is not good for a request after it: by
-// then the limiter has forgotten it, and one more would start than the destination allows.
+// A token that was granted before the queue or the process stalled is not good for a request after
+// it: by then the limiter has forgotten it, and one more would start than the destination allows.
 func TestStallsKeepThePace(t *testing.T) {
 	for _, what := range []string{"the queue", "the process"} {
 		t.Run(what, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testStalls(t, what) }) })

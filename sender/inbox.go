@@ -2,22 +2,21 @@ package sender
 
 import "sync"
 
-// inbox is how others reach the loop, and never wait for it: they leave a report, or change what the
-// loop looks at, and ring. It waits for the bell alone: a select among nine channels took a third of the
-// time of a drain.
+// inbox is how other goroutines reach the loop. They leave a report, or change what the loop looks
+// at, and ring the bell; they never wait. The loop waits for the bell alone.
 type inbox struct {
 	bell chan struct{} // holds one
 
-	mu   sync.Mutex // a leaf; guards what follows
+	mu   sync.Mutex // a leaf; guards list
 	list []report
 }
 
-// A report is what somebody has to tell the loop, which calls take.
+// A report tells the loop that something happened. The loop calls apply in its own goroutine.
 type report interface {
-	take(l *loop)
+	apply(l *loop)
 }
 
-// leave adds a report. Those of one goroutine stay in order.
+// leave adds a report. The reports of one goroutine stay in order.
 func (b *inbox) leave(r report) {
 	b.mu.Lock()
 	b.list = append(b.list, r)
@@ -28,7 +27,7 @@ func (b *inbox) leave(r report) {
 	}
 }
 
-// ring has the loop look at what has happened.
+// ring makes the loop take another turn.
 func (b *inbox) ring() {
 	select {
 	case b.bell <- struct{}{}:
@@ -36,8 +35,9 @@ func (b *inbox) ring() {
 	}
 }
 
-// empty takes the reports out. Those to come use the given space.
-func (b *inbox) empty(space []report) []report {
+// takeAll removes the reports and returns them. The next reports use the given space:
+// that saves a tenth of the CPU of a drain, and two allocations for each item.
+func (b *inbox) takeAll(space []report) []report {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := b.list
@@ -46,15 +46,15 @@ func (b *inbox) empty(space []report) []report {
 }
 
 type (
-	claim   struct{ *request } // the baton comes back
-	answer  struct{ *request }
-	pressed struct{}
-	checked []*flush // those that have ended
+	claim           struct{ *request } // a worker gives the baton back
+	answer          struct{ *request } // a call has returned
+	gatheredFlushed struct{}           // FlushGathered has returned
+	checked         []*flush           // a check found these to be over
 )
 
-func (c claim) take(l *loop)     { l.claimed(c.request) }
-func (a answer) take(l *loop)    { l.answered(a.request) }
-func (b *outcomes) take(l *loop) { l.recorded(b) }
-func (pressed) take(l *loop)     { l.relax(l.now()) }
-func (c checked) take(l *loop)   { l.flushed(c, l.now()) }
-func (f *flush) take(l *loop)    { l.join(f) }
+func (c claim) apply(l *loop)         { l.claimed(c.request) }
+func (a answer) apply(l *loop)        { l.answered(a.request) }
+func (b *outcomes) apply(l *loop)     { l.settled(b) }
+func (gatheredFlushed) apply(l *loop) { l.gatheredFlushed(l.now()) }
+func (c checked) apply(l *loop)       { l.endFlushes(c, l.now()) }
+func (f *flush) apply(l *loop)        { l.addFlush(f) }

@@ -1,12 +1,12 @@
-// Package sender delivers queued items, and says what a queue and a limiter owe it.
+// Package sender delivers queued items, and defines what a queue and a limiter must do for it.
 //
 // A [Sender] drains a [Queue] into a [Transport]: it claims what is due, paces requests by a
-// [Limiter], turns each answer into a [Verdict] and has the queue record it. The queue keeps the
+// [Limiter], turns each answer into a [Verdict], and has the queue record it. The queue keeps the
 // items; the sender keeps nothing that a restart would miss.
 //
-// The guarantee is at least once: an item leaves the queue only after the outcome of its request
-// has been recorded, so a crash between the two sends it again, under the same ID. Where a second
-// delivery harms, Options.AtMostOnce makes it at most once.
+// Delivery is at least once: an item leaves the queue only after the outcome of its request has
+// been recorded. A crash between request and record sends the item again, under the same ID. With
+// Options.AtMostOnce delivery is at most once.
 //
 //	s, err := sender.New(queue, sender.TransportFunc(post), nil, nil)
 //	if err != nil {
@@ -39,11 +39,12 @@ type Item struct {
 	Seq uint64
 	// ID is the same on every attempt, so that the receiver can tell a repetition.
 	ID uuid.UUID
-	// Kind says what happened; transports route on it.
+	// Kind is the type of the event; transports route on it.
 	Kind string
-	// Key orders: items of one key are delivered one at a time, in the order of Seq. Empty: no order.
+	// Key orders: items of one key are delivered one at a time, in the order of Seq. Empty: no
+	// order.
 	Key string
-	// Header is small and for the transport: a content type, a trace context. May be nil.
+	// Header holds small values for the transport: a content type, a trace context. May be nil.
 	Header map[string]string
 	// Payload is exactly what was put, byte for byte. May be empty.
 	Payload []byte
@@ -53,13 +54,14 @@ type Item struct {
 	Due time.Time
 	// Expires is the moment after which the item is no longer sent; zero: never.
 	Expires time.Time
-	// Attempts counts the failures that were charged to the item. At Options.MaxAttempts it is dead.
+	// Attempts counts the failures that were charged to the item. At Options.MaxAttempts it is
+	// dead.
 	Attempts int
 	// Failures counts all failed attempts, charged or not; the backoff grows with it.
 	Failures int
 	// FailedAt is when the item last failed; zero: never.
 	FailedAt time.Time
-	// LastErr is why the item was last put off or buried, cut to 1 KiB; "" if it never was.
+	// LastErr is why the item last had to wait or became dead, cut to 1 KiB; "": neither happened.
 	LastErr string
 	// History is the last eight failures, oldest first; nil if it never failed.
 	History []Failure
@@ -71,10 +73,10 @@ type Failure struct {
 	Reason string // cut to 1 KiB
 }
 
-// A Transport carries one item to its destination. Send must be safe for concurrent use and return
-// soon after ctx has ended. nil means the destination accepted the item; see the marks
-// ([Permanent], [Later], [Throttled], [Unavailable]) for what errors can say. A panic is recovered
-// and counts as a failure.
+// A Transport carries one item to its destination. Send must be safe for concurrent use, and return
+// soon after ctx has ended. nil means that the destination accepted the item. An error may have a
+// mark: [Permanent], [Later], [Throttled] or [Unavailable]. A panic is recovered and counts as a
+// failure.
 type Transport interface {
 	Send(ctx context.Context, it Item) error
 }
@@ -85,18 +87,18 @@ type TransportFunc func(ctx context.Context, it Item) error
 // Send calls f.
 func (f TransportFunc) Send(ctx context.Context, it Item) error { return f(ctx, it) }
 
-// A BatchTransport is a [Transport] that can carry several items in one request. The sender finds it
-// by type assertion, and then sends through SendBatch alone.
+// A BatchTransport is a [Transport] that can carry several items in one request. The sender finds
+// it by type assertion, and then sends through SendBatch alone.
 type BatchTransport interface {
 	Transport
 	// BatchLimit returns how many items, and how many bytes of their payloads, one request may
-	// carry. It is asked once. Items below 1 mean 1; bytes below 1 mean no limit. A single item
+	// carry. It is called once. Items below 1 mean 1; bytes below 1 mean no limit. A single item
 	// always fits.
 	BatchLimit() (items, bytes int)
-	// SendBatch sends all items in one request, for one token of the limiter, and returns one
-	// verdict for each, in their order. No two items have the same Key. Any other number of
-	// verdicts is a failure of all. Split, from any of them, means the request was refused as a
-	// whole.
+	// SendBatch sends all items in one request, for one token of the limiter. It returns one error
+	// or nil for each item, in their order. Any other number of results is a failure of all items.
+	// No two items have the same Key. [Split], for any of them, means that the request was refused
+	// as a whole.
 	SendBatch(ctx context.Context, items []Item) []error
 }
 
@@ -104,7 +106,7 @@ type BatchTransport interface {
 type Verdict int
 
 const (
-	// Released: nothing happened to the item; it is free to be claimed again, before those behind it.
+	// Released: nothing happened to the item. It may be claimed again, before the items behind it.
 	Released Verdict = iota
 	// Delivered: the destination accepted it. The item is gone.
 	Delivered
@@ -115,8 +117,8 @@ const (
 	// Expired: its Expires had passed before it could be sent. The item is gone, and counted.
 	Expired
 	// Sending: it is about to be sent, for Options.AtMostOnce. It is recorded among the dead, with
-	// LastErr for a reason and Failed for a time, but still held: a later outcome of the same claim
-	// takes that back. A crash leaves it there.
+	// LastErr as the reason and FailedAt as the time, but it is still held: a later outcome of the
+	// same claim takes the record back. A crash leaves it there.
 	Sending
 )
 
@@ -141,49 +143,55 @@ func (v Verdict) String() string {
 
 // An Outcome tells a [Queue] what became of a claimed item.
 type Outcome struct {
-	// Item is the item as claimed, with Attempts, Failures, Failed and LastErr as they now are.
-	// Seq and Due are as they were when it was claimed: its place in the queue.
+	// Item is the item as claimed, with new values of Attempts, Failures, FailedAt and LastErr. Seq
+	// and Due are as they were when it was claimed: its place in the queue.
 	Item Item
-	// Verdict says what is to be recorded.
+	// Verdict is what the queue records.
 	Verdict Verdict
 	// Due is the moment before which a Retry does not come again.
 	Due time.Time
-	// PauseUntil, unless zero, is the moment before which the whole lane starts nothing, by order of the
-	// destination. It is kept with the outcomes and only ever extends an earlier one.
+	// PauseUntil, unless zero, is the moment before which the whole lane starts nothing: the
+	// destination ordered that. The queue records it with the outcomes. It can only extend an
+	// earlier pause.
 	PauseUntil time.Time
 	// Err is what the transport returned; nil when Delivered.
 	Err error
 }
 
 // A Queue keeps items for a [Sender]. Exactly one sender drains a queue. All methods are safe for
-// concurrent use. The suite in package sendertest tells whether an implementation keeps this contract.
+// concurrent use. The suite in package sendertest tests whether an implementation keeps this
+// contract.
 type Queue interface {
-	// Claim hands out up to max due items that nobody holds, never two of one Key, an item only
-	// when all earlier ones of its Key are settled, payloads up to maxBytes in all (below 1: no
-	// limit; the first item always fits). The caller holds them until it settles them.
+	// Claim returns up to max due items that are not held, with payloads of up to maxBytes in all
+	// (below 1: no limit; the first item always fits). It never returns two items of one Key, and
+	// an item only when all earlier items of its Key are settled. The caller holds the items until
+	// it settles them.
 	//
-	// next is when more will be due, as far as is known: not after now means that more is due at
-	// once, or that Claim stopped early and wants to be called again; zero that nothing is
-	// scheduled. While a kept pause lasts nothing is handed out and next is its end. With max 0
-	// Claim only tells next, and claims nothing.
+	// next is when more will be due, as far as is known. If it is not after now, more is due at
+	// once, or Claim stopped early and wants to be called again. Zero means that nothing is
+	// scheduled. While a kept pause lasts, Claim returns no items, and next is the end of the
+	// pause. With max 0 Claim returns next and claims nothing.
 	//
 	// now is a reading of time.Now: the wall clock decides when a scheduled item is due, the
 	// monotonic clock when a retry is.
 	Claim(ctx context.Context, now time.Time, max, maxBytes int) (items []Item, next time.Time, err error)
 
-	// Settle records the outcomes durably, all or none, and returns when that is done. It may let
-	// them wait a short time for others to share a commit with (see [Gatherer]), unless there is a reason
-	// to hurry: somebody waits for the key, a pause is to be kept. A call without outcomes does nothing.
-	// Released items are merely free to be claimed again; of the others, one that is found where it
-	// was claimed is changed, and one that is not (it was dropped, or this call repeats another) is
-	// passed over. After an error the items are still held, and the call is to be repeated. The slice is
-	// the caller's again when Settle returns.
+	// Settle records the outcomes durably, all or none, and returns when that is done. It may
+	// gather them for a short time, so that several calls share a commit (see [Gatherer]), except
+	// when another item waits for the key or an outcome carries a pause. A call without outcomes
+	// does nothing.
 	//
-	// Sending never waits for company, and leaves the item held and its key taken. The next outcome
-	// finds it among the dead and takes it from there as if it lay where it was claimed, without the
-	// reason: Released puts it back, durably. That holds for items recorded as Sending and still
-	// held; all others stay dead. After an error of Sending, Released takes it back if it was
-	// recorded.
+	// A Released item may be claimed again; nothing else changes. For any other verdict Settle
+	// changes the item if it is where it was claimed, and ignores the outcome if it is not: the
+	// item was dropped, or this call repeats an earlier one. After an error the items are still
+	// held, and the caller repeats the call. When Settle returns, the slice belongs to the caller
+	// again.
+	//
+	// Sending is never gathered. It leaves the item held and its key taken. The next outcome of
+	// that claim moves the item from the dead as if it were where it was claimed, without the
+	// reason; Released puts it back, durably. This applies only to items recorded as Sending and
+	// still held; all other dead items stay dead. After a failed Sending, Released undoes it if it
+	// was recorded.
 	Settle(ctx context.Context, outcomes ...Outcome) error
 
 	// Paused returns the end of the kept pause, as a reading that compares with time.Now; zero or
@@ -191,32 +199,35 @@ type Queue interface {
 	Paused() time.Time
 }
 
-// Exclusive is a [Queue] that notices a second sender, and that wakes the one it has. Without it the
-// sender looks only when something else happens, or when [Sender.Wake] is called.
+// Exclusive is a [Queue] that refuses a second sender, and that wakes its sender. Without it the
+// sender claims only when something else happens, or when [Sender.Wake] is called.
 type Exclusive interface {
-	// Attach reserves the queue for one sender until Detach, or says who has it. From then on the queue
-	// calls wake after each change that may have made something due. wake does not block, and may be
-	// called from any goroutine, also after Detach; nil: nobody is to be woken.
+	// Attach reserves the queue for one sender until Detach, or returns an error that says who has
+	// it. From then on the queue calls wake after each change that may have made something due.
+	// wake does not block, and may be called from any goroutine, also after Detach; nil: there is
+	// nothing to wake.
 	Attach(wake func()) error
-	// Detach takes Attach back.
+	// Detach ends the reservation.
 	Detach()
 }
 
-// A Gatherer is a [Queue] whose Settle may let outcomes wait, so that several share a commit. Without it
-// the sender expects that Settle never waits for other calls.
+// A Gatherer is a [Queue] whose Settle may gather: it lets outcomes wait, so that several calls
+// share a commit. Without it the sender expects that Settle never waits for other calls.
 type Gatherer interface {
-	// FlushGathered ends the waits that have begun. It does not wait for the commit.
+	// FlushGathered has the queue commit at once what it has gathered. It does not wait for the
+	// commit.
 	FlushGathered()
 }
 
 // A Marker is a [Queue] that can tell old items from new ones. Without it Flush waits until nothing
 // at all is due or in flight. Both methods are safe for concurrent use.
 type Marker interface {
-	// Mark returns the highest Seq assigned so far, after it has made ready what is scheduled and whose
-	// time has come at now.
+	// Mark makes ready the scheduled items whose time has come at now, and then returns the highest
+	// Seq assigned so far.
 	Mark(ctx context.Context, now time.Time) (uint64, error)
-	// Unsent reports whether an item up to mark could be sent now, or is held by the sender. Items that
-	// are scheduled, wait for a retry, or wait behind such an item do not count.
+	// Unsent reports whether an item up to mark could be sent now, or is held by the sender. It
+	// does not count items that are scheduled or wait for a retry, nor items that wait behind such
+	// an item.
 	Unsent(ctx context.Context, now time.Time, mark uint64) (bool, error)
 }
 
@@ -228,7 +239,7 @@ type Limiter interface {
 	Wait(ctx context.Context) error
 	// Pause makes Wait grant nothing before until, and no burst then. A later call can only extend.
 	Pause(until time.Time)
-	// Slow lowers the rate: the destination said that it was too much.
+	// Slow lowers the rate: the destination said that it was too high.
 	Slow()
 	// Rate returns the rate now allowed, in requests per second; 0: no limit.
 	Rate() float64

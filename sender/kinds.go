@@ -9,13 +9,13 @@ import (
 
 const (
 	unknownKindWait = time.Hour
-	maxUnknownKinds = 100 // that are remembered as logged
+	maxUnknownKinds = 100 // so many are logged
 )
 
-// ByKind returns a [Transport] that hands each item to the one for its Kind. An item of a kind that
-// has none, or nil, waits an hour at a time ([Later]), which the sender logs once for each kind: a
-// program that was upgraded brings it back. Items go one by one, also to a [BatchTransport]. m is
-// copied.
+// ByKind returns a [Transport] that hands each item to the transport of its Kind in m. If m has
+// none, or nil, the item waits an hour at a time ([Later]) until an upgraded program knows its
+// kind. The sender logs each such kind once. Items go one by one, also to a [BatchTransport].
+// ByKind copies m.
 func ByKind(m map[string]Transport) Transport { return byKind(maps.Clone(m)) }
 
 type byKind map[string]Transport

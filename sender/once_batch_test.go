@@ -61,7 +61,7 @@ func TestAtMostOnceSplit(t *testing.T) {
 	})
 }
 
-// Five unknown answers in a row hold the lane, so that an outage does not bury everything.
+// Five unknown answers in a row hold the lane, so that an outage does not make every item dead.
 func TestAtMostOnceHolds(t *testing.T) {
 	in(t, func(l *lane) {
 		l.options.AtMostOnce = true

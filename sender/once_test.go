@@ -37,7 +37,7 @@ func (q *slowRecord) Settle(ctx context.Context, outcomes ...sender.Outcome) err
 		select {
 		case <-time.After(q.takes):
 		case <-ctx.Done():
-			// The commit had begun: it is recorded, and nobody knows.
+			// The commit had begun: it is recorded, and the caller does not know.
 			return errors.Join(ctx.Err(), q.Memory.Settle(context.WithoutCancel(ctx), outcomes...))
 		}
 	}

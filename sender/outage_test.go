@@ -72,7 +72,7 @@ func TestAlwaysThrottled(t *testing.T) {
 	})
 }
 
-// An outage of ten hours buries nothing, however it shows.
+// No item dies in an outage of ten hours, however it shows.
 func TestOutage(t *testing.T) {
 	for _, word := range []string{"500", "403", "timeout", "panic", "429", "1s+500"} {
 		for name, items := range map[string]int{"single": 1, "busy": 100} {

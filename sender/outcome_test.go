@@ -88,7 +88,7 @@ func TestBackoffExtremes(t *testing.T) {
 	}
 }
 
-// The backoff grows with all failures, the end comes with those that were charged.
+// The backoff grows with all failures. MaxAttempts counts only charged failures.
 func TestBackoffCountsFailures(t *testing.T) {
 	in(t, func(l *lane) {
 		var asked []int

@@ -44,8 +44,8 @@ func TestLimiterIsTold(t *testing.T) {
 	})
 }
 
-// A pause is obeyed from the moment in which the first worker knows of it: those who have a token do
-// not use it.
+// A pause applies from the moment in which the first worker knows of it: a worker that has a token
+// does not use it.
 func TestPauseStopsTokens(t *testing.T) {
 	in(t, func(l *lane) {
 		m := &metered{interval: time.Second}
@@ -89,7 +89,7 @@ func TestPauseIsKnownAtOnce(t *testing.T) {
 	})
 }
 
-// When the lane is held, whoever waits for a token is called back: what follows is the probe.
+// When the lane is held, a worker that waits for a token is called back, and the probe follows.
 func TestHoldStopsTokens(t *testing.T) {
 	in(t, func(l *lane) {
 		m := &metered{interval: 2 * time.Second}

@@ -9,56 +9,63 @@ import (
 	"time"
 )
 
-// tokenKept is how long a token may lie unused: an older one would let more requests start in some
+// tokenKept is how long a token may lie unused. With an older one more requests could start in some
 // window than the limiter allows.
 const tokenKept = 10 * time.Millisecond
 
-// A request is what a worker does with the baton: it obtains items and the right to send them, hands
-// the request to the loop together with the baton, sends, and hands it over again with the answer.
-// Between the two it is written by the worker alone, except where it says "loop".
+// A request is what a worker does with the baton. It obtains a token and items (obtain), reports
+// them together with the baton (claim), sends them (deliver), and reports the answer (answer).
+//
+//   - The fields have one writer at a time: the loop, then the worker until it reports the claim,
+//     then the worker until it reports the answer. The mutex of the inbox orders these accesses.
+//   - After the claim the loop reads only what was handed over with it, and writes only slot and abandoned.
+//   - Each request that sends reports exactly one answer, also after a panic or a runtime.Goexit.
+//   - Items are held from Claim until an outcome of each is settled.
 type request struct {
-	// Set by the loop before the worker has it.
-	baton  context.Context // ends when the lane falls silent: then nobody waits for a token
+	// Set by the loop before the worker has the request.
+	baton  context.Context // ends when the lane falls silent: then no worker waits for a token
 	piece  bool            // items are given: a part of a batch that was split
-	probe  bool
-	peek   bool      // it is not known whether anything is due; ask before taking a token
-	token  time.Time // when a token was granted that is not used yet; zero: there is none
-	failed int       // requests that failed in a row, for the lane's backoff
+	probe  bool            // the one request during a silence
+	peek   bool            // nothing may be due: ask the queue before taking a token
+	token  time.Time       // when an unused token was granted; zero: there is none
+	failed int             // requests that failed in a row, for the lane's backoff
 
-	// Handed over with the baton, and only read from then on.
-	items      []Item // to be sent; none: there will be no answer
-	withdrawn  bool   // items go back unsent; there will be no answer
-	expired    []Item
-	asked      time.Time // when the queue was last asked, and what it said; zero: it was not
-	next       time.Time
-	queueErr   error // why there is no request
-	limiterErr error
+	// Written by the worker while it has the baton, and only read from then on.
+	items      []Item    // to be sent; none: there will be no answer
+	withdrawn  bool      // items go back unsent; there will be no answer
+	expired    []Item    // claimed too late to be sent
+	asked      time.Time // when the queue was last asked; zero: it was not
+	next       time.Time // what the queue said then
+	queueErr   error     // why there is no request
+	limiterErr error     // why there is no request
 	paced      bool      // the limiter granted a token
-	deadline   time.Time // of the answer; set if there will be one
+	deadline   time.Time // after which the loop abandons the call
 
-	// Handed over with the answer.
+	// Written by the worker before it reports the answer.
+	granted   time.Time // when the token was granted; zero: there is no limiter
+	began     time.Time // when the request began
 	recordErr error     // AtMostOnce: why the items could not be recorded
-	granted   time.Time // when its token was; zero: there is no limiter
-	began     time.Time
-	unsent    bool // the lane was paused meanwhile, its token is too old, or it could not be recorded; nothing below is set
+	unsent    bool      // the request was not made (see mayBegin); nothing below is set
 	ended     time.Time
 	errs      []error         // one for each item
 	delays    []time.Duration // the backoff of each item; nil: none failed
 	pause     time.Time       // the end of the pause that an answer ordered; zero: none did
-	asksFor   time.Duration   // what it asked for, if that was too long and has been cut; else 0
+	asksFor   time.Duration   // the wait that an answer ordered, if it was too long; else 0
 	stopped   bool            // Run's context had ended
 
-	// Of the loop.
-	worker    worker
-	slot      int  // in loop.flight
-	abandoned bool // did not return in time
+	// Used by the worker during the call.
+	call   call     // the context that the transport gets
+	single [1]error // the space of errs, if one item is sent; saves one allocation of two
 
-	call   call     // the context of the transport
-	single [1]error // behind errs, when one item is sent
+	// Owned by the loop.
+	worker    worker // that does the request
+	slot      int    // its index in loop.flight
+	abandoned bool   // did not return in time
 }
 
-// do does one request. It has the baton when it begins.
-func (l *loop) do(r *request) {
+// serve does one request, in the goroutine of a worker. It has the baton when it begins, and
+// reports the claim before it sends, so that the next worker can start.
+func (l *loop) serve(r *request) {
 	l.obtain(r)
 	r.withdrawn = len(r.items) > 0 && (r.limiterErr != nil || r.baton.Err() != nil)
 	sending := len(r.items) > 0 && !r.withdrawn
@@ -73,22 +80,23 @@ func (l *loop) do(r *request) {
 }
 
 // obtain gets a token and then items to spend it on, so that batches fill while tokens are scarce.
+// A crash here changes nothing on disk: a claim is memory of the queue.
 func (l *loop) obtain(r *request) {
 	if r.peek && !r.piece {
-		if l.claim(r, 0); r.queueErr != nil || !r.more() {
+		if l.claim(r, 0); r.queueErr != nil || !r.moreDue() {
 			return
 		}
 	}
-	if !l.pace(r) {
+	if !l.takeToken(r) {
 		return
 	}
 	for !r.piece {
 		r.items = l.claim(r, l.maxItems)
-		if r.queueErr != nil || len(r.items) > 0 || !r.more() || r.baton.Err() != nil {
-			break // else the queue stopped early, and wants to be asked again
+		if r.queueErr != nil || len(r.items) > 0 || !r.moreDue() || r.baton.Err() != nil {
+			break // else the queue stopped early and wants to be asked again
 		}
 	}
-	if len(r.items) > 0 && !l.pace(r) { // again, if the queue took its time
+	if len(r.items) > 0 && !l.takeToken(r) { // again, if Claim took longer than tokenKept
 		return
 	}
 	r.began = l.now()
@@ -98,8 +106,9 @@ func (l *loop) obtain(r *request) {
 	}
 }
 
-// pace sees to it that the request has a token that is not too old, and reports whether it has.
-func (l *loop) pace(r *request) bool {
+// takeToken waits for a token, unless the request has one that is fresh enough. It reports whether
+// the request has one.
+func (l *loop) takeToken(r *request) bool {
 	if l.limiter == nil || !r.token.IsZero() && l.now().Sub(r.token) <= tokenKept {
 		return true
 	}
@@ -112,7 +121,7 @@ func (l *loop) pace(r *request) bool {
 	return true
 }
 
-// claim asks the queue for up to max items, and notes what it says about more.
+// claim asks the queue for up to max items, and keeps what it says about more.
 func (l *loop) claim(r *request, max int) []Item {
 	now := l.now()
 	items, next, err := l.queue.Claim(r.baton, now, max, l.maxBytes)
@@ -124,10 +133,10 @@ func (l *loop) claim(r *request, max int) []Item {
 	return items
 }
 
-// more reports whether the queue said that more is due at once.
-func (r *request) more() bool { return !r.next.IsZero() && !r.next.After(r.asked) }
+// moreDue reports whether the queue said that more is due at once.
+func (r *request) moreDue() bool { return !r.next.IsZero() && !r.next.After(r.asked) }
 
-// unexpired parts items by whether they may still be sent.
+// unexpired separates the items that may still be sent from the expired ones.
 func unexpired(items []Item, now time.Time) (good, expired []Item) {
 	if !slices.ContainsFunc(items, func(it Item) bool { return it.expired(now) }) {
 		return items, nil
@@ -144,30 +153,32 @@ func unexpired(items []Item, now time.Time) (good, expired []Item) {
 
 func (it *Item) expired(now time.Time) bool { return !it.Expires.IsZero() && !now.Before(it.Expires) }
 
-// deliver sends the request and reports the answer, whatever the transport does: it may panic, and it
-// may end the goroutine.
+// deliver sends the request and reports the answer, also if the transport panics or ends the
+// goroutine. A crash before the answer is settled sends the items again; with AtMostOnce
+// markSending has committed, and they stay among the dead.
 func (l *loop) deliver(r *request) {
 	defer l.inbox.leave(answer{r})
-	r.unsent = !l.mayBegin(r) || l.options.AtMostOnce && !l.announce(r)
+	r.unsent = !l.mayBegin(r) || l.options.AtMostOnce && !l.markSending(r)
 	if r.unsent {
 		return
 	}
 	returned := false
 	defer func() {
 		if v := recover(); !returned {
-			r.failAll(crash(v))
+			r.failAll(panicError(v))
 		}
 		r.ended = l.now()
-		r.call.end(l.over)
-		l.digest(r)
+		r.call.end(l.endedCtx)
+		l.classify(r)
 	}()
 	r.call.run, r.call.deadline = l.ctx, r.began.Add(l.options.Timeout)
 	l.send(&r.call, r)
 	returned = true
 }
 
-// mayBegin reports whether the request may start: nothing was in its way when it began, as far as is
-// known now, and it has not been kept from running for so long since that its token is too old.
+// mayBegin reports whether the request may start: no pause that is known by now covers the time
+// when it began, Run goes on, and the token is not too old. A token grows old when the process
+// stands still.
 func (l *loop) mayBegin(r *request) bool {
 	if l.gate.shut(r.began) || l.ctx.Err() != nil {
 		return false
@@ -175,11 +186,13 @@ func (l *loop) mayBegin(r *request) bool {
 	return l.limiter == nil || l.now().Sub(r.granted) <= 2*tokenKept
 }
 
-// announce records that the items are about to be sent, before an answer can be lost, and reports
-// whether the request may still start. The commit takes a while, in which the lane may fall silent,
-// and requests that waited for one commit would all start at once: that is more than their tokens
-// allow, so that after a slow one each waits for another.
-func (l *loop) announce(r *request) bool {
+// markSending records the items as Sending before they are sent, and reports whether the request
+// may still start. From the commit on, a crash leaves the items among the dead. Until then it
+// leaves them pending.
+//
+// The lane may fall silent during the commit. Requests that share a slow commit would start
+// together, faster than the limiter allows: so after one each request waits for another token.
+func (l *loop) markSending(r *request) bool {
 	asked := l.now()
 	list := make([]Outcome, len(r.items))
 	for i, it := range r.items {
@@ -194,7 +207,7 @@ func (l *loop) announce(r *request) bool {
 	}
 	if l.limiter != nil && l.now().Sub(asked) > tokenKept {
 		if l.limiter.Wait(r.baton) != nil {
-			return false // the next request hears of it from the limiter, and says so
+			return false // the next request meets the same error, and reports it
 		}
 	}
 	r.began = l.now()
@@ -202,13 +215,13 @@ func (l *loop) announce(r *request) bool {
 	return l.mayBegin(r) && !slices.ContainsFunc(r.items, func(it Item) bool { return it.expired(r.began) })
 }
 
-// crash is the error of a call that did not return. v is what it panicked with; nil: it ended its
-// goroutine.
-func crash(v any) error {
+// panicError is the error of a call that did not return. v is the value of its panic; nil: the call
+// ended its goroutine.
+func panicError(v any) error {
 	if v == nil {
 		return errors.New("sender: the transport ended its goroutine")
 	}
-	return fmt.Errorf("sender: the transport panicked: %T", v) // the value itself may hold a payload
+	return fmt.Errorf("sender: the transport panicked: %T", v) // without the value: it may hold a payload
 }
 
 // failAll gives every item the same answer.
@@ -219,9 +232,10 @@ func (r *request) failAll(err error) {
 	}
 }
 
-// digest draws from an answer what must be known at once, above all a pause: the other workers learn
-// of it here, before the loop does. It calls the user's Backoff, so that the loop need not.
-func (l *loop) digest(r *request) {
+// classify completes the answer in the worker: one error for each item, each safe to read, a pause,
+// and the delays. The other workers learn of a pause here, before the loop does. The user's Backoff
+// runs here, so that it cannot hold up the loop.
+func (l *loop) classify(r *request) {
 	r.stopped = l.ctx.Err() != nil
 	if len(r.errs) != len(r.items) {
 		r.failAll(fmt.Errorf("sender: the transport returned %d verdicts for %d items", len(r.errs), len(r.items)))
@@ -233,9 +247,9 @@ func (l *loop) digest(r *request) {
 		if err == nil {
 			continue
 		}
-		err = sound(err)
+		err = readable(err)
 		r.errs[i] = err
-		m, wait := read(err)
+		m, wait := markOf(err)
 		splits = splits || m == split
 		if m != throttled || r.stopped && errors.Is(err, context.Canceled) {
 			continue
@@ -249,9 +263,9 @@ func (l *loop) digest(r *request) {
 	}
 	if order != nil {
 		if splits {
-			r.failAll(order) // refused as a whole; the pause comes first, and then the size is asked again
+			r.failAll(order) // refused as a whole: the lane pauses first, and splits if the next answer says so
 		}
-		l.obey(r, longest)
+		l.applyPause(r, longest)
 	}
 	for i, err := range r.errs {
 		if err == nil {
@@ -264,8 +278,8 @@ func (l *loop) digest(r *request) {
 	}
 }
 
-// obey lets no request start before a wait that the destination ordered is over.
-func (l *loop) obey(r *request, wait time.Duration) {
+// applyPause lets no request start before the wait is over that the destination ordered.
+func (l *loop) applyPause(r *request, wait time.Duration) {
 	if wait > longestPause {
 		r.asksFor, wait = wait, longestPause
 	}
@@ -279,7 +293,7 @@ func (l *loop) obey(r *request, wait time.Duration) {
 	}
 }
 
-// backoff is the user's curve, or the default if that one panics.
+// backoff returns the delay of the user's curve, or of the default curve if the user's panics.
 func (l *loop) backoff(failures int) (d time.Duration) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -292,7 +306,8 @@ func (l *loop) backoff(failures int) (d time.Duration) {
 	return l.options.Backoff(failures)
 }
 
-// gate is how a worker that is told to pause tells the others at once. Its mutex is a leaf.
+// gate tells all workers of a pause at once, before the loop knows. Its mutex is a leaf: nothing
+// else is locked or called while it is held.
 type gate struct {
 	mu     sync.Mutex
 	until  time.Time // no request starts before
@@ -306,9 +321,9 @@ func (g *gate) shut(now time.Time) bool {
 	return now.Before(g.until)
 }
 
-// pause shuts the gate until then, or longer if it was shut longer. It reports whether a request that
-// began at the given time is the first of its episode to be throttled: one that began before the rate
-// was last lowered says nothing about the lower rate.
+// pause shuts the gate until the given time; it never opens an earlier one sooner. It reports
+// whether the throttled request starts a new episode, in which the rate is lowered once. A request
+// that began before the rate was last lowered says nothing about the lower rate.
 func (g *gate) pause(until, began, now time.Time) (newEpisode bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -16,47 +16,48 @@ const maxConcurrency = 1 << 16
 type Options struct {
 	// Concurrency is how many requests may be in flight; 0 means 10, 65536 is the most.
 	Concurrency int
-	// Timeout is how long one request may take, by its context; 0 means 30s. More than 365 days are
-	// cut to that.
+	// Timeout is how long one request may take: its context ends then. 0 means 30s; more than 365
+	// days are cut to that.
 	Timeout time.Duration
 	// MaxAttempts is how many failures may be charged to an item before it is dead; 0 means 20;
 	// negative: no limit.
 	MaxAttempts int
-	// Backoff says how long an item waits after its attempt-th failure, counted from 1. Less than
-	// 10ms is raised to that, more than 365 days cut. It may be called from several goroutines at
-	// once. If it panics the default is used, and the panic logged once. nil means
+	// Backoff returns how long an item waits after its attempt-th failure, counted from 1. Less
+	// than 10ms is raised to that, more than 365 days are cut to that. Several goroutines may call
+	// it at once. If it panics, the sender uses the default and logs the panic once. nil means
 	// Exponential(time.Second, time.Minute).
 	Backoff func(attempt int) time.Duration
-	// AtMostOnce is for destinations where a second delivery harms, as that of an email does. Before
-	// each request a commit of its own records its items as dead, "sent, answer unknown", and the
-	// answer takes that back. Success, and the marks ([Permanent], [Later], [Throttled],
-	// [Unavailable], [Split]: nothing was accepted) mean what they always mean; any other error, a
-	// timeout and the end of Run leave the items among the dead, as a crash does, for a person to
-	// decide. So a transport must mark an error only if nothing can have been accepted.
+	// AtMostOnce is for destinations where a second delivery harms, for example an email. Before
+	// each request a commit records its items as dead, "sent, answer unknown". The answer takes
+	// that back if it is a success or has a mark ([Permanent], [Later], [Throttled], [Unavailable],
+	// [Split]): a mark says that nothing was accepted. After any other error, a timeout, the end of
+	// Run or a crash the items stay among the dead, and a person decides. So a transport must mark
+	// an error only if nothing can have been accepted.
 	//
-	// The price: each request waits for its commit, which requests in flight share, and for a second
-	// token if that took more than 10ms. The commit may take as long as Timeout, and counts for
-	// Status.Abandoned.
+	// Each request waits for this commit, which requests in flight share. If it took more than
+	// 10ms, the request waits for a second token. The commit may take as long as Timeout.
+	// Status.Abandoned counts that time as part of the call.
 	AtMostOnce bool
-	// OnOutcome is told every outcome but [Sending] after the queue has recorded it, released, expired
-	// and dead ones included, with the duration of its request: 0 if it was not sent. It is called from
-	// several goroutines at once and holds up the recording of others, so it must not block. It may
-	// put new items; it must not call Flush nor wait for Run. Its panics are recovered, and the
-	// first is logged. nil: nobody is told.
+	// OnOutcome is called with every outcome except [Sending] after the queue has recorded it, and
+	// with the duration of its request; 0: the item was not sent. Released, expired and dead items
+	// are included. Several goroutines call it at once, and other outcomes wait for it, so it must
+	// not block. It may put new items; it must not call Flush or wait for Run. Its panics are
+	// recovered, and the first one is logged. nil: no function is called.
 	OnOutcome func(Outcome, time.Duration)
-	// Logger hears of what stops the lane and of its recovery; nil: nobody does. It is never given
-	// a payload, a header or a key.
+	// Logger gets what stops the lane and what ends that; nil: nothing is logged. It never gets a
+	// payload, a header or a key.
 	Logger *slog.Logger
 }
 
-// Check returns nil if the options are in order, else an error that names the field, its value and what
-// is allowed. [New] returns the same error.
+// Check returns nil if the options are valid. Otherwise the error names the field, its value and
+// the bound. [New] returns the same error.
 func (o *Options) Check() error {
 	_, err := o.withDefaults()
 	return err
 }
 
-// withDefaults returns the options with every zero replaced, or which of them is out of bounds.
+// withDefaults returns the options with every zero replaced, or an error about the first that is
+// out of bounds.
 func (o *Options) withDefaults() (Options, error) {
 	var d Options
 	if o != nil {
@@ -95,26 +96,26 @@ func (o *Options) withDefaults() (Options, error) {
 type Sender struct {
 	options  Options // complete
 	queue    Queue
-	gatherer Gatherer // the queue; nil: it lets no outcome wait
+	gatherer Gatherer // the queue; nil: it does not gather outcomes
 	limiter  Limiter  // nil: no limit
 	send     func(ctx context.Context, r *request)
 	maxItems int // per request
 	maxBytes int // per request; 0: no limit
 
-	now    func() time.Time // the only clock; tests step it
-	called atomic.Bool
-	began  chan struct{} // closed when Run begins
-	ended  chan struct{} // closed when Run has ended
-	inbox  inbox
-	woken  atomic.Bool // more may be due
-	status atomic.Pointer[Status]
-	flying atomic.Int64 // requests in flight, written by the loop
+	now      func() time.Time // the only clock; tests step it
+	called   atomic.Bool
+	began    chan struct{} // closed when Run begins
+	ended    chan struct{} // closed when Run has ended
+	inbox    inbox
+	woken    atomic.Bool // more may be due
+	status   atomic.Pointer[Status]
+	inFlight atomic.Int64 // requests in flight, written by the loop
 }
 
 // New returns a Sender that drains q into t at the pace of l; a nil l means no limit. It returns an
-// error if q or t is nil, an option is out of bounds, or l has a method Check() error that returns
-// one. A Queue is drained by one Sender only: one that is [Exclusive] is reserved until Run has
-// returned, and refuses another.
+// error if q or t is nil, if an option is out of bounds, or if l has a method Check() error that
+// returns one. Only one Sender may drain a Queue. An [Exclusive] queue is reserved until Run has
+// returned, and refuses another Sender.
 func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 	if q == nil {
 		return nil, errors.New("sender: the queue is nil")
@@ -157,11 +158,11 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 	return s, nil
 }
 
-// Run sends what the queue holds until ctx ends, and then returns once everything that was answered
-// is recorded: nil, or the reason why it could not be. It gives requests in flight half a second to
-// notice the end of their context and leaves those that do not; their items stay in the queue and are
-// sent again by the next process. Every other goroutine it started has ended when it returns. Run
-// may be called once; a second call is an error.
+// Run sends what the queue holds until ctx ends, and returns once every answer is recorded: nil, or
+// why one could not be recorded. Requests in flight have half a second to notice the end of their
+// context. Run does not wait longer: their items stay in the queue, and the next process sends them
+// again. All other goroutines of Run have ended when it returns. Run may be called once; a second
+// call is an error.
 func (s *Sender) Run(ctx context.Context) error {
 	if s.called.Swap(true) {
 		return errors.New("sender: Run was called a second time")
@@ -174,8 +175,8 @@ func (s *Sender) Run(ctx context.Context) error {
 	return newLoop(s, ctx).run()
 }
 
-// Wake tells a running Sender that the queue has changed. It never blocks, may be called at any time,
-// also before Run, and costs little.
+// Wake tells a running Sender that the queue has changed. It never blocks and costs little. It may
+// be called at any time, also before Run.
 func (s *Sender) Wake() {
 	if !s.woken.Swap(true) {
 		s.inbox.ring()

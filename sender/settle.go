@@ -5,27 +5,37 @@ import (
 	"time"
 )
 
-// maxUnsettled bounds the outcomes that the queue has not recorded yet, and with them what a crash
-// sends twice: no new request starts while there are so many.
+// maxUnsettled bounds the outcomes that the queue has not recorded yet: no new request starts while
+// there are so many. A crash redelivers no more than these and the requests in flight.
 const maxUnsettled = 1024
 
-// On a busy lane outcomes wait for others to be recorded with: one recorder for each made a drain cost half
-// as much again.
+// On a busy lane an outcome waits a moment, so that several share a call of Settle. One call for
+// each outcome costs a drain half as much CPU again.
 const (
-	recordEvery  = 250 * time.Microsecond
-	recordAtOnce = 64 // so many wait no longer
-	mostSpare    = 16 // the memory of so many is kept
+	settleEvery  = 250 * time.Microsecond // how long an outcome waits at most
+	settleAtOnce = 64                     // this many outcomes do not wait
 )
 
-const pressEvery = 5 * time.Millisecond
+// maxSpare bounds the outcomes that are kept empty, to be used again. This saves a quarter of the
+// CPU of a drain, and two thirds if the transport takes batches.
+const maxSpare = 16
+
+// flushGatheredEvery is the interval of calls of FlushGathered while a Settle is waited for.
+const flushGatheredEvery = 5 * time.Millisecond
 
 // storageBackoff is how long the sender waits after the queue or the limiter failed.
 var storageBackoff = Exponential(time.Second, 30*time.Second)
 
-// outcomes are recorded by one call of Settle.
+// outcomes are the arguments and the result of one call of Settle. The loop owns them until
+// startSettle hands them to runSettle; they come back as a report.
+//
+//   - After an error they are merged into toSettle, and the next call repeats all of them. A queue
+//     ignores an outcome that it has recorded before.
+//   - A crash before the commit of Settle loses all of them: each item is sent again. A crash after
+//     it loses none, but OnOutcome may not hear of them.
 type outcomes struct {
 	list  []Outcome
-	took  []time.Duration // of the request of each; only if somebody is told
+	took  []time.Duration // of the request of each; kept only for OnOutcome
 	retry bool            // the first call after one that failed
 	err   error           // what Settle returned
 }
@@ -35,101 +45,104 @@ func (b *outcomes) add(c *outcomes) {
 	b.list, b.took = append(b.list, c.list...), append(b.took, c.took...)
 }
 
-// reset leaves nothing but the space.
+// reset removes the outcomes and keeps their space.
 func (b *outcomes) reset() {
 	clear(b.list)
 	b.list, b.took = b.list[:0], b.took[:0]
 }
 
-// note keeps an outcome until the next recorder begins. took is 0 for what was not sent.
-func (l *loop) note(o Outcome, took time.Duration) {
-	l.noted.list = append(l.noted.list, o)
+// addOutcome keeps an outcome for the next Settle. took is the duration of the request; 0: the item
+// was not sent.
+func (l *loop) addOutcome(o Outcome, took time.Duration) {
+	l.toSettle.list = append(l.toSettle.list, o)
 	if l.options.OnOutcome != nil {
-		l.noted.took = append(l.noted.took, took)
+		l.toSettle.took = append(l.toSettle.took, took)
 	}
 	l.unsettled++
 }
 
-// settle has the noted outcomes recorded beside the loop, so that a slow disk does not stop it. After a
-// failure all outcomes wait for one call together; until that succeeds nothing is sent.
-func (l *loop) settle(now time.Time) {
-	n := len(l.noted.list)
-	if n == 0 || n < recordAtOnce && (l.more || l.busy()) && now.Before(l.recordAgain) {
+// startSettle starts a Settle of the outcomes, unless they may wait. It runs beside the loop, so
+// that a slow disk does not stop the loop. Several may run at once, for different items. After a
+// failure only one call runs at a time, with all outcomes; until it succeeds nothing is sent.
+func (l *loop) startSettle(now time.Time) {
+	n := len(l.toSettle.list)
+	if n == 0 || n < settleAtOnce && (l.moreDue || l.busy()) && now.Before(l.settleAgain) {
 		return
 	}
-	retry := l.storage.on()
-	if retry && (l.settling > 0 || now.Before(l.storage.again)) {
+	retry := l.settleTrouble.on()
+	if retry && (l.settling > 0 || now.Before(l.settleTrouble.again)) {
 		return
 	}
-	b := l.noted
+	b := l.toSettle
 	b.retry = retry
-	l.noted = new(outcomes)
+	l.toSettle = new(outcomes)
 	if last := len(l.spare) - 1; last >= 0 {
-		l.noted, l.spare = l.spare[last], l.spare[:last]
+		l.toSettle, l.spare = l.spare[last], l.spare[:last]
 	}
 	l.settling++
-	l.recordAgain = now.Add(recordEvery)
-	l.pressAgain = time.Time{}
-	go l.record(b)
+	l.settleAgain = now.Add(settleEvery)
+	l.flushGatheredAgain = time.Time{}
+	go l.runSettle(b)
 }
 
-// nextRecord returns when the next recorder may begin; zero: there is nothing to record.
-func (l *loop) nextRecord() time.Time {
-	if len(l.noted.list) == 0 {
+// nextSettle returns when the next Settle may begin; zero: there is nothing to record.
+func (l *loop) nextSettle() time.Time {
+	if len(l.toSettle.list) == 0 {
 		return time.Time{}
 	}
-	return l.recordAgain
+	return l.settleAgain
 }
 
-// record calls Settle, tells OnOutcome, and reports back.
-func (l *loop) record(b *outcomes) {
+// runSettle calls Settle and OnOutcome, and reports back. It has a goroutine of its own.
+func (l *loop) runSettle(b *outcomes) {
 	defer l.inbox.leave(b)
-	b.err = l.queue.Settle(l.lasting, b.list...)
+	b.err = l.queue.Settle(l.uncancelled, b.list...)
 	if b.err != nil || l.options.OnOutcome == nil {
 		return
 	}
 	for i, o := range b.list {
-		l.tell(o, b.took[i])
+		l.callOnOutcome(o, b.took[i])
 	}
 }
 
-// hurry reports whether somebody waits for a Settle in progress, so that the queue is to be told not to wait
-// for company, and when: while more outcomes are on their way no oftener than Flush looks. Whether the wait has
-// begun cannot be told, so that it is repeated until nothing is in a hurry any more.
-func (l *loop) hurry() (at time.Time, ok bool) {
+// flushGatheredAt returns when to call FlushGathered, and whether to call it at all. A call is
+// needed while a Settle is in progress that Flush, the end of Run or maxUnsettled waits for. Settle
+// does not say when it begins to gather, so calls repeat until nothing waits. While more outcomes
+// are on their way, they come no more often than checks of Flush.
+func (l *loop) flushGatheredAt() (at time.Time, ok bool) {
 	switch {
-	case l.settling == 0 || l.pressing || l.gatherer == nil:
+	case l.settling == 0 || l.flushingGathered || l.gatherer == nil:
 		return time.Time{}, false
 	case l.unsettled >= maxUnsettled || l.ctx.Err() != nil:
-		return l.pressAgain, true
+		return l.flushGatheredAgain, true
 	case len(l.flushes) > 0 && l.busy():
-		return latest(l.pressAgain, l.pressed.Add(checkEvery)), true
+		return latest(l.flushGatheredAgain, l.gatheredFlushedAt.Add(checkEvery)), true
 	}
-	return l.pressAgain, len(l.flushes) > 0
+	return l.flushGatheredAgain, len(l.flushes) > 0
 }
 
-// press tells the queue not to wait for company.
-func (l *loop) press(now time.Time) {
-	if at, ok := l.hurry(); !ok || now.Before(at) {
+// flushGathered has the queue commit what it gathers, if something waits for it.
+func (l *loop) flushGathered(now time.Time) {
+	if at, ok := l.flushGatheredAt(); !ok || now.Before(at) {
 		return
 	}
-	l.pressing = true
-	l.pressed = now
+	l.flushingGathered = true
+	l.gatheredFlushedAt = now
 	l.helpers.Go(func() {
 		l.gatherer.FlushGathered()
-		l.inbox.leave(pressed{})
+		l.inbox.leave(gatheredFlushed{})
 	})
 }
 
-// relax notes that the queue was told.
-func (l *loop) relax(now time.Time) {
-	l.pressing = false
-	l.pressAgain = now.Add(pressEvery)
+// gatheredFlushed takes in that a call of FlushGathered has returned.
+func (l *loop) gatheredFlushed(now time.Time) {
+	l.flushingGathered = false
+	l.flushGatheredAgain = now.Add(flushGatheredEvery)
 }
 
-// nextPress returns when the queue is to be told again; zero: not before something happens.
-func (l *loop) nextPress() time.Time {
-	at, ok := l.hurry()
+// nextFlushGathered returns when to call FlushGathered; zero: not before something happens.
+func (l *loop) nextFlushGathered() time.Time {
+	at, ok := l.flushGatheredAt()
 	if !ok {
 		return time.Time{}
 	}
@@ -138,16 +151,16 @@ func (l *loop) nextPress() time.Time {
 
 // awaitSettled waits until no Settle is in progress.
 func (l *loop) awaitSettled() {
-	again := time.NewTicker(pressEvery)
+	again := time.NewTicker(flushGatheredEvery)
 	defer again.Stop()
 	for l.settling > 0 {
-		l.press(l.now())
+		l.flushGathered(l.now())
 		select {
 		case <-l.inbox.bell:
-			for _, r := range l.inbox.empty(nil) {
+			for _, r := range l.inbox.takeAll(nil) {
 				switch r.(type) {
-				case *outcomes, pressed: // what a worker reports now comes too late
-					r.take(l)
+				case *outcomes, gatheredFlushed: // a worker's report comes too late now
+					r.apply(l)
 				}
 			}
 		case <-again.C:
@@ -155,8 +168,8 @@ func (l *loop) awaitSettled() {
 	}
 }
 
-// tell calls OnOutcome.
-func (l *loop) tell(o Outcome, took time.Duration) {
+// callOnOutcome calls OnOutcome, and recovers its panics.
+func (l *loop) callOnOutcome(o Outcome, took time.Duration) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.listenerBroken.Do(func() {
@@ -167,47 +180,47 @@ func (l *loop) tell(o Outcome, took time.Duration) {
 	l.options.OnOutcome(o, took)
 }
 
-// recorded takes the result of one Settle.
-func (l *loop) recorded(b *outcomes) {
+// settled takes in the result of one Settle.
+func (l *loop) settled(b *outcomes) {
 	l.settling--
 	if b.err != nil {
-		b.add(l.noted)
-		l.noted = b
-		if l.storage.on() && !b.retry {
-			return // it began before the failure that is known
+		b.add(l.toSettle)
+		l.toSettle = b
+		if l.settleTrouble.on() && !b.retry {
+			return // it began before the failure that is being retried
 		}
-		l.fails(&l.storage, fmt.Errorf("queue: settle %d outcomes: %w", len(b.list), b.err))
+		l.neighbourFails(&l.settleTrouble, fmt.Errorf("queue: settle %d outcomes: %w", len(b.list), b.err))
 		return
 	}
 	l.unsettled -= len(b.list)
 	if b.retry {
-		l.works(&l.storage)
+		l.neighbourWorks(&l.settleTrouble)
 	}
-	if len(l.spare) < mostSpare && cap(b.list) <= 2*maxUnsettled { // which append may make of half as many
+	if len(l.spare) < maxSpare && cap(b.list) <= 2*maxUnsettled { // append doubles the space
 		b.reset()
 		l.spare = append(l.spare, b)
 	}
-	l.news = true // keys are free, retries have their time
-	l.moved = true
+	l.askAgain = true // a key may be free, a retry has its time
+	l.progress = true
 }
 
-// trouble is a neighbour that fails: the queue, the limiter. The zero trouble is none. Owned by the
-// loop.
+// trouble says that a neighbour fails: Settle, Claim or the limiter. The zero trouble is none. The
+// loop owns it.
 type trouble struct {
 	err   error     // the latest
 	since time.Time // when it began; zero: there is none
-	again time.Time // when it is tried again
+	again time.Time // when the next try begins
 	count int       // failures in a row
 }
 
 func (t *trouble) on() bool { return !t.since.IsZero() }
 
-// fails notes a failure and silences the lane; the first of a row is logged.
-func (l *loop) fails(t *trouble, err error) {
+// neighbourFails takes in a failure and calls the baton back. It logs the first failure in a row.
+func (l *loop) neighbourFails(t *trouble, err error) {
 	now := l.now()
 	if !t.on() {
 		t.since = now
-		l.options.Logger.Error("sender: nothing is sent until this is mended", "err", err)
+		l.options.Logger.Error("sender: nothing is sent until this works again", "err", err)
 	}
 	t.count++
 	t.err = err
@@ -216,12 +229,12 @@ func (l *loop) fails(t *trouble, err error) {
 	l.stopBaton()
 }
 
-// works notes that a neighbour works, and logs it if it did not before.
-func (l *loop) works(t *trouble) {
+// neighbourWorks takes in that a neighbour works, and logs it if it did not before.
+func (l *loop) neighbourWorks(t *trouble) {
 	if !t.on() {
 		return
 	}
-	l.options.Logger.Info("sender: mended, sending goes on", "failures", t.count, "after", l.now().Sub(t.since), "last", t.err)
+	l.options.Logger.Info("sender: working again, sending goes on", "failures", t.count, "after", l.now().Sub(t.since), "last", t.err)
 	*t = trouble{}
 	l.changed = true
 }

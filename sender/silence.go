@@ -2,18 +2,18 @@ package sender
 
 import "time"
 
-// laneBackoff is how long a lane waits before it probes, by the number of failures in a row. It is
-// not the user's curve: that one is about items.
+// laneBackoff is how long a lane waits before it probes, by the number of failures in a row. The
+// user's curve is for items, not for the lane.
 var laneBackoff = Exponential(time.Second, time.Minute)
 
-// silence is the state of a lane in which nothing starts but one request at a time, the probe, to
-// find out whether the destination works again. The destination ordered it (a pause), or it does not
-// work (a hold). The zero silence is an open lane. Owned by the loop.
+// silence is the state of a lane that starts one request at a time, the probe, to find out whether
+// the destination works again. There are two reasons: the destination ordered it (a pause), or the
+// destination does not work (a hold). The zero silence is an open lane. The loop owns it.
 type silence struct {
 	since  time.Time // when it began; zero: the lane is open
 	until  time.Time // no probe before
-	paused time.Time // by order of the destination nothing starts before, whatever succeeds; zero: no order
-	held   bool      // the destination does not work, as far as the last answer tells
+	paused time.Time // the destination ordered that nothing starts before; zero: no order
+	held   bool      // the last answer says that the destination does not work
 	failed int       // requests that failed in a row: the one that began it, and the probes
 	cause  string    // of the last failure; "": a pause kept from before the start
 }
@@ -30,8 +30,8 @@ func (s *silence) pause(now, until time.Time, cause string) {
 	s.until = latest(s.until, s.paused)
 }
 
-// hold begins a silence because the destination does not work. A silence that is there already ends
-// with a probe anyway, so that nothing is added.
+// hold begins a silence because the destination does not work. During a silence it does nothing:
+// the probe decides.
 func (s *silence) hold(now time.Time, cause string) {
 	if s.on() {
 		return
@@ -52,9 +52,9 @@ func (s *silence) probeThrottled(now, until time.Time, cause string) {
 	s.pause(now, until, cause)
 }
 
-// succeeded ends the silence, if the request that succeeded began after it and no order stands
-// against that. A request from before proves nothing: where one item is refused for good and others
-// are not, the lane would spin.
+// succeeded ends the silence, if the request began during the silence and no pause is in force. A
+// request from before the silence proves nothing: if one item is always refused and others are not,
+// the lane would open and close without end.
 func (s *silence) succeeded(began, now time.Time) {
 	if s.on() && began.After(s.since) && !s.paused.After(now) {
 		*s = silence{}

@@ -62,7 +62,7 @@ func TestSilence(t *testing.T) {
 		}, true, true, 50},
 		{"a throttled probe waits as told", func(s *silence) { s.hold(at(0), "x"); s.probeThrottled(at(1), at(9), "y") }, true, false, 9},
 		{"a success opens", func(s *silence) { s.hold(at(0), "x"); s.succeeded(at(1), at(2)) }, false, false, 0},
-		{"not that of an older request", func(s *silence) { s.hold(at(1), "x"); s.succeeded(at(0), at(2)) }, true, true, 2},
+		{"not a success of an older request", func(s *silence) { s.hold(at(1), "x"); s.succeeded(at(0), at(2)) }, true, true, 2},
 		{"nor of one that began with it", func(s *silence) { s.hold(at(1), "x"); s.succeeded(at(1), at(2)) }, true, true, 2},
 		{"nor before an order is over", func(s *silence) { s.pause(at(0), at(9), "x"); s.succeeded(at(1), at(2)) }, true, false, 9},
 		{"but when it is", func(s *silence) { s.pause(at(0), at(9), "x"); s.succeeded(at(9), at(10)) }, false, false, 0},

@@ -5,14 +5,16 @@ import (
 	"time"
 )
 
-// Errors that any store of items may return, and that callers branch on. They arrive wrapped, with the
-// place and the numbers: see [StoreError].
+// Errors that any store of items may return, and that callers branch on. They are wrapped in an
+// error with the place and the numbers: see [StoreError].
 var (
-	// ErrFull: there is no room. The text says what is full and what the limit is. Nothing was stored.
+	// ErrFull: there is no room. The text says what is full and what the limit is. Nothing was
+	// stored.
 	ErrFull = errors.New("full")
 	// ErrTooLarge: an item has a part that the store cannot hold. Nothing was stored.
 	ErrTooLarge = errors.New("too large")
-	// ErrStorage: the storage failed. Unless the error says that nothing was stored, the outcome is unknown.
+	// ErrStorage: the storage failed. Unless the error says that nothing was stored, the outcome is
+	// unknown.
 	ErrStorage = errors.New("the storage failed")
 	// ErrClosed: the store, or the outbox over it, is shutting down or closed. Nothing was stored.
 	ErrClosed = errors.New("closed")
@@ -40,16 +42,16 @@ func (e *StoreError) Unwrap() error { return e.Err }
 
 // Counts is what a store holds, and what it has held since it was made: a snapshot.
 type Counts struct {
-	// Pending counts the items that are not delivered, dead, expired or dropped. The next five add up to
-	// it, except for items that their owner dropped while they were in flight or in line: those two
-	// count them until they are settled or met.
+	// Pending counts the items that are not delivered, dead, expired or dropped. The next five add
+	// up to it, with one exception: InFlight and InLine still count an item that its owner dropped,
+	// until the item is settled or Claim meets it.
 	Pending   int
-	Ready     int // may be sent now, or after those before them
+	Ready     int // may be sent now, or after the items before them
 	Scheduled int // their time has not come
 	Retrying  int // failed, and wait for the next try
-	InLine    int // met behind an earlier item of their key, and wait for it
+	InLine    int // wait for an earlier item of their key, as Claim has seen
 	InFlight  int // handed out and not settled
-	Dead      int // given up. Items that are being sent at most once are in flight until they are settled
+	Dead      int // given up. With AtMostOnce, an item that is being sent counts as in flight
 
 	Bytes     int64 // of pending payloads
 	DeadBytes int64 // of payloads that are stored as dead, in flight or not
@@ -60,6 +62,6 @@ type Counts struct {
 	// The ledger: Put = Pending + Dead + Delivered + Expired + Dropped.
 	Put, Delivered, Expired, Dropped uint64
 
-	// Err is why the store stands still, or soon will. nil: all is well.
+	// Err is why the store cannot work, or soon cannot; nil: there is no such reason.
 	Err error
 }

@@ -23,7 +23,7 @@ func (s slice) Error() string { return strings.Join(s, " ") }
 // slice is an error that cannot be compared.
 type slice []string
 
-// A transport that misbehaves costs its items an attempt, and nobody else anything.
+// A transport that misbehaves costs its items an attempt, and has no effect on other items.
 func TestTransportMisbehaves(t *testing.T) {
 	var nilError *nilPanics
 	for name, misbehave := range map[string]func() error{

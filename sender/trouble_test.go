@@ -57,8 +57,8 @@ func TestNeighbourFails(t *testing.T) {
 	}
 }
 
-// A queue that fails while there is nothing to send is mended without an item.
-func TestQueueIsMendedWhileIdle(t *testing.T) {
+// A queue that fails while there is nothing to send recovers without an item.
+func TestQueueRecoversWhileIdle(t *testing.T) {
 	in(t, func(l *lane) {
 		q := &watched{Memory: &l.Memory}
 		l.queue, l.limiter = q, &metered{}
@@ -77,8 +77,8 @@ func TestQueueIsMendedWhileIdle(t *testing.T) {
 	})
 }
 
-// When outcomes cannot be recorded nothing is sent; they are recorded together later, and nothing is
-// lost, whether or not the failed call had an effect.
+// When outcomes cannot be recorded nothing is sent; they are recorded together later, and nothing
+// is lost, whether or not the failed call had an effect.
 func TestSettleFails(t *testing.T) {
 	for _, applied := range []bool{false, true} {
 		in(t, func(l *lane) {
@@ -137,7 +137,8 @@ func TestSilenceDuringClaim(t *testing.T) {
 		l.put("a b c")
 		l.run()
 		l.wait(4 * time.Second)
-		// At 1.5s the lane is held, while b is being claimed; at 2.5s the claim for the probe begins.
+		// At 1.5s the lane is held, while b is being claimed; at 2.5s the claim for the probe
+		// begins.
 		l.wants(`1s a 500ms+403
 			3.5s b ok`)
 		l.wait(time.Minute)
