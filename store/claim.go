@@ -37,7 +37,9 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 	}
 	s.claims.Lock()
 	defer s.claims.Unlock()
-	c := claim{s: s, now: now, max: max, maxBytes: maxBytes}
+	c := &s.claiming
+	*c = claim{s: s, now: now, max: max, maxBytes: maxBytes}
+	defer func() { *c = claim{} }() // it keeps no payload
 	err := c.run()
 	s.noteDamage(errors.Join(err, c.blocked))
 	if err != nil {

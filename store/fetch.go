@@ -168,6 +168,8 @@ func (r *reading) readLater(t *txn) {
 }
 
 func (r *reading) readReady(t *txn) {
+	r.ready = r.s.reading[:0] // what was read before has been passed, or forgotten
+	defer func() { r.s.reading = r.ready[:0] }()
 	size, last := 0, format.ReadyKey(r.cursor)
 	c := t.Ready.Cursor()
 	k, v := c.Seek(format.ReadyKey(r.cursor + 1))
@@ -224,8 +226,10 @@ func (r *reading) willWait(p order.Place) bool {
 	if p.Key == 0 {
 		return false
 	}
-	if slices.ContainsFunc(r.ready, func(f fetched) bool { return f.place.Key == p.Key }) {
-		return true
+	for i := range r.ready {
+		if r.ready[i].place.Key == p.Key {
+			return true
+		}
 	}
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()

@@ -67,7 +67,9 @@ type Store struct {
 	opts   Options // with defaults filled in
 	codec  codec   // set before the lane is handed out
 
-	claims sync.Mutex // one Claim at a time; nothing else takes it
+	claims   sync.Mutex // one Claim at a time; nothing else takes it
+	claiming claim      // the one that runs; guarded by claims
+	reading  []fetched  // the memory of what a claim reads of ready; guarded by claims
 
 	mu         sync.Mutex // a leaf; guards what follows
 	order      order.Order
