@@ -5,7 +5,7 @@ import (
 
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
-	"github.com/seed8107221f/outbox/store/internal/pages"
+	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Errors of a lane in a file that callers branch on. Those of any store are in package sender: ErrFull,
@@ -15,9 +15,9 @@ var (
 	// ErrLocked: another process, or another Store of this one, has the file or the lane.
 	ErrLocked = boltfile.ErrLocked
 	// ErrFormat: the file is not an outbox, or a newer version wrote it.
-	ErrFormat = pages.ErrFormat
+	ErrFormat = format.ErrFormat
 	// ErrCorrupt: the file is an outbox, and it is damaged.
-	ErrCorrupt = pages.ErrCorrupt
+	ErrCorrupt = format.ErrCorrupt
 	// ErrSealed: a lane, or a record, is sealed, and the Sealer that was given cannot open it. The error
 	// names the key. Nothing was changed, and with the key it is as it was.
 	ErrSealed = errors.New("sealed")
