@@ -208,17 +208,6 @@ func TestOpenRefuses(t *testing.T) {
 		writeFile(t, at("pages"), b)
 		refuses(t, at("pages"), ErrCorrupt)
 	})
-	t.Run("read only", func(t *testing.T) {
-		written(t, at("read only"))
-		if err := os.Chmod(at("read only"), 0o400); err != nil {
-			t.Fatal(err)
-		}
-		if f, err := os.OpenFile(at("read only"), os.O_RDWR, 0); err == nil {
-			f.Close()
-			t.Skip("nothing is denied to this user")
-		}
-		refuses(t, at("read only"), fs.ErrPermission)
-	})
 }
 
 func TestOpenFollowsLinks(t *testing.T) {
