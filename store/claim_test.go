@@ -313,3 +313,18 @@ func TestClaimsAreFull(t *testing.T) {
 		}
 	}
 }
+
+// A commit of another lane of the file does not keep a claim out of the counts.
+func TestCountsBesideAnotherLane(t *testing.T) {
+	s := newStore(t, nil)
+	other, err := s.Lane("other", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, event("a", ""))
+	put(t, other, event("b", ""))
+	claims(t, s, 1)
+	if c := s.Counts(); c.InFlight != 1 || c.Ready != 0 {
+		t.Errorf("%d in flight and %d ready, want 1 and 0", c.InFlight, c.Ready)
+	}
+}

@@ -258,7 +258,7 @@ func (c *claim) install(r *reading) {
 		s.fetched = r.ready
 	}
 	s.oldest = time.Time{}
-	s.ahead = s.ahead || r.txid > s.txid
+	s.ahead = s.ahead || r.txid > s.txid && r.ledger != s.ledger // else it was a commit of another lane
 	s.until, s.untilKnown = time.Time{}, s.commits == r.commits && r.dueEnd
 	if r.firstTimed != 0 {
 		left := time.Unix(0, r.firstTimed).Sub(c.now.Round(0))
