@@ -24,7 +24,7 @@ func TestAppendRefuses(t *testing.T) {
 		sentinel error // nil: any
 		words    []string
 	}{
-		{"payload", func(it *sender.Item) { it.Payload = make([]byte, 1001) }, sender.ErrTooLarge, []string{"Payload", "1001", "1000"}},
+		{"payload", func(it *sender.Item) { it.Payload = make([]byte, 1001) }, sender.ErrTooLarge, []string{"payload", "1001", "1000"}},
 		{"kind", func(it *sender.Item) { it.Kind = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"Kind", "40960", "1024"}},
 		{"key", func(it *sender.Item) { it.Key = strings.Repeat("x", 40<<10) }, sender.ErrTooLarge, []string{"Key", "40960", "1024"}},
 		{"key by a byte", func(it *sender.Item) { it.Key = strings.Repeat("x", 1025) }, sender.ErrTooLarge, []string{"1025"}},

@@ -412,10 +412,10 @@ func Quarantine(v Record, at time.Time, why error) Record {
 // that is too large, payloads having at most maxPayload bytes, and a plain one for a time.
 func Validate(it *sender.Item, maxPayload int) error {
 	if n := len(it.Payload); n > maxPayload {
-		return fmt.Errorf("Payload has %d bytes, at most %d: %w", n, maxPayload, sender.ErrTooLarge)
+		return fmt.Errorf("payload has %d bytes, at most %d: %w", n, maxPayload, sender.ErrTooLarge)
 	}
 	if ns := it.Created.UnixNano(); ns <= 0 || !time.Unix(0, ns).Equal(it.Created) {
-		return fmt.Errorf("Created is %v, after 1970-01-01 and up to 2262-04-11 expected", it.Created)
+		return fmt.Errorf("the time in Created is %v, after 1970-01-01 and up to 2262-04-11 expected", it.Created)
 	}
 	return it.Check()
 }
