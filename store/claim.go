@@ -137,6 +137,7 @@ func (c *claim) run() error {
 			c.install(r)
 		}
 	}
+	s.untilKnown = s.untilKnown && !c.leavesDue()
 	err := c.blocked
 	if len(c.items)+len(c.bad) > 0 || c.releaseDue {
 		err = nil // what can go may go
@@ -266,6 +267,17 @@ func (c *claim) Fresh(after uint64) (order.Place, bool) {
 		return order.Place{}, false
 	}
 	return f.place, true
+}
+
+// leavesDue reports whether an item of later that is due is not handed out. Only the file tells the next
+// claim of it.
+func (c *claim) leavesDue() bool {
+	for i := range c.due {
+		if !c.s.order.InFlight(c.due[i].place.Seq) {
+			return true
+		}
+	}
+	return false
 }
 
 // stop notes why a source has come to an end before its end.

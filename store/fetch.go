@@ -259,7 +259,7 @@ func (c *claim) install(r *reading) {
 	}
 	s.oldest = time.Time{}
 	s.ahead = s.ahead || r.txid > s.txid && r.ledger != s.ledger // else it was a commit of another lane
-	s.until, s.untilKnown = time.Time{}, s.commits == r.commits && r.dueEnd
+	s.until, s.untilKnown = time.Time{}, s.commits == r.commits && r.after == nil && r.dueEnd
 	if r.firstTimed != 0 {
 		left := time.Unix(0, r.firstTimed).Sub(c.now.Round(0))
 		s.until = c.now.Add(left)

@@ -74,8 +74,8 @@ type Store struct {
 	mu         sync.Mutex // a leaf; guards what follows
 	order      order.Order
 	fetched    []fetched     // read of ready, beyond the order's cursor
-	until      time.Time     // when the first item of timed or later is due, as last read; zero: there is none
-	untilKnown bool          // no commit and no outcome has changed that since
+	until      time.Time     // when the next item of timed or later is due, as last read; zero: there is none
+	untilKnown bool          // nothing else of later is due, and no commit and no outcome has changed that since
 	changes    uint64        // counts what makes wrong what is being read of ready or later
 	commits    uint64        // counts the commits of the lane
 	ledger     format.Ledger // as of transaction txid
