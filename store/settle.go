@@ -75,20 +75,27 @@ func (s *Store) newSettling(outcomes []sender.Outcome) *write {
 // releaseAll frees items without touching the file. Of one that lay in later it must know whether it
 // still does: if it was dropped, the next of its key has its turn.
 func (s *Store) releaseAll(os []settling) error {
-	if err := s.view(func(t *txn) error {
-		for i := range os {
-			os[i].found = os[i].due == 0 || t.at(os[i].origin()) != nil
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	for known := false; !known; {
+		changes := s.changes
+		s.mu.Unlock()
+		err := s.view(func(t *txn) error {
+			for i := range os {
+				os[i].found = os[i].due == 0 || t.at(os[i].origin()) != nil
+			}
+			return nil
+		})
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+		known = changes == s.changes // else one of them may have been dropped since
+	}
 	for i := len(os) - 1; i >= 0; i-- { // each goes to the front: the first of them last
 		s.settled(&os[i])
 	}
 	s.publish()
-	s.mu.Unlock()
 	return nil
 }
 
