@@ -20,16 +20,16 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// What is read in one transaction to list items.
+// One transaction reads at most this much to list items.
 const (
 	pageItems = 128
 	pageBytes = 4 << 20
 )
 
-// Pending lists the pending items: those in ready, then those that failed, then those whose time has
-// not come, then those in flight that are on disk as dead, to be sent at most once. It reads page by page and holds no transaction while the caller works, so that an item
-// which moves meanwhile may be listed twice or not at all. A record that does not decode is an error;
-// the listing goes on behind it.
+// Pending lists the pending items: ready, failed, scheduled, and then the items in flight that are
+// stored in dead because they are sent at most once. It reads page by page and holds no transaction
+// while the caller works. An item that moves meanwhile may be listed twice or not at all. A record
+// that does not decode yields an error, and the listing goes on with the next one.
 func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) {
 		for _, in := range [...]box{ready, later, timed} {
@@ -43,19 +43,20 @@ func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 	}
 }
 
-// Dead lists the dead items in the order of Seq, as Pending does. LastErr is the reason, Failed the
-// time of death. One that was buried because its record was damaged has that record for a payload.
+// Dead lists the dead items in the order of Seq, as Pending does. LastErr is the reason and
+// FailedAt the time of death. An item that is dead because its record was damaged has that record
+// as payload.
 func (s *Store) Dead() iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) { s.list(dead, false, yield) }
 }
 
-// list yields the items of a bucket, those that lie in dead while their request is under way or the
-// others. It reports whether the caller wants more.
+// list yields the items of a bucket. In dead, underWay selects the items whose request runs;
+// otherwise they are left out. It reports whether the caller wants more.
 func (s *Store) list(in box, underWay bool, yield func(sender.Item, error) bool) bool {
 	type listed struct {
 		it      sender.Item
 		err     error
-		sending bool // it may be under way
+		sending bool // its request may be running
 	}
 	page := make([]listed, 0, pageItems)
 	for after, more := format.Key(nil), true; more; page = page[:0] {
@@ -75,7 +76,7 @@ func (s *Store) list(in box, underWay bool, yield func(sender.Item, error) bool)
 		if err != nil {
 			return yield(sender.Item{}, s.wrap("list", err))
 		}
-		s.mu.Lock() // an item is under way if it was so before the page was read, or is so after it
+		s.mu.Lock() // under way: before the page was read, or after it
 		page = slices.DeleteFunc(page, func(l listed) bool {
 			is := l.sending && (before[l.it.Seq] || s.order.InFlight(l.it.Seq))
 			return is != underWay
@@ -90,7 +91,7 @@ func (s *Store) list(in box, underWay bool, yield func(sender.Item, error) bool)
 	return true
 }
 
-// flightsSent returns the Seqs of the items in flight that lie in dead; nil: there are none.
+// flightsSent returns the Seqs of the items in flight that are in dead; nil: there are none.
 func (s *Store) flightsSent() map[uint64]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +107,7 @@ func (s *Store) flightsSent() map[uint64]bool {
 	return seqs
 }
 
-// item decodes a record with its place.
+// item decodes a record, with its Seq and Due.
 func (s *Store) item(k format.Key, v format.Record) (sender.Item, error) {
 	it, err := s.codec.decode(k, v)
 	it.Seq = k.Seq()
@@ -126,8 +127,8 @@ func (s *Store) item(k format.Key, v format.Record) (sender.Item, error) {
 	return it, nil
 }
 
-// Find returns the first item with that ID, pending or dead, or sender.ErrNotFound. It reads the whole lane,
-// page by page: one look at a million items takes seconds on a cold file.
+// Find returns the first item with that ID, pending or dead. sender.ErrNotFound: there is none. It
+// reads the whole lane page by page, which takes seconds for a million items on a cold file.
 func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 	found := errors.New("found")
 	for _, in := range [...]box{ready, later, timed, dead} {
@@ -157,9 +158,9 @@ func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 	return sender.Item{}, s.wrap("find", fmt.Errorf("item %v: %w", id, sender.ErrNotFound))
 }
 
-// Revive gives dead items a new place at the end of ready: the same ID, attempts at zero, their
-// failures forgotten. Those that are no longer dead, or are in flight, are passed over. A lane at MaxPending is sender.ErrFull,
-// and a record that was damaged cannot be revived: an error, and nothing changes.
+// Revive moves dead items to the end of ready, with the same ID, no attempts and no failures. Items
+// that are not dead, or are in flight, are left out. If one record was damaged, or the lane is at
+// MaxPending (sender.ErrFull, also with Options.Block), nothing changes.
 func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 	return s.wrap("revive", s.update(ctx, func(t *txn) error {
 		var seqs []uint64
@@ -201,7 +202,8 @@ func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
 	}))
 }
 
-// refresh returns a copy of record v under bucket key k as if it had never failed. Call SetSum before use.
+// refresh returns a copy of record v under bucket key k without its failures. Call SetSum before
+// use.
 func (s *Store) refresh(k format.Key, v format.Record) (format.Record, error) {
 	plain, err := s.codec.open(k, v)
 	if err != nil {
@@ -214,8 +216,8 @@ func (s *Store) refresh(k format.Key, v format.Record) (format.Record, error) {
 	return s.codec.seal(rec)
 }
 
-// Drop gives items up, pending or dead: they are counted as dropped and not sent again. One that is
-// in flight may yet arrive. Those that are gone already are passed over.
+// Drop removes items, pending or dead. They count as dropped and are not sent again. The request of
+// an item in flight may still arrive. Items that are gone already are left out.
 func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
 	var d dropping
 	w := s.newWrite()
@@ -236,8 +238,9 @@ func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
 	return s.wrap("drop", s.do(ctx, w, 0))
 }
 
-// dropping is what a commit that drops items changes in memory.
-type dropping []order.Place // of items that lay in later or dead
+// dropping lists the items that a commit dropped from later or dead, to update the order
+// afterwards.
+type dropping []order.Place // where they were
 
 // drop drops the record at a place.
 func (d *dropping) drop(t *txn, p place) error {
@@ -247,7 +250,7 @@ func (d *dropping) drop(t *txn, p place) error {
 	return t.drop(p)
 }
 
-// done brings the order up to date once the commit is durable. s.mu is held.
+// done updates the order once the commit is on disk. s.mu is held.
 func (d dropping) done(s *Store) {
 	s.forgetFetched()
 	for _, p := range d {
@@ -255,8 +258,8 @@ func (d dropping) done(s *Store) {
 	}
 }
 
-// locate finds where an item lies now; the zero place: nowhere. Since it was listed it may have failed, or
-// its time may have come.
+// locate returns where an item is now; the zero place: nowhere. Since it was listed it may have
+// failed, or its time may have come.
 func (s *Store) locate(t *txn, it *sender.Item) place {
 	seq := format.ReadyKey(it.Seq)
 	candidates := []place{{ready, seq}, {dead, seq}}
@@ -279,7 +282,7 @@ func (s *Store) locate(t *txn, it *sender.Item) place {
 	if it.Due.IsZero() || it.Failures > 0 {
 		return place{}
 	}
-	c = t.Ready.Cursor() // its time has come, and with it a new Seq
+	c = t.Ready.Cursor() // its time has come, and it has a new Seq
 	for k, v := c.Seek(seq); k != nil; k, v = c.Next() {
 		if format.Record(v).ID() == it.ID {
 			return place{ready, bytes.Clone(k)}
@@ -288,9 +291,9 @@ func (s *Store) locate(t *txn, it *sender.Item) place {
 	return place{}
 }
 
-// reap drops dead items older than KeepDead, as part of a commit and at most a group of them. They lie
-// in the order of Seq, not of death, so that it looks at all; hence not often. Only the commit
-// goroutine calls it.
+// reap drops up to maxMoves dead items that are older than KeepDead, as part of a commit. dead is
+// sorted by Seq and not by time of death, so reap reads all of it, and therefore seldom runs. Only
+// the commit goroutine calls it.
 func (s *Store) reap(t *txn) error {
 	keep, now := s.opts.KeepDead, s.clock.now()
 	if keep <= 0 || t.Ledger.Dead == 0 || now.Before(s.reapAt) {

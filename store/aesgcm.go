@@ -7,19 +7,20 @@ import (
 	"fmt"
 )
 
-// aesgcm is AES-256-GCM with random nonces, one for each key id. It never changes once made.
+// aesgcm seals by AES-256-GCM with random nonces, with one cipher for each key id. It never
+// changes.
 type aesgcm struct {
 	current string
 	keys    map[string]cipher.AEAD
 }
 
-// AESGCM returns a [Sealer] that seals by AES-256-GCM under keys of exactly 32 bytes, each named by an
-// id of 1 to 255 bytes, which lies readable in what it seals. current is the id that seals; the others
-// open what was sealed under them before. The keys are copied.
+// AESGCM returns a [Sealer] that uses AES-256-GCM. keys maps a key id of 1 to 255 bytes to a key of
+// exactly 32 bytes. current is the id of the key that seals; the other keys open what they have
+// sealed before. Sealed records contain the key id in plain text. AESGCM copies the keys.
 //
-// Nonces are random, 96 bits, so that NIST SP 800-38D (section 8.3) allows a key to seal 2^32 times: an
-// item counts once when it is put, and once for each failure. Go on to a new key well before that: at a
-// hundred items a second in 16 months.
+// Nonces are random and have 96 bits. NIST SP 800-38D (section 8.3) therefore allows 2^32 seals
+// with one key. An item needs one seal when it is stored and one for each failure. At a hundred
+// items a second that is 16 months: change to a new key well before.
 func AESGCM(current string, keys map[string][]byte) (Sealer, error) {
 	s := &aesgcm{current: current, keys: make(map[string]cipher.AEAD, len(keys))}
 	for id, key := range keys {
@@ -43,7 +44,7 @@ func AESGCM(current string, keys map[string][]byte) (Sealer, error) {
 	return s, nil
 }
 
-var errNoKey = errors.New("no such key")
+var errNoKey = errors.New("the key is missing")
 
 func (s *aesgcm) Current() string { return s.current }
 

@@ -13,12 +13,21 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Check proves that the lane is sound: every record decodes and lies in exactly one bucket, no key has
-// two failed items waiting, the ledger agrees with the buckets and adds up, and bbolt finds its pages in
-// order. It reads all records in one transaction, so that pages freed meanwhile are not reused until it
-// returns, and then all pages in the place of a commit, so that what is stored meanwhile waits. The memory
-// it needs is some 10 bytes for each scheduled or failed item, and some 100 for each page. nil: all is
-// well; otherwise the error names everything found, up to a hundred of the records and of the pages.
+// Check verifies the whole lane. nil: no damage was found. It verifies that
+//
+//   - every record decodes and is in exactly one bucket;
+//   - no key has two failed items;
+//   - the ledger agrees with the buckets and adds up;
+//   - the pages of the file are in order, as bbolt checks them.
+//
+// The error lists what was found, up to a hundred problems of records and a hundred of pages. It
+// wraps [ErrCorrupt]; only [ErrSealed] if some records could not be opened and nothing else was
+// found.
+//
+// Check reads all records in one transaction; pages that are freed meanwhile cannot be reused until
+// then. It then reads all pages in the place of a commit; writes wait until it returns. It needs
+// about 10 bytes of memory for each scheduled or failed item and 100 for each page. When ctx ends,
+// it returns the error of ctx.
 func (s *Store) Check(ctx context.Context) error {
 	if s.closed.Load() {
 		return s.wrap("check", sender.ErrClosed)
@@ -49,8 +58,9 @@ func (s *Store) Check(ctx context.Context) error {
 	return s.wrap("check", errors.Join(append([]error{err}, found...)...))
 }
 
-// checkPages has bbolt look at its pages, once they are such that it survives that. It reads the
-// freelist, which belongs to whoever commits.
+// checkPages makes bbolt check its pages, after an inspection that shows that bbolt survives this.
+// It runs inside a commit because bbolt reads the freelist, which only the commit goroutine may
+// use.
 func (s *Store) checkPages(ctx context.Context) error {
 	return s.update(ctx, func(t *txn) error {
 		tx := t.Root.Tx()
@@ -74,23 +84,27 @@ type checker struct {
 	codec            *codec
 	t                *txn
 	last             uint64          // highest Seq ever assigned
-	seen             map[uint64]bool // Seqs in timed and later
+	seen             map[uint64]bool // Seqs met in timed and later
 	bytes, deadBytes uint64
 	found            []error
 }
 
+// say adds a problem to found, up to a hundred.
 func (c *checker) say(format string, args ...any) {
 	if len(c.found) < 100 {
 		c.found = append(c.found, fmt.Errorf(format, args...))
 	}
 }
 
+// equal compares a number that was counted with the number in the ledger.
 func (c *checker) equal(what string, got, want uint64) {
 	if got != want {
 		c.say("%s: %d found, the ledger has %d", what, got, want)
 	}
 }
 
+// bucket checks all records of a bucket and adds the bytes of their payloads to bytes. want is the
+// number of records in the ledger.
 func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, bytes *uint64) {
 	n := uint64(0)
 	heads := make(map[uint64]bool)
@@ -128,7 +142,7 @@ func (c *checker) bucket(name string, b *bolt.Bucket, keyLen int, want uint64, b
 	c.equal("records in "+name, n, want)
 }
 
-// once notes a Seq and complains when it lies in another bucket too.
+// once notes a Seq and reports a problem when another bucket has it too.
 func (c *checker) once(name string, seq uint64, keyLen int) {
 	twice := false
 	switch {

@@ -11,14 +11,21 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// claimSteps is how many items one Claim looks at before it asks to be called again.
+// claimSteps is how many items one Claim looks at before it asks the caller to call again.
 const claimSteps = 512
 
-// maxReadings bounds how often one Claim reads the file: a commit that changes what was read, while it is
-// read, makes the reading worthless.
+// maxReadings is how many times one Claim reads the file at most. A reading is thrown away when a
+// commit or an outcome has made it wrong meanwhile.
 const maxReadings = 16
 
-// Claim hands out due items; see [sender.Queue]. Expired ones are handed out like others.
+// Claim hands out due items: at most max, with payloads of about maxBytes bytes in all, and one at
+// least if max is above 0. maxBytes 0: no limit. With max 0 it only tells whether an item is due.
+// The time is when to call again: zero: after the next wake; not after now: at once. See
+// [sender.Queue].
+//
+// Expired items are handed out like others. Records that do not decode go to dead. [ErrSealed]: the
+// next record cannot be opened now. [ErrCorrupt]: damage hides the next record. Calls run one after
+// another.
 func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]sender.Item, time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, time.Time{}, s.wrap("claim", context.Cause(ctx))
@@ -27,7 +34,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		return nil, time.Time{}, s.wrap("claim", sender.ErrClosed)
 	}
 	if s.file.Err() != nil {
-		// A commit of nothing heals the file, or says why it cannot be healed.
+		// An empty commit heals the file, or returns why that is not possible.
 		if err := s.do(ctx, s.newWrite(), 0); err != nil {
 			return nil, time.Time{}, s.wrap("claim", err)
 		}
@@ -39,7 +46,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 	defer s.claims.Unlock()
 	c := &s.claiming
 	*c = claim{s: s, now: now, max: max, maxBytes: maxBytes}
-	defer func() { *c = claim{} }() // it keeps no payload
+	defer func() { *c = claim{} }() // it must not keep payloads in memory
 	err := c.run()
 	s.noteDamage(errors.Join(err, c.blocked))
 	if err != nil {
@@ -49,7 +56,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		s.file.FlushGathered()
 	}
 	if len(c.bad) > 0 {
-		// What cannot be quarantined stays in flight: it would be met again at once.
+		// A damaged record that cannot be moved stays in flight: the next Claim must not meet it.
 		if err = s.quarantineAll(c.bad); err != nil && !errors.Is(err, ErrCorrupt) {
 			s.mu.Lock()
 			for _, p := range c.bad {
@@ -69,33 +76,52 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 	return c.items, c.next, nil
 }
 
-// A claim is one call of Claim. It hands out what memory can tell, and reads the file when it cannot: most
-// claims of a busy lane need no transaction, which takes ten times as long.
+// A claim is one call of Claim. Three types work together:
+//
+//   - order.Order (Store.order) decides which item goes next. It knows in memory which keys are
+//     taken, which items are in flight or wait in line, and the cursor: the highest Seq of ready
+//     that it has met. It knows no records.
+//   - order.Round asks the three sources in turn: Turns (items of ready whose key became free),
+//     Later (failed items that are due) and Ready (new items beyond the cursor). It asks by the
+//     methods Ready, Due and Fresh of claim. A method that cannot answer from memory sets needFile
+//     and returns false. The Round then leaves that source out until Resume.
+//   - reading is one look at the file. plan decides what to read, with Store.mu held. from reads
+//     it, without Store.mu. install takes over what was found, with Store.mu held, and calls
+//     Resume.
+//
+// run repeats: hand out what memory can tell; if that needs the file, plan, read, install. A
+// reading is installed only if Store.changes is as it was at plan. Most claims of a busy lane need
+// no reading: ready is read ahead into Store.fetched. A read transaction costs ten times as much.
+//
+// Invariants:
 //
 //   - Store.mu is held while items are handed out, and not while the file is read.
-//   - Only Claim puts items in flight, and only one Claim runs. So an item that was read and was not in
-//     flight then can only have been dropped since: Store.changes tells.
-//   - Nothing is written. A crash forgets what was handed out, and the next process claims it again.
+//   - Only Claim puts items in flight, and only one Claim runs (Store.claims). So an item that was
+//     read and was not in flight then can only have been dropped since. Store.changes counts that,
+//     and each outcome that adds to what a reading has left out.
+//   - A claim belongs to the goroutine that holds Store.claims. Its fields need no other lock.
+//   - Claim itself writes nothing. quarantineAll and releaseDue commit afterwards, without
+//     Store.mu. A crash forgets what was handed out, and the next process claims it again.
 type claim struct {
 	s             *Store
 	now           time.Time
 	max, maxBytes int
 
 	round    order.Round
-	read     *reading // the latest; nil: none, memory must do
+	read     *reading // the latest that was installed; nil: none
 	readings int
-	needFile bool       // a source may have an item, which only the file can tell
-	due      []fetched  // of later, due and read, in order
-	dueEnd   bool       // nothing more of later is due
-	turns    []fetched  // of ready, those read because they have their turn
+	needFile bool       // a source cannot answer without the file
+	due      []fetched  // items of later that are due, as read, by Due and Seq
+	dueEnd   bool       // due holds all items of later that are due
+	turns    []fetched  // items of ready that have their turn, as read
 	lastDue  format.Key // where the next reading of later begins; nil: at its beginning
-	blocked  error      // why the next record of a source cannot be handed out; nil: it can
+	blocked  error      // why a source stopped early: damage, or a record that cannot be opened
 	bytes    int        // of the payloads of items
 	items    []sender.Item
-	next     time.Time // see sender.Queue
-	bad      []place   // records that do not decode; they are in flight
+	next     time.Time // the second result of Claim
+	bad      []place   // places of records that do not decode; they are in flight
 
-	releaseDue bool // the time of a scheduled item has come
+	releaseDue bool // a scheduled item is due
 }
 
 // run fills c.items. After an error nothing is handed out.
@@ -116,14 +142,14 @@ func (c *claim) run() error {
 			break
 		}
 		if len(c.items) > 0 && len(c.items) >= c.max && c.read == nil || c.readings == maxReadings {
-			c.next = c.now // what memory could tell is handed out
+			c.next = c.now // there may be more, which needs the file
 			break
 		}
 		r := c.plan()
 		s.mu.Unlock()
 		err := s.view(r.from)
 		s.mu.Lock()
-		if err != nil { // as if nothing had been found
+		if err != nil { // take back all that was handed out
 			for i := range c.items {
 				s.order.Withdraw(c.items[i].Seq)
 			}
@@ -140,7 +166,7 @@ func (c *claim) run() error {
 	s.untilKnown = s.untilKnown && !c.leavesDue()
 	err := c.blocked
 	if len(c.items)+len(c.bad) > 0 || c.releaseDue {
-		err = nil // what can go may go
+		err = nil // the error can wait, what was found is handed out first
 	} else if err == nil && c.read != nil && c.next != c.now {
 		err = c.checkLedger()
 	}
@@ -148,16 +174,17 @@ func (c *claim) run() error {
 	return err
 }
 
-// memoryWillDo reports whether the claim may begin with what was read ahead: memory must be able to tell of
-// all sources, or the others would starve. An application may have closed its database, which memory
-// would not notice.
+// memoryWillDo reports whether the claim may begin without the file, with what was read ahead of
+// ready. It may not when another source may have an item, because ready would starve that source.
+// It may not in an application's database either: memory would not notice that the database is
+// closed.
 func (c *claim) memoryWillDo() bool {
 	s := c.s
 	return s.file.Own() && !s.order.HasTurns() && s.nothingDue(c.now)
 }
 
-// handOut hands out items until there are enough, or no more that memory can tell. It reports whether one
-// more was found that has to wait for the next Claim.
+// handOut hands out items until there are enough, or memory can tell of no more. more: another item
+// was found, which has to wait for the next Claim.
 func (c *claim) handOut() (more bool) {
 	for {
 		p, src, ok := c.round.Next()
@@ -183,7 +210,7 @@ func (c *claim) handOut() (more bool) {
 	}
 }
 
-// found returns what was read of the item that the round has found.
+// found returns what was read of the item that the Round has found.
 func (c *claim) found(p order.Place, src order.Source) *fetched {
 	switch src {
 	case order.Turns:
@@ -194,6 +221,7 @@ func (c *claim) found(p order.Place, src order.Source) *fetched {
 	return &c.s.fetched[0]
 }
 
+// find returns what was read of the item with the Seq of p; nil: it was not read.
 func find(fs []fetched, p order.Place) *fetched {
 	for i := range fs {
 		if fs[i].place.Seq == p.Seq {
@@ -203,7 +231,7 @@ func find(fs []fetched, p order.Place) *fetched {
 	return nil
 }
 
-// placeOf is where an item lies in the file.
+// placeOf is where an item is in the file.
 func placeOf(p order.Place) place {
 	if p.Due != 0 {
 		return place{later, format.LaterKey(p.Due, p.Seq, p.Key)}
@@ -211,7 +239,7 @@ func placeOf(p order.Place) place {
 	return place{ready, format.ReadyKey(p.Seq)}
 }
 
-// Ready implements [order.Records].
+// Ready implements [order.Records] for items that have their turn.
 func (c *claim) Ready(seq uint64) (there, ok bool) {
 	f := find(c.turns, order.Place{Seq: seq})
 	switch {
@@ -225,7 +253,7 @@ func (c *claim) Ready(seq uint64) (there, ok bool) {
 	return !f.gone, true
 }
 
-// Due implements [order.Records].
+// Due implements [order.Records] for failed items.
 func (c *claim) Due(after order.Place) (order.Place, bool) {
 	for i := range c.due {
 		f := &c.due[i]
@@ -243,7 +271,8 @@ func (c *claim) Due(after order.Place) (order.Place, bool) {
 	return order.Place{}, false
 }
 
-// Fresh implements [order.Records].
+// Fresh implements [order.Records] for new items. It drops items up to the cursor from
+// Store.fetched.
 func (c *claim) Fresh(after uint64) (order.Place, bool) {
 	s := c.s
 	for len(s.fetched) > 0 && s.fetched[0].place.Seq <= after {
@@ -257,7 +286,7 @@ func (c *claim) Fresh(after uint64) (order.Place, bool) {
 	}
 	f := &s.fetched[0]
 	if f.unread && !s.order.Taken(f.place.Key) && !s.order.InFlight(f.place.Seq) {
-		s.forgetFetched() // its key was taken when it was read ahead
+		s.forgetFetched() // it was not decoded, because its key was taken when it was read ahead
 		c.needFile = true
 		return order.Place{}, false
 	}
@@ -280,14 +309,15 @@ func (c *claim) leavesDue() bool {
 	return false
 }
 
-// stop notes why a source has come to an end before its end.
+// stop notes why a source stops before its end. The first reason counts.
 func (c *claim) stop(err error) {
 	if c.blocked == nil {
 		c.blocked = err
 	}
 }
 
-// checkLedger says what the ledger knows of that a claim which found nothing should have met.
+// checkLedger compares the ledger with a claim that found nothing although nothing was in flight or
+// in line. If the ledger counts items, they are unreachable, which is damage.
 func (c *claim) checkLedger() error {
 	r, l := c.read, &c.read.ledger
 	n := c.s.order.Counts()
@@ -306,7 +336,7 @@ func (c *claim) checkLedger() error {
 	return nil
 }
 
-// noteDamage notes that damage is in the way of the lane, if that is what err says.
+// noteDamage makes Counts report err, if it is damage.
 func (s *Store) noteDamage(err error) {
 	if errors.Is(err, ErrCorrupt) {
 		kept := err

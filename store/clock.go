@@ -2,16 +2,20 @@ package store
 
 import "time"
 
-// A clock places moments on a scale of nanoseconds that runs with the monotonic clock and agreed with the
-// wall when the file was opened, so that a wall clock that steps moves no retry and no pause of a running
-// process. All lanes of a file share one. It never changes.
+// A clock converts times to nanoseconds and back. Its scale agreed with the wall clock when the
+// clock was made, and follows the monotonic clock from then on. So a step of the wall clock moves
+// no retry and no pause of a running process.
+//
+// [Open] makes one clock, and the lanes that [Store.Lane] opens in that file share it. [In] makes
+// one for each lane. A clock never changes.
 type clock struct {
 	now   func() time.Time
-	epoch time.Time // a reading of now
+	epoch time.Time // what now returned when the clock was made
 }
 
 func newClock(now func() time.Time) *clock { return &clock{now: now, epoch: now()} }
 
+// nanos is t on this scale. Stored times of retries and pauses are such numbers.
 func (c *clock) nanos(t time.Time) int64 { return c.epoch.UnixNano() + int64(t.Sub(c.epoch)) }
 
 // time is the inverse of nanos.

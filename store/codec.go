@@ -17,41 +17,48 @@ import (
 
 const (
 	maxKeyID  = 255 // bytes
-	secretLen = 40  // bytes, see codec.set
+	secretLen = 40  // bytes: 32 of an HMAC key, 8 of codec.since
 )
 
-// codec seals and opens the records of a lane. Its zero value is that of a plain lane, and leaves them as
-// they are.
+// A codec seals and opens the records of a lane. The zero value is the codec of a plain lane and
+// changes nothing.
 //
-// A sealed record keeps the shape of a plain one. Its head stays readable up to the counts; its parts are:
+//   - set is called before the lane is used. sealer, lane and since never change afterwards. All
+//     methods are safe for concurrent use.
+//   - In a sealed lane a plain record is damage. Exceptions: its Seq is up to since, or quarantine
+//     made it.
+//   - A codec writes nothing, so a crash does not concern it.
+//
+// A sealed record has the layout of a plain one. Everything before the kind length is readable. Its
+// parts are:
 //
 //	kind, header  empty
-//	key           8 bytes: the key's hash, for the order per key; 0: it has none
-//	log           empty, or one entry without a reason: when the item last failed, for KeepDead
-//	payload       length of the key id 1, key id, what the Sealer made of the plain record from its
-//	              kind length to its end, checksum excluded
+//	key           8 bytes: the hash of the key, for the order per key; 0: no key
+//	log           empty, or one entry without a reason: the last failure, for KeepDead
+//	payload       length of the key id (1 byte), key id, and the sealed form of the plain
+//	              record from its kind length to its end, without the checksum
 //
-// What precedes the payload, but for the payload's length, and the name of the lane are the additional
-// data, so that nothing of a record can be exchanged for something of another. The bucket key is not among
-// them: who can write to the file can move, repeat and remove whole records.
+// The additional data is everything before the payload, without the length of the payload, and the
+// name of the lane. So no part of a record can be exchanged for a part of another. The bucket key
+// is not included: a person who can write to the file can move, repeat and remove whole records.
 type codec struct {
 	sealer Sealer // nil: the lane is plain
 	lane   []byte
-	since  uint64          // the highest Seq when the lane was sealed; beyond it only what was buried may be plain
-	macs   sync.Pool       // of hash.Hash: HMAC-SHA256 under the lane's secret
-	kinds  format.Interned // of the records that were opened
+	since  uint64          // the highest Seq when the lane was sealed
+	macs   sync.Pool       // of hash.Hash: HMAC-SHA256 under the first 32 bytes of the secret
+	kinds  format.Interned // strings that the kinds of decoded items share
 }
 
-// set makes c the codec of a sealed lane. Nobody may use it meanwhile. secret has secretLen bytes: a key
-// of 32, since in 8.
+// set makes c the codec of a sealed lane. No other method may run meanwhile. secret has secretLen
+// bytes.
 func (c *codec) set(sealer Sealer, lane, secret []byte) {
 	c.sealer, c.lane = sealer, lane
 	c.since = binary.BigEndian.Uint64(secret[sha256.Size:])
 	c.macs.New = func() any { return hmac.New(sha256.New, secret[:sha256.Size]) }
 }
 
-// hash names a key in 8 bytes, never 0, which stands for no key. In a sealed lane only who has the
-// lane's secret can tell which key has which hash.
+// hash returns the 8-byte hash of a key; 0: the key is empty. In a sealed lane it is an HMAC:
+// without the secret of the lane one cannot tell which key has which hash.
 func (c *codec) hash(key []byte) uint64 {
 	if c.sealer == nil || len(key) == 0 {
 		return format.HashKey(key)
@@ -71,8 +78,8 @@ func (c *codec) hashName(key string) uint64 {
 	return c.hash([]byte(key))
 }
 
-// recordHash is the hash of a record's key, sealed or not; 0 when it has none, or its lengths do not
-// add up.
+// recordHash returns the hash of a record's key, for sealed and plain records. 0: the record has no
+// key, or cannot be split into its parts.
 func (c *codec) recordHash(v format.Record) uint64 {
 	p, err := v.Split()
 	switch {
@@ -86,7 +93,8 @@ func (c *codec) recordHash(v format.Record) uint64 {
 	return binary.BigEndian.Uint64(p.Key)
 }
 
-// seal returns the plain record v as it is to lie in the lane. Call SetSum before use.
+// seal returns the record to store for the plain record v: v itself in a plain lane. It has no
+// checksum yet; call SetSum.
 func (c *codec) seal(v format.Record) (format.Record, error) {
 	if c.sealer == nil {
 		return v, nil
@@ -116,8 +124,8 @@ func (c *codec) seal(v format.Record) (format.Record, error) {
 	return append(n, make([]byte, format.CrcLen)...), nil
 }
 
-// open verifies record v under bucket key k and returns it as a plain one: v itself, or a copy without a
-// checksum. [ErrSealed] says that it cannot be opened now, any other error that it is damaged.
+// open verifies record v under bucket key k and returns it as a plain record: v itself, or a copy
+// without a checksum. [ErrSealed]: it cannot be opened now. Any other error: it is damaged.
 func (c *codec) open(k format.Key, v format.Record) (format.Record, error) {
 	err := v.Verify(k)
 	switch {
@@ -143,8 +151,8 @@ func (c *codec) open(k format.Key, v format.Record) (format.Record, error) {
 	return append(n, make([]byte, format.CrcLen)...), nil
 }
 
-// decode turns record v under bucket key k into an item without its Seq and Due. Nothing of the item
-// aliases v.
+// decode returns the item in record v under bucket key k, without its Seq and Due. The item does
+// not alias v. Errors are as of open.
 func (c *codec) decode(k format.Key, v format.Record) (sender.Item, error) {
 	plain, err := c.open(k, v)
 	if err != nil {
@@ -153,12 +161,12 @@ func (c *codec) decode(k format.Key, v format.Record) (sender.Item, error) {
 	return plain.Item(&c.kinds)
 }
 
-// additional is what binds a payload to the record that begins with these bytes.
+// additional returns the additional data of a record that begins with the bytes before.
 func (c *codec) additional(before []byte) []byte {
 	return slices.Concat(before[:format.OffPayLen], before[format.OffBody:], c.lane)
 }
 
-// sealBytes appends to dst a key id and plain sealed under it.
+// sealBytes appends to dst the length of id, id, and plain sealed under it.
 func (c *codec) sealBytes(dst []byte, id string, plain, additional []byte) ([]byte, error) {
 	if len(id) < 1 || len(id) > maxKeyID {
 		return nil, fmt.Errorf("%w: the Sealer names a key id of %d bytes, 1 to %d expected", ErrSealed, len(id), maxKeyID)
@@ -171,7 +179,7 @@ func (c *codec) sealBytes(dst []byte, id string, plain, additional []byte) ([]by
 	return n, nil
 }
 
-// openBytes appends to dst what sealBytes sealed.
+// openBytes appends to dst the plain form of what sealBytes appended.
 func (c *codec) openBytes(dst, locked, additional []byte) ([]byte, error) {
 	id, rest, err := cutKeyID(locked)
 	if err != nil {
@@ -187,6 +195,7 @@ func (c *codec) openBytes(dst, locked, additional []byte) ([]byte, error) {
 	return n, nil
 }
 
+// cutKeyID splits what sealBytes appended into the key id and the sealed bytes.
 func cutKeyID(locked []byte) (id string, rest []byte, err error) {
 	if len(locked) < 2 || locked[0] == 0 || int(locked[0]) >= len(locked) {
 		return "", nil, errors.New("a sealed part without a key id")

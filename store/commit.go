@@ -13,21 +13,27 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// A write is one change of the lane, waiting for a commit that it shares with others.
+// A write is one change of the lane. It waits to share a commit with others.
+//
+//   - Its caller fills it in and passes it to do. The commit goroutine owns it until it is
+//     answered.
+//   - All that it changes is in one transaction. A crash leaves all of it or nothing.
+//   - The same write may be applied again after a failed commit, so nothing that apply sets may
+//     depend on an earlier call.
 type write struct {
 	boltfile.Write // Change is the write itself
 
-	create   bool       // the lane is made first, if it is not there
-	records  []prepared // are appended
-	outcomes []settling // are applied, with those of other writes, in the order of their places
-	// apply makes a change, after the records are appended. A refused error says that it changed nothing;
-	// any other error undoes the whole commit. The commit goroutine calls it; it may call it again.
+	create   bool       // creates the lane first, if there is none
+	records  []prepared // to append
+	outcomes []settling // to apply, sorted by place among the outcomes of all writes
+	// apply makes a change after the records are appended. A refused error means that it changed
+	// nothing; any other error undoes the whole commit. Only the commit goroutine calls it.
 	apply func(*txn) error
-	// after brings memory up to date once the commit is on disk. Called with Store.mu held.
+	// after updates memory once the commit is on disk. Store.mu is held.
 	after func()
 }
 
-// newWrite makes a write that changes nothing yet.
+// newWrite returns a write that changes nothing yet.
 func (s *Store) newWrite() *write {
 	w, _ := s.writes.Get().(*write)
 	if w == nil {
@@ -37,7 +43,8 @@ func (s *Store) newWrite() *write {
 	return w
 }
 
-// reuse takes back a write that has been answered without an error: then it is its caller's alone.
+// reuse keeps the memory of a write that was answered without an error. The caller must not use it
+// afterwards.
 func (s *Store) reuse(w *write) {
 	if cap(w.records)+cap(w.outcomes) > boltfile.MaxGroup {
 		return
@@ -50,8 +57,8 @@ func (s *Store) reuse(w *write) {
 	s.writes.Put(w)
 }
 
-// again returns a write that does what w was to do. w itself was answered with an error, or withdrawn: the
-// commit goroutine may still look at it.
+// again returns a new write for the change of w. w itself cannot be used again: it was answered
+// with an error or withdrawn, and the commit goroutine may still read it.
 func (s *Store) again(w *write) *write {
 	n := s.newWrite()
 	n.Items, n.Bytes, n.Largest, n.Scattered = w.Items, w.Bytes, w.Largest, w.Scattered
@@ -59,20 +66,20 @@ func (s *Store) again(w *write) *write {
 	return n
 }
 
-// do has a write committed, and waits for it; see boltfile.File.Do.
+// do passes a write to the commit goroutine and waits for the answer; see boltfile.File.Do.
 func (s *Store) do(ctx context.Context, w *write, gather time.Duration) error {
 	return naming(s.file.Do(ctx, &w.Write, gather))
 }
 
-// update runs fn inside a commit, which it may share with others, as [write].apply.
+// update runs fn inside a commit, as write.apply.
 func (s *Store) update(ctx context.Context, fn func(*txn) error) error {
 	w := s.newWrite()
 	w.apply = fn
 	return s.do(ctx, w, 0)
 }
 
-// view runs fn in a read transaction. fn must not keep what it reads, nor need Store.mu: the disk may be
-// slow.
+// view runs fn in a read transaction. fn must not keep what it reads. Do not hold Store.mu: the
+// disk may be slow.
 func (s *Store) view(fn func(*txn) error) error {
 	return naming(s.file.View(func(tx *bolt.Tx) error {
 		t, err := s.openTxn(tx)
@@ -83,11 +90,12 @@ func (s *Store) view(fn func(*txn) error) error {
 	}))
 }
 
-// A lane is a [Store] as its file sees it. Only the commit goroutine calls its methods.
+// A lane is a [Store] as boltfile sees it. Only the commit goroutine calls its methods.
 type lane Store
 
-// Apply makes the changes of a group: writes in the order in which they came, then all outcomes in the order
-// of their places, so that what is deleted lies together.
+// Apply makes the changes of a group: first the writes in the order in which they came, then all
+// outcomes sorted by place, so that neighbouring records are deleted together. Memory changes only
+// in Committed. If the commit fails or the process crashes, nothing of it has happened.
 func (l *lane) Apply(tx *bolt.Tx, group []*boltfile.Write) error {
 	s := (*Store)(l)
 	for _, b := range group {
@@ -138,7 +146,7 @@ func (l *lane) Apply(tx *bolt.Tx, group []*boltfile.Write) error {
 	return errors.Join(s.reap(t), t.flush())
 }
 
-// Committed brings memory up to date with what the last Apply did.
+// Committed updates memory with what the last Apply did.
 func (l *lane) Committed(txid uint64, group []*boltfile.Write) {
 	s := (*Store)(l)
 	t := s.applying.txn
@@ -146,5 +154,5 @@ func (l *lane) Committed(txid uint64, group []*boltfile.Write) {
 	s.committed(txid, t, group)
 }
 
-// Reload reads the lane again.
+// Reload makes memory follow the file again; see Store.reload.
 func (l *lane) Reload() error { return (*Store)(l).reload() }

@@ -7,8 +7,9 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
 )
 
-// Counts returns a consistent snapshot, as of the last commit and the last claim. It never waits for
-// the disk.
+// Counts returns a consistent snapshot as of the last commit and the last claim. It never waits for
+// the disk. Err is set when a commit failed and the file has not healed, or when damage stops a
+// claim.
 func (s *Store) Counts() sender.Counts {
 	c := s.counts.load()
 	if c.Err = s.wrap("commit", naming(s.file.Err())); c.Err == nil {
@@ -19,8 +20,10 @@ func (s *Store) Counts() sender.Counts {
 	return c
 }
 
-// publish makes a snapshot of what s.mu guards; it is held. While the order knows more than the ledger
-// the two do not add up, and the old snapshot stands until the commit between them is learnt of.
+// publish makes the snapshot that Counts returns from what s.mu guards. s.mu is held.
+//
+// A claim may have read a commit of which committed has not told memory yet (ahead). Then order and
+// ledger do not add up, and the old snapshot stays until committed is called.
 func (s *Store) publish() {
 	if s.ahead {
 		return
@@ -47,14 +50,15 @@ func (s *Store) publish() {
 	}
 }
 
-// makeRoom lets those who wait for room try again. s.mu is held.
+// makeRoom wakes the calls of Append that wait for room, so that they try again. s.mu is held.
 func (s *Store) makeRoom() {
 	close(s.room)
 	s.room = make(chan struct{})
 }
 
-// committed brings memory up to date after transaction id, of which t is this lane's part and group its
-// writes. Those of an application's transactions may come in another order.
+// committed updates memory after transaction id is on disk. t is the part of this lane in it, and
+// group its writes, for which it calls after. The transactions of an application may be reported in
+// another order than they committed.
 func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 	s.mu.Lock()
 	s.learn(id, t)
@@ -82,9 +86,9 @@ func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 	}
 }
 
-// learn takes over what transaction id knows, unless a newer one was here before. s.mu is held.
+// learn takes over the ledger of transaction id, unless memory has a newer one. s.mu is held.
 func (s *Store) learn(id uint64, t *txn) {
-	if id < s.txid && !s.file.Own() { // a file of our own commits in order, and counts from 1 after it was compacted
+	if id < s.txid && !s.file.Own() { // ours commits in order, and counts from 1 once compacted
 		return
 	}
 	if s.ledger.Pending() == 0 {
@@ -96,8 +100,8 @@ func (s *Store) learn(id uint64, t *txn) {
 	}
 }
 
-// snapshot is the latest counts. Its mutex is a leaf, held for a copy: a snapshot is made for each claim,
-// and a pointer would make that garbage.
+// snapshot holds the latest counts. mu guards latest, is a leaf, and is held only for a copy. An
+// atomic pointer would make garbage at each claim.
 type snapshot struct {
 	mu     sync.Mutex
 	latest sender.Counts

@@ -15,19 +15,21 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Erase gives up every item with that key, whatever it waits for, and then clears the file of what they
-// and those before them held: for requests to delete what is known of a person. It returns how many
-// items it removed, which are counted as dropped. One that is in flight is removed too, but its request
-// may yet arrive. What is put with that key meanwhile may be removed or not. Of records that were damaged,
-// those whose bytes contain the key are removed. The empty key is an error.
+// Erase removes every item with that key, in whatever state, and clears its bytes from the file:
+// for requests to delete the data of a person. It returns how many items it removed; they count as
+// dropped. The empty key is an error.
 //
-// Afterwards the file is compacted, as by [Store.Compact], also if nothing was found: what was delivered
-// leaves its bytes in free pages. Those of a lane opened by [In], and of any lane on Windows, keep them
-// until they are used again. Notes are not looked at, and what a file system or a disk keeps of what was
-// deleted is beyond it.
+//   - An item in flight is removed too. Its request may still arrive.
+//   - An item that is stored with that key while Erase runs may be removed or not.
+//   - A damaged record is removed if its bytes contain the key.
+//   - Notes are not searched. Copies that a file system or a disk keeps are not reached.
 //
-// It goes through the lane page by page, with many commits. After an error, or an end of ctx, n have been
-// removed at least, and the call is to be repeated.
+// Erase compacts the file afterwards, as [Store.Compact] does, even if it found nothing: delivered
+// items leave their bytes in free pages. The file of a lane opened by [In], and every file on
+// Windows, is not compacted and keeps the bytes until the pages are used again.
+//
+// Erase reads the lane page by page and needs many commits. After an error, or when ctx ends, at
+// least n items were removed; call it again.
 func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	if key == "" {
 		return 0, s.wrap("erase", errors.New("the key is empty: such items have nothing in common"))
@@ -49,11 +51,13 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	return e.n, nil
 }
 
-// Compact makes the file as small as what is in it, for all its lanes. That happens by itself when a
-// large backlog has been delivered. It takes the place of a commit: what is put meanwhile waits, about
-// two seconds for a million items; what is read does not. It needs room for the copy: on a full disk
-// it is an error, as it is when the disk fails, and the file stays as it is. A lane in an application's
-// database ([In]), and a file on Windows, which replaces no open file, are errors.ErrUnsupported.
+// Compact makes the file as small as its contents, for all its lanes. A file also compacts itself
+// when a large backlog has been delivered.
+//
+// Writes wait meanwhile, about two seconds for a million items; reads do not. Compact needs disk
+// space for a copy. After an error, for example on a full disk, the file is as it was.
+// errors.ErrUnsupported: the lane is in an application's database ([In]), or the system is Windows,
+// which cannot replace an open file.
 func (s *Store) Compact(ctx context.Context) error {
 	if !s.file.CanCompact() {
 		return s.wrap("compact", errors.ErrUnsupported)
@@ -67,31 +71,41 @@ func (s *Store) compact(ctx context.Context) error {
 	return s.do(ctx, w, 0)
 }
 
-// erasure is one call of Erase. It looks at timed, ready, later and dead in this order, in which most
-// records move. Whoever moves one elsewhere tells it.
+// An erasure is one call of Erase.
+//
+//   - It searches timed, ready, later and dead, in this order, which most records move in.
+//   - While it is in Store.erasing, every transaction that begins tells it the new place of each
+//     record of its key that moves (tellMoved). So no record escapes behind the page that is being
+//     read.
+//   - tellMoved runs inside the transaction. A moved place may therefore be wrong: if the commit
+//     fails, the record is not there. remove looks again.
+//   - After a crash the erasure is forgotten. What was committed is removed; the caller repeats
+//     Erase.
 type erasure struct {
 	s    *Store
 	key  []byte
 	hash uint64
-	n    int // removed; owned by the caller of Erase
+	n    int // removed items; only the goroutine of Erase uses it
 
-	moved []place // where records have gone meanwhile; guarded by s.mu
+	moved []place // new places of records that moved; guarded by s.mu
 }
 
+// begin adds the erasure to Store.erasing.
 func (e *erasure) begin() {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()
 	e.s.erasing = append(e.s.erasing, e)
 }
 
+// end removes the erasure from Store.erasing.
 func (e *erasure) end() {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()
 	e.s.erasing = slices.DeleteFunc(e.s.erasing, func(f *erasure) bool { return f == e })
 }
 
-// tellMoved tells the calls of Erase where a record of their key is about to lie. The commit goroutine
-// calls it.
+// tellMoved tells each erasure of the record's key that the record moves to this place. txn.move
+// calls it before it puts the record. Only the commit goroutine calls it.
 func (t *txn) tellMoved(to place, rec format.Record) {
 	if len(t.erasing) == 0 {
 		return
@@ -106,8 +120,9 @@ func (t *txn) tellMoved(to place, rec format.Record) {
 	}
 }
 
+// run removes what the buckets hold, and then what has moved meanwhile.
 func (e *erasure) run(ctx context.Context) error {
-	// The commits from here on tell us what they move.
+	// An empty commit: every transaction after it knows of the erasure.
 	if err := e.s.update(ctx, func(*txn) error { return refused{} }); err != nil {
 		return err
 	}
@@ -149,7 +164,7 @@ func (e *erasure) run(ctx context.Context) error {
 	}
 }
 
-// remove drops what still lies in these places.
+// remove drops the records of the key that are still at these places.
 func (e *erasure) remove(ctx context.Context, places []place) error {
 	if len(places) == 0 {
 		return nil
@@ -192,8 +207,8 @@ func (e *erasure) remove(ctx context.Context, places []place) error {
 	return nil
 }
 
-// matches reports whether record v under bucket key k is to be erased. An error says that it cannot be
-// opened now.
+// matches reports whether record v under bucket key k must be erased. The error says that the
+// record cannot be opened now.
 func (e *erasure) matches(k format.Key, v format.Record) (bool, error) {
 	c := &e.s.codec
 	if v.Verify(k) != nil {
@@ -219,7 +234,8 @@ func (e *erasure) matches(k format.Key, v format.Record) (bool, error) {
 	return bytes.Equal(p.Key, e.key), nil
 }
 
-// within reports whether the bytes of a damaged record contain the key or, in a sealed lane, its hash.
+// within reports whether the bytes of a damaged record contain the key or, in a sealed lane, its
+// hash.
 func (e *erasure) within(v []byte) bool {
 	return bytes.Contains(v, e.key) || e.s.codec.sealer != nil && bytes.Contains(v, binary.BigEndian.AppendUint64(nil, e.hash))
 }

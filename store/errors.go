@@ -8,34 +8,36 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Errors of a lane in a file that callers branch on. Those of any store are in package sender: ErrFull,
-// ErrTooLarge, ErrStorage, ErrClosed, ErrNotFound. All arrive wrapped, with the place and the numbers; see
-// [sender.StoreError].
+// Errors that only a lane in a file returns. Errors of any store are in package sender: ErrFull,
+// ErrTooLarge, ErrStorage, ErrClosed, ErrNotFound. All of them are wrapped in a
+// [sender.StoreError], which names operation, lane and path. Use errors.Is.
 var (
-	// ErrLocked: another process, or another Store of this one, has the file or the lane.
+	// ErrLocked: the file or the lane is in use, by another process or by another Store of this
+	// process.
 	ErrLocked = boltfile.ErrLocked
 	// ErrFormat: the file is not an outbox, or a newer version wrote it.
 	ErrFormat = format.ErrFormat
-	// ErrCorrupt: the file is an outbox, and it is damaged.
+	// ErrCorrupt: the file is an outbox and is damaged. Package salvage copies what can be read.
 	ErrCorrupt = format.ErrCorrupt
-	// ErrSealed: a lane, or a record, is sealed, and the Sealer that was given cannot open it. The error
-	// names the key. Nothing was changed, and with the key it is as it was.
+	// ErrSealed: a lane or a record is sealed, and the given Sealer cannot open it now. The error
+	// names the key id. Nothing was changed; with the right key the lane or record can be read
+	// again.
 	ErrSealed = errors.New("sealed")
 )
 
-// refused is an error of a write that has changed nothing: the others of its commit go on without it.
+// refused is the error of a write that has changed nothing. The other writes of its commit go on.
 type refused struct{ error }
 
 func (r refused) Unwrap() error { return r.error }
 
-// contractError is an error of the file under the name that callers of any store know. The text is that of the
-// error.
+// contractError is an error of boltfile that also is one of the errors of package sender. Its text
+// is the text of err.
 type contractError struct{ name, err error }
 
 func (n contractError) Error() string   { return n.err.Error() }
 func (n contractError) Unwrap() []error { return []error{n.name, n.err} }
 
-// naming gives an error of the file its name in the contract of package sender.
+// naming makes an error of boltfile match the error of package sender that means the same.
 func naming(err error) error {
 	switch {
 	case errors.Is(err, boltfile.ErrNoSpace):
@@ -48,7 +50,7 @@ func naming(err error) error {
 	return err
 }
 
-// wrap says once which operation failed, and where.
+// wrap adds the operation and the place to an error. Exported methods call it once. nil stays nil.
 func (s *Store) wrap(op string, err error) error {
 	if err == nil {
 		return nil

@@ -12,53 +12,59 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// What one reading decodes of each source.
+// One reading decodes at most this much of each source.
 const (
 	fetchItems = 128
-	fetchBytes = 256 << 10 // of records; one always fits
+	fetchBytes = 256 << 10 // of records; one record is always read
 )
 
-// fetched is an item that was read. Nobody holds it: it is handed out, or joins a line, when the order
-// comes to it.
+// A fetched is an item that was read and is not handed out yet. The order decides later whether it
+// is handed out or waits in line.
 type fetched struct {
 	place   order.Place
-	item    sender.Item // its Seq and Due are those of place
-	unread  bool        // its key was taken when it was met, so that it would only have to wait
-	gone    bool        // ready does not have it any more
-	damage  error       // why the record does not decode: it is quarantined
-	blocked error       // why it cannot be opened now: it stays where it is
+	item    sender.Item // with its Seq and Due
+	unread  bool        // not decoded: its key was taken, so it would only wait in line
+	gone    bool        // it is not in ready any more
+	damage  error       // why the record does not decode; it will be quarantined
+	blocked error       // why it cannot be opened now; it stays where it is
 }
 
-// A reading is one look at the file for a claim: what is wanted, as of a moment at which Store.mu was
-// held, and what was found, without it.
+// A reading is one look at the file for a claim.
+//
+//   - plan fills in the first part, what to read, with Store.mu held.
+//   - from fills in the second part, what was found, inside one read transaction and without
+//     Store.mu. It takes Store.mu shortly to ask which keys are taken; the answer may change at
+//     once, and only saves work.
+//   - install takes over the second part, with Store.mu held, if Store.changes has not changed
+//     since plan. Otherwise the reading is thrown away.
 type reading struct {
 	s        *Store
 	now      time.Time
 	maxBytes int
 
-	changes, commits uint64 // of the Store then: what was found may be out of date if they have changed
-	idle             bool   // nothing was in flight, in line or had its turn
-	stale            bool   // all places of later are wanted
-	fresh            bool   // ready is wanted, from behind the cursor
+	changes, commits uint64 // of the Store at plan
+	idle             bool   // at plan nothing was in flight, in line or had its turn
+	stale            bool   // the order is stale: read all places of later
+	fresh            bool   // read ready beyond the cursor
 	cursor           uint64
-	turns            []uint64 // of ready, to be read because they have their turn
+	turns            []uint64 // Seqs of ready that have their turn: read them
 	after            format.Key
 
 	txid       uint64
 	ledger     format.Ledger
-	later      []order.Place // all of them; only if stale
+	later      []order.Place // all places of later, if stale
 	turned     []fetched
 	due        []fetched
-	dueEnd     bool  // due has all that are due
+	dueEnd     bool  // due holds all that are due
 	noLater    bool  // later is empty
-	nextDue    int64 // the first that is not due yet; 0: there is none, or dueEnd is false
+	nextDue    int64 // due time of the first item that is not due yet; 0: none, or not known
 	ready      []fetched
-	readyEnd   bool  // ready has nothing behind
+	readyEnd   bool  // nothing in ready follows
 	firstTimed int64 // when the first scheduled item is due, nanoseconds since 1970; 0: there is none
-	blocked    error // damage that is in the way of a source
+	blocked    error // damage that stopped the reading of a source
 }
 
-// plan says what is to be read. s.mu is held.
+// plan returns a reading that says what to read. s.mu is held.
 func (c *claim) plan() *reading {
 	s := c.s
 	c.readings++
@@ -75,7 +81,7 @@ func (c *claim) plan() *reading {
 	}
 }
 
-// from reads the file.
+// from reads the file, inside the transaction of t. s.mu is not held.
 func (r *reading) from(t *txn) error {
 	r.txid, r.ledger = uint64(t.Root.Tx().ID()), t.Ledger
 	if r.stale {
@@ -95,6 +101,7 @@ func (r *reading) from(t *txn) error {
 	return nil
 }
 
+// readTimed reads when the first scheduled item is due.
 func (r *reading) readTimed(t *txn) {
 	if t.Ledger.Timed == 0 {
 		return
@@ -110,6 +117,7 @@ func (r *reading) readTimed(t *txn) {
 	r.firstTimed = format.Key(k).Due()
 }
 
+// readTurns reads the items that have their turn.
 func (r *reading) readTurns(t *txn) {
 	size := 0
 	for _, seq := range r.turns {
@@ -127,6 +135,7 @@ func (r *reading) readTurns(t *txn) {
 	}
 }
 
+// readLater reads failed items that are due and not in flight.
 func (r *reading) readLater(t *txn) {
 	due, size := r.s.clock.nanos(r.now), 0
 	last := r.after
@@ -167,8 +176,10 @@ func (r *reading) readLater(t *txn) {
 	r.dueEnd = true
 }
 
+// readReady reads ready beyond the cursor. It reuses the memory of Store.reading: what was read
+// ahead before has been passed or forgotten.
 func (r *reading) readReady(t *txn) {
-	r.ready = r.s.reading[:0] // what was read before has been passed, or forgotten
+	r.ready = r.s.reading[:0]
 	defer func() { r.s.reading = r.ready[:0] }()
 	size, last := 0, format.ReadyKey(r.cursor)
 	c := t.Ready.Cursor()
@@ -198,7 +209,7 @@ func (r *reading) readReady(t *txn) {
 	r.readyEnd = k == nil
 }
 
-// decode reads the record v of f, under bucket key k.
+// decode decodes record v of f under bucket key k.
 func (r *reading) decode(f *fetched, k format.Key, v format.Record) {
 	it, err := r.s.codec.decode(k, v)
 	switch {
@@ -220,8 +231,8 @@ func (r *reading) held(seq uint64) bool {
 	return r.s.order.InFlight(seq)
 }
 
-// willWait reports whether an item of ready has to wait, as far as is known now: for another in flight, or
-// for one that was read before it.
+// willWait reports whether an item of ready would only wait in line: another item of its key is in
+// flight, or was read before it. The answer may change; Fresh checks it again.
 func (r *reading) willWait(p order.Place) bool {
 	if p.Key == 0 {
 		return false
@@ -236,10 +247,12 @@ func (r *reading) willWait(p order.Place) bool {
 	return r.s.order.Taken(p.Key)
 }
 
-// stop notes damage that is in the way of a source.
+// stop notes damage that stops the reading of a source. The first one counts.
 func (r *reading) stop(err error) { r.blocked = cmp.Or(r.blocked, err) }
 
-// install takes over what was read. s.mu is held, and nothing has changed that would make it wrong.
+// install takes over what was read. s.mu is held, and Store.changes is as it was at plan. It works
+// out until: when the next item of timed or later is due. untilKnown is set only if no commit came
+// meanwhile.
 func (c *claim) install(r *reading) {
 	s := c.s
 	c.read = r
@@ -258,7 +271,7 @@ func (c *claim) install(r *reading) {
 		s.fetched = r.ready
 	}
 	s.oldest = time.Time{}
-	s.ahead = s.ahead || r.txid > s.txid && r.ledger != s.ledger // else it was a commit of another lane
+	s.ahead = s.ahead || r.txid > s.txid && r.ledger != s.ledger // same ledger: another lane
 	s.until, s.untilKnown = time.Time{}, s.commits == r.commits && r.after == nil && r.dueEnd
 	if r.firstTimed != 0 {
 		left := time.Unix(0, r.firstTimed).Sub(c.now.Round(0))
@@ -273,42 +286,41 @@ func (c *claim) install(r *reading) {
 	c.round.Resume()
 }
 
-// nothingDue reports whether it is known, without the file, that neither later nor timed has anything due.
-// s.mu is held.
+// nothingDue reports whether memory knows that nothing of later and timed is due at now. s.mu is
+// held.
 func (s *Store) nothingDue(now time.Time) bool {
 	return s.untilKnown && (s.until.IsZero() || s.until.After(now))
 }
 
-// advance passes the first of the items that were read ahead. s.mu is held.
+// advance drops the first of the items that were read ahead. s.mu is held.
 func (s *Store) advance() {
-	s.fetched[0] = fetched{} // the payload is its holder's now
+	s.fetched[0] = fetched{} // its holder has the payload now
 	s.fetched = s.fetched[1:]
 }
 
-// forgetFetched forgets what was read, and what is being read: it may have been dropped or settled. s.mu is
-// held.
+// forgetFetched drops what was read ahead and makes a reading that is under way worthless: an item
+// in it may have been dropped or settled. s.mu is held.
 func (s *Store) forgetFetched() {
 	s.fetched = nil
 	s.changes++
 }
 
-// holds reports whether the item of an outcome is in flight from where that outcome says it was
-// claimed.
+// holds reports whether the item of an outcome is in flight and was claimed where the outcome says.
 func (s *Store) holds(o *settling) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.order.Holds(o.place())
 }
 
-// sentCount counts the items in flight that lie in dead.
+// sentCount counts the items in flight that are in dead.
 func (s *Store) sentCount() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return uint64(s.order.Counts().Sent)
 }
 
-// underWay reports whether record v of dead, with bucket key k, lies there only while its request is
-// under way.
+// underWay reports whether record v of dead, under bucket key k, is there only while its request
+// runs.
 func (s *Store) underWay(k format.Key, v format.Record) bool {
 	if !v.IsSending() {
 		return false

@@ -9,8 +9,8 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Mark returns the highest Seq assigned so far, after it has made ready what was scheduled until now;
-// see [sender.Marker].
+// Mark returns the highest Seq that was assigned so far. Before that it moves every scheduled item
+// whose time has come, by now, to the end of ready, so that mark includes it. See [sender.Marker].
 func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error) {
 	for due := true; due && err == nil; {
 		if err = s.view(func(t *txn) error {
@@ -25,10 +25,11 @@ func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error)
 	return seq, s.wrap("mark", err)
 }
 
-// Unsent reports whether an item up to mark could be sent now or is in flight; see [sender.Marker].
-// An item whose time came since counts as one put at that moment.
+// Unsent reports whether an item with a Seq up to mark is in flight or could be sent at now. It may
+// return true for an item of ready that waits behind another of its key. An item that became due
+// after Mark has a Seq above mark. After an error it returns true. See [sender.Marker].
 func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent bool, err error) {
-	// Memory first: whatever it does not name is found in the file afterwards, or has been settled since.
+	// Memory before the file: what memory does not name is in the file, or has been settled since.
 	s.mu.Lock()
 	unsent, cursor := s.order.Unsent(mark), s.order.Cursor()
 	s.mu.Unlock()
@@ -37,7 +38,7 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 	}
 	err = s.view(func(t *txn) error {
 		if k, _ := t.Ready.Cursor().Seek(format.ReadyKey(cursor + 1)); k != nil && format.Key(k).Seq() <= mark {
-			unsent = true // the walk has yet to tell whether it waits behind another
+			unsent = true // the order has not met it yet: it may be free to go
 		}
 		due, c := s.clock.nanos(now), t.Later.Cursor()
 		for k, _ := c.First(); k != nil && !unsent && format.Key(k).Due() <= due; k, _ = c.Next() {
@@ -51,8 +52,8 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 	return unsent, nil
 }
 
-// Remains reports whether an item up to mark is pending, whatever it waits for. It reads the keys of
-// scheduled and failed items until it finds one.
+// Remains reports whether an item with a Seq up to mark is pending, for whatever reason. It reads
+// the keys of scheduled and failed items until it finds one.
 func (s *Store) Remains(mark uint64) (remains bool, err error) {
 	s.mu.Lock()
 	remains = s.order.Sent(mark)

@@ -12,12 +12,16 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// In opens a lane in the application's own database, in the top-level bucket of that name, which is
-// created when there is none. The database's options, its healing and its closing stay with the
-// application, which closes the lane first; a database with NoSync or NoGrowSync is refused, since
-// nothing put into it would be safe. A transaction that the application holds makes the lane wait.
-// After a failed commit the lane stays failed (sender.ErrStorage) until database and lane are opened anew.
-// In must not be called from inside a transaction.
+// In opens a lane in the application's own database, in the top-level bucket with this name. It
+// creates the bucket if there is none. nil options mean the defaults.
+//
+// The application opens, heals and closes the database. It closes the lane before the database.
+// While it holds a write transaction, the lane waits, so In must not be called inside a
+// transaction. After a failed commit the lane returns sender.ErrStorage until database and lane are
+// opened again.
+//
+// A database with NoSync or NoGrowSync is refused, because it can lose what a commit has stored.
+// [ErrLocked]: the lane is open already. [ErrFormat] and [ErrCorrupt]: the bucket is not usable.
 func In(db *bolt.DB, bucket string, o *Options) (*Store, error) {
 	opts, err := o.withDefaults()
 	switch {

@@ -12,21 +12,26 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// settling is an outcome on its way into a commit.
+// A settling is an outcome on its way into a commit.
+//
+//   - Settle makes it. From Store.do until the answer the commit goroutine owns it.
+//   - apply may run again after a failed commit. It must give the same result then.
+//   - The same outcome may come again after a crash or an error. Then find finds the item nowhere,
+//     except for a Retry, and nothing changes.
 type settling struct {
 	sender.Outcome
-	due   int64 // the item's place in later; 0: in ready
-	hash  uint64
-	room  [24]byte // for the key of its place
-	found bool     // it lay there, or among the dead as Sending, or where the outcome puts it; set by apply
+	due   int64    // where the item was claimed: its time in later; 0: in ready
+	hash  uint64   // of the item's key; 0: no key
+	room  [24]byte // memory for the bucket key that origin returns
+	found bool     // the item was there, or is where the outcome puts it; set by apply
 }
 
-// place is where the item was claimed, as the order knows it.
+// place is where the item was claimed, for the order.
 func (o *settling) place() order.Place {
 	return order.Place{Seq: o.Item.Seq, Due: o.due, Key: o.hash}
 }
 
-// result is what the outcome means for the order.
+// result is the verdict, for the order.
 func (o *settling) result() order.Result {
 	switch o.Verdict {
 	case sender.Released:
@@ -39,7 +44,7 @@ func (o *settling) result() order.Result {
 	return order.Gone
 }
 
-// origin is where the item of an outcome was claimed.
+// origin is where the item was claimed, in the file.
 func (o *settling) origin() place {
 	if o.due == 0 {
 		return place{ready, format.AppendReadyKey(o.room[:0], o.Item.Seq)}
@@ -47,13 +52,13 @@ func (o *settling) origin() place {
 	return place{later, format.AppendLaterKey(o.room[:0], o.due, o.Item.Seq, o.hash)}
 }
 
-// retryPlace is where a retry puts the item. A time of 0 would stand for none.
+// retryPlace is where a retry puts the item. Its time is at least 1, because 0 stands for none.
 func (o *settling) retryPlace(s *Store) place {
 	return place{later, format.LaterKey(max(s.clock.nanos(o.Due), 1), o.Item.Seq, o.hash)}
 }
 
-// find returns where the item of an outcome lies, and its record: where it was claimed, or among the
-// dead if the same claim has recorded it as Sending. nil: in neither place.
+// find returns the place and the record of the item: where it was claimed, or in dead if the same
+// claim has recorded it as Sending. nil: in neither place.
 func (o *settling) find(t *txn) (place, format.Record) {
 	p := o.origin()
 	if v := t.at(p); v != nil {
@@ -66,8 +71,9 @@ func (o *settling) find(t *txn) (place, format.Record) {
 	return place{}, nil
 }
 
-// apply makes the transition of one outcome. An item that find does not find was dropped, or this is a
-// repetition: nothing changes and nothing is counted.
+// apply makes the transition of one outcome: one move or one removal. If find does not find the
+// item, it was dropped or the outcome is a repetition: nothing changes, and nothing is counted. The
+// pause is kept in any case.
 func (o *settling) apply(s *Store, t *txn) error {
 	if err := o.keepPause(s, t); err != nil {
 		return err
@@ -98,13 +104,13 @@ func (o *settling) apply(s *Store, t *txn) error {
 		}
 	}
 	if to.is(from) && (o.Verdict == sender.Released || o.Verdict == sender.Sending) {
-		return nil // it lies there already
+		return nil // it is there already
 	}
 	plain, err := s.codec.open(from.key, v)
 	if errors.Is(err, ErrSealed) {
 		return fmt.Errorf("item %v: %w", o.Item.ID, err)
 	}
-	if err != nil { // it was intact when it was claimed
+	if err != nil { // the record was damaged after the claim
 		if o.found = false; o.Verdict != sender.Sending {
 			o.Verdict = sender.Dead
 		}
@@ -124,7 +130,7 @@ func (o *settling) apply(s *Store, t *txn) error {
 	return t.move(from, to, rec)
 }
 
-// keepPause keeps the pause that an outcome brings, unless a longer one is kept.
+// keepPause stores the pause that an outcome brings, unless a pause that ends later is stored.
 func (o *settling) keepPause(s *Store, t *txn) error {
 	if o.PauseUntil.IsZero() || !o.PauseUntil.After(s.Paused()) || !o.PauseUntil.After(t.pause) {
 		return nil
@@ -133,7 +139,7 @@ func (o *settling) keepPause(s *Store, t *txn) error {
 	return t.SetPaused(s.clock.nanos(o.PauseUntil), s.clock.nanos(s.clock.now()))
 }
 
-// keepLongest keeps the longest delay of a retry: it tells a clock that was wrong.
+// keepLongest stores the delay of a retry if it is the longest one so far; see clampRetries.
 func (o *settling) keepLongest(s *Store, t *txn) error {
 	d := time.Duration(max(s.clock.nanos(o.Due), 1) - s.clock.nanos(s.clock.now()))
 	if d <= t.Longest {
@@ -142,7 +148,7 @@ func (o *settling) keepLongest(s *Store, t *txn) error {
 	return t.SetLongest(d)
 }
 
-// rewrite returns the plain record of an item as the outcome leaves it.
+// rewrite returns the plain record of an item after its outcome.
 func (o *settling) rewrite(v format.Record, now time.Time) (rec format.Record, err error) {
 	it := &o.Item
 	if o.Verdict == sender.Sending {
@@ -154,17 +160,18 @@ func (o *settling) rewrite(v format.Record, now time.Time) (rec format.Record, e
 		}
 	}
 	at := it.FailedAt
-	if was := v.Failures(); it.Failures <= was { // put off, which is no failure
+	if was := v.Failures(); it.Failures <= was { // put off: not a failure
 		at = time.Time{}
 		if was == 0 && it.LastErr != "" {
-			at = now // but the only reason there is
+			at = now // the record has no other reason
 		}
 	}
 	return v.Amend(it.Attempts, it.Failures, at, it.LastErr)
 }
 
-// releaseDue moves scheduled items whose time has come to the end of ready, under a new Seq: their place
-// in the order is that moment. The wall clock decides.
+// releaseDue moves scheduled items whose time has come to the end of ready, under a new Seq: this
+// moment is their place in the order. It moves up to maxMoves of them in one commit. The wall clock
+// decides. After a crash the next claim does it again.
 func (s *Store) releaseDue(ctx context.Context, now time.Time) error {
 	return s.update(ctx, func(t *txn) error {
 		for n := range maxMoves {
@@ -196,8 +203,8 @@ func (s *Store) releaseDue(ctx context.Context, now time.Time) error {
 	})
 }
 
-// makeReady moves a scheduled record to its place in ready. In a sealed lane it seals a plain one: only what
-// was put before the lane was sealed may be plain, and the new Seq says otherwise.
+// makeReady moves a scheduled record to its place in ready. In a sealed lane it seals a plain
+// record: the new Seq is above codec.since, so a plain record under it would look damaged.
 func (t *txn) makeReady(from, to place) error {
 	v, c := t.at(from), &t.s.codec
 	if c.sealer == nil || v.IsSealed() {
@@ -205,7 +212,7 @@ func (t *txn) makeReady(from, to place) error {
 	}
 	plain, err := c.open(from.key, v)
 	if err != nil {
-		return t.rekey(from, to) // Claim meets it, and says what is wrong
+		return t.rekey(from, to) // Claim meets the record and reports the error
 	}
 	rec, err := c.seal(plain)
 	if err != nil {

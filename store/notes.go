@@ -10,10 +10,13 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// AppendNoted is Append that also keeps a note: a small record of the caller's, such as how far it has
-// read its input. Both are stored, or neither. value replaces what key had; empty, it removes the note.
-// There may be no items. A key of 1 to 255 bytes and a value of at most 4 KiB are taken, else the
-// error is sender.ErrTooLarge. Notes are not sealed, whatever Sealer the lane has.
+// AppendNoted is [Store.Append] that also stores a note in the same commit: a small record of the
+// caller, for example how far it has read its input. Items and note are both stored, or neither.
+// There may be no items.
+//
+// value replaces the earlier value of key. An empty value removes the note. A key has 1 to 255
+// bytes and a value at most 4 KiB; otherwise the error is sender.ErrTooLarge. Notes are not sealed,
+// even when the lane has a Sealer.
 func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items ...sender.Item) error {
 	if len(key) == 0 || len(key) > format.MaxNoteKey || len(value) > format.MaxNote {
 		return s.wrap("append", fmt.Errorf("%w: a note with a key of %d bytes and a value of %d, at most 1 to %d and %d", sender.ErrTooLarge, len(key), len(value), format.MaxNoteKey, format.MaxNote))
@@ -22,6 +25,7 @@ func (s *Store) AppendNoted(ctx context.Context, key string, value []byte, items
 	return s.appendWith(ctx, items, func(t *txn) error { return t.note(key, value) })
 }
 
+// note stores a note, or removes it if value is empty.
 func (t *txn) note(key string, value []byte) error {
 	if len(value) == 0 {
 		if b := t.Root.Bucket(format.BucketNotes); b != nil {
@@ -36,7 +40,7 @@ func (t *txn) note(key string, value []byte) error {
 	return b.Put([]byte(key), value)
 }
 
-// Note returns what AppendNoted last kept under key; nil: nothing.
+// Note returns the value that AppendNoted last stored under key; nil: there is none.
 func (s *Store) Note(key string) (value []byte, err error) {
 	if s.closed.Load() {
 		return nil, s.wrap("note", sender.ErrClosed)

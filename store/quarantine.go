@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	maxMoves = boltfile.MaxGroup // records that one commit moves for housekeeping
+	maxMoves = boltfile.MaxGroup // records that one housekeeping commit moves or drops
 )
 
-// quarantineAll moves claimed records that do not decode to the dead.
+// quarantineAll moves claimed records that do not decode to dead, in commits of limited size. A
+// crash between them leaves the rest where it was, and the next claim meets it again.
 func (s *Store) quarantineAll(bad []place) error {
 	for len(bad) > 0 {
 		n := 0
@@ -36,7 +37,8 @@ func (s *Store) quarantineAll(bad []place) error {
 	return nil
 }
 
-// claimed is a place of ready or later as the order knows it. The key of an item in flight is known there.
+// claimed is a place as the order knows it. The Key of an item of ready or dead is missing: the
+// order knows the key of each item in flight.
 func (p place) claimed() order.Place {
 	if p.in == later {
 		return order.Place{Seq: p.key.Seq(), Due: p.key.Due(), Key: p.key.Hash()}
@@ -44,7 +46,7 @@ func (p place) claimed() order.Place {
 	return order.Place{Seq: p.key.Seq()}
 }
 
-// quarantineSome moves as many as fit into a commit, and returns how many it has done with.
+// quarantineSome moves as many records as fit into one commit. n is how many of bad are done.
 func (t *txn) quarantineSome(bad []place) (n int, err error) {
 	size := 0
 	for ; n < len(bad) && size < boltfile.MaxGroupBytes; n++ {
@@ -64,7 +66,8 @@ func (t *txn) quarantineSome(bad []place) (n int, err error) {
 	return n, nil
 }
 
-// quarantine moves a record that does not decode to the dead, as it is and with its reason.
+// quarantine moves a record that does not decode to dead, with the reason. The bytes of the record
+// become the payload of the dead item.
 func (t *txn) quarantine(from place) error {
 	v := t.at(from)
 	_, why := t.s.codec.decode(from.key, v)

@@ -15,13 +15,15 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Append stores items, all or none, and returns when they are on disk: durably, with one commit that
-// it may share with others. It assigns Seq, in order; an item whose Due is after now waits until then.
-// ID is kept as it is, also when another item has the same. Payloads are not retained.
+// Append stores items, all or none, and returns when they are on disk. It may share its commit with
+// other calls. Seqs are assigned in the order of items. An item with a Due after now, by the wall
+// clock, is not sent before Due. IDs are stored as they are, even if another item has the same ID.
+// Append does not keep the payloads. Without items it does nothing.
 //
-// sender.ErrTooLarge and sender.ErrFull say that nothing was stored, as does an error that says so; with Block a
-// full lane makes it wait for room instead, until ctx ends, unless the items fit into no empty lane. sender.ErrStorage, or the end of ctx during the
-// commit, leaves the outcome unknown: the items may have been stored.
+// sender.ErrTooLarge and sender.ErrFull mean that nothing was stored. With Options.Block a full
+// lane makes Append wait for room until ctx ends; items that do not fit into an empty lane are
+// ErrFull at once. After sender.ErrStorage, or if ctx ends during the commit, the items may have
+// been stored or not. An error that says "nothing was stored" is certain.
 func (s *Store) Append(ctx context.Context, items ...sender.Item) error {
 	if len(items) == 0 {
 		return nil
@@ -29,8 +31,8 @@ func (s *Store) Append(ctx context.Context, items ...sender.Item) error {
 	return s.appendWith(ctx, items, nil)
 }
 
-// appendWith appends items, and has besides, unless it is nil, write something in the same commit: an error
-// of it undoes that commit, other writes and all.
+// appendWith appends items. besides, unless nil, writes something in the same commit. An error of
+// besides fails the whole commit, including the writes of other callers.
 func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides func(*txn) error) error {
 	w := s.newWrite()
 	w.apply = besides
@@ -52,7 +54,7 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 		w = s.again(w)
 		var again <-chan time.Time
 		if errors.Is(err, boltfile.ErrNoSpace) {
-			again = time.After(boltfile.FullFor) // others may make room, and nobody tells
+			again = time.After(boltfile.FullFor) // nothing reports free disk space
 		}
 		select {
 		case <-room:
@@ -63,9 +65,12 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 	}
 }
 
-// AppendTx stores items as part of the application's own transaction, and never blocks: they are
-// stored when it commits. Only for a lane opened by [In] in the database of tx. A full lane is sender.ErrFull
-// at once, whatever Block says, since what makes room needs the lock that the caller holds.
+// AppendTx stores items inside the application's own transaction. They are stored when tx commits.
+// The lane must be opened by [In] in the database of tx, and tx must be writable; anything else is
+// an error.
+//
+// AppendTx never blocks. A full lane is sender.ErrFull at once, even with Options.Block: settled
+// items make room, and their commit needs the lock that the caller of AppendTx holds.
 func (s *Store) AppendTx(tx *bolt.Tx, items ...sender.Item) error {
 	return s.wrap("append", s.appendTx(tx, items))
 }
@@ -86,7 +91,7 @@ func (s *Store) appendTx(tx *bolt.Tx, items []sender.Item) error {
 	if err != nil {
 		return err
 	}
-	var w write // of another commit than the file's
+	var w write // it never goes to the commit goroutine: tx is the commit
 	if err := s.prepare(&w, items); err != nil {
 		return err
 	}
@@ -107,17 +112,17 @@ func (s *Store) appendTx(tx *bolt.Tx, items []sender.Item) error {
 	return nil
 }
 
-// prepared is an item ready for the commit: all work that needs no lock is done.
+// prepared is an item that is encoded and sealed. The commit only assigns its Seq and its checksum.
 type prepared struct {
 	value   format.Record
 	bodySum uint32
-	timed   int64 // NotBefore; 0: ready
-	payload int   // by payloadLen
+	timed   int64 // NotBefore, nanoseconds since 1970; 0: it goes into ready
+	payload int   // bytes, see format.Record.PayloadLen
 	created time.Time
 	room    [16]byte // for its bucket key
 }
 
-// prepare makes items the records of a write.
+// prepare validates, encodes and seals items and adds them to the records of w. It needs no lock.
 func (s *Store) prepare(w *write, items []sender.Item) error {
 	w.records = slices.Grow(w.records, len(items))
 	w.Items = len(items)
@@ -132,7 +137,7 @@ func (s *Store) prepare(w *write, items []sender.Item) error {
 			return fmt.Errorf("%w: nothing was stored", err)
 		}
 		p := prepared{value: v, bodySum: v.BodySum(), payload: v.PayloadLen(), created: it.Created}
-		if it.Due.Round(0).After(now) { // the wall clock: the time is the application's
+		if it.Due.Round(0).After(now) { // by the wall clock, since the application chose the time
 			p.timed = it.Due.UnixNano()
 			w.Scattered = true
 		}
@@ -143,7 +148,8 @@ func (s *Store) prepare(w *write, items []sender.Item) error {
 	return nil
 }
 
-// append puts what prepare made into its buckets.
+// append puts prepared records into ready or timed. The commit goroutine calls it, or AppendTx. It
+// may run again for the same records after a failed commit, and assigns new Seqs then.
 func (s *Store) append(t *txn, recs []prepared) error {
 	if len(recs) == 0 {
 		return nil
@@ -180,7 +186,7 @@ func (s *Store) append(t *txn, recs []prepared) error {
 	return nil
 }
 
-// admit refuses what would go beyond MaxPending or MaxBytes.
+// admit returns an error if the lane would hold more than MaxPending items or MaxBytes bytes.
 func (s *Store) admit(t *txn, items, size int) error {
 	if n := t.Ledger.Pending() + s.sentCount(); s.opts.MaxPending > 0 && n+uint64(items) > uint64(s.opts.MaxPending) {
 		return fmt.Errorf("%w: %d pending and %d more, at most %d (MaxPending): nothing was stored", sender.ErrFull, n, items, s.opts.MaxPending)
@@ -191,7 +197,8 @@ func (s *Store) admit(t *txn, items, size int) error {
 	return nil
 }
 
-// neverFits reports whether not even an empty lane has room, so that there is nothing to wait for.
+// neverFits reports whether not even an empty lane has room for the records, so that waiting for
+// room would never end.
 func (s *Store) neverFits(recs []prepared) bool {
 	size := 0
 	for i := range recs {

@@ -9,11 +9,15 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// reload reads from the file what memory holds of it. It is how a lane starts, and how it goes on
-// after a commit whose outcome is unknown; what is in flight stays so.
+// reload reads what memory knows of the lane from the file: at Open, and after a commit of unknown
+// outcome. Items in flight stay in flight.
 //
-// Nothing but an application's own transaction can commit meanwhile. Claim can: what it hands out is not
-// yet recorded as Sending.
+//   - The commit goroutine calls it, or Open before the lane is in use. So no commit of this file
+//     runs meanwhile, except a transaction of the application.
+//   - A Claim may run meanwhile. What it hands out after flights was read cannot be in dead: its
+//     Sending has not been committed.
+//   - It makes the order stale. The next Claim rebuilds the order from later.
+//   - A crash before it returns changes nothing: it writes nothing.
 func (s *Store) reload() error {
 	s.mu.Lock()
 	var flights []uint64
@@ -53,7 +57,7 @@ func (s *Store) reload() error {
 	s.damage.Store(nil)
 	s.oldest = old
 	if s.pause.IsZero() && told.until > told.at {
-		// A pause never lasts longer than it was told, whatever the clock did meanwhile.
+		// A wrong clock must not make a pause longer than the destination asked for.
 		now := s.clock.now()
 		left := min(time.Duration(told.until-s.clock.nanos(now)), time.Duration(told.until-told.at))
 		if left > 0 {
@@ -69,8 +73,9 @@ func (s *Store) reload() error {
 	return nil
 }
 
-// clampRetries pulls back retries that a clock which was wrong has put further ahead than any delay
-// ever granted. later is sorted by time, so that its last key tells.
+// clampRetries corrects retries that are further ahead than the longest delay that a retry was ever
+// given: the clock was wrong when they were stored. It moves them to that delay from now. later is
+// sorted by time, so its last key shows whether any is left. After a crash the next Open goes on.
 func (s *Store) clampRetries() error {
 	s.mu.Lock()
 	longest := s.longest

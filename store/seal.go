@@ -13,33 +13,41 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// A Sealer keeps what records hold from whoever reads the file: kind, key, header, payload and the
-// recorded reasons. [AESGCM] is the usual one; others may ask a key service. All methods must be safe
-// for concurrent use, keep none of their arguments, and put nothing of a payload or a key into errors.
+// A Sealer encrypts what records hold: kind, key, header, payload and the recorded reasons.
+// [AESGCM] is the usual one; another may ask a key service. All methods must be safe for concurrent
+// use, must not keep their arguments, and must not put a payload or key material into errors.
 //
-// The store writes the id of the key in front of what Seal returned, and hands it to Open, so that keys
-// can be exchanged: open the lane with a Sealer whose Current is the new one and which still knows the old
-// ones. What was sealed before stays as it is until it is rewritten or gone.
+// The store writes the key id in front of what Seal returns and passes it to Open. To change the
+// key, open the lane with a Sealer whose Current is the new key and which still knows the old ones.
+// Records that the old key sealed stay as they are until they are rewritten or removed.
 type Sealer interface {
-	// Current returns the id of the key to seal with from now on, 1 to 255 bytes, which are readable in
-	// the file.
+	// Current returns the id of the key that seals from now on. It has 1 to 255 bytes and is
+	// readable in the file.
 	Current() (id string)
-	// Seal appends to dst what only Open under the same id and with the same additional data makes plain
-	// again. Additional data is authenticated and not kept.
+	// Seal appends the encrypted form of plain to dst. Only Open with the same id and the same
+	// additional data can decrypt it. Additional data is authenticated and not stored. After an
+	// error Append stores nothing; in the middle of a commit it fails that commit.
 	Seal(dst []byte, id string, plain, additional []byte) ([]byte, error)
-	// Open appends to dst what Seal was given. An error that wraps [ErrCorrupt] says that these bytes are
-	// not what was sealed so: the record is damaged, for good. Any other says that they cannot be opened
-	// now, for want of the key: [Store.Claim] returns it, and the record stays where it is. In the middle
-	// of a commit it fails that commit.
+	// Open appends the plain form of sealed to dst. An error that wraps [ErrCorrupt] means that
+	// these bytes were changed, or sealed otherwise: the record is damaged for good. Any other
+	// error means that it cannot be opened now, for example because the key is missing. Then
+	// [Store.Claim] returns the error and the record stays where it is. In the middle of a commit
+	// it fails that commit.
 	Open(dst []byte, id string, sealed, additional []byte) ([]byte, error)
 }
 
-// secretData is the additional data of the lane's secret; no record's begins so.
+// secretData is the additional data under which the lane's secret is sealed. No record's additional
+// data begins like this.
 func (s *Store) secretData() []byte { return append([]byte("secret of lane "), s.bucket...) }
 
-// openCodec makes ready what seals and opens the records of the lane, before anything of it is used. A
-// lane that was plain becomes a sealed one, and one that was sealed under another key than the current
-// has its secret sealed anew. ErrSealed says that it cannot be opened, and nothing was changed.
+// openCodec prepares the codec before the lane is used. s.codec never changes afterwards.
+//
+//   - A plain lane with a Sealer becomes sealed. It gets a new secret, and rehash follows.
+//   - In a sealed lane the secret is opened. If another key than the current one sealed it, the
+//     current key seals it again.
+//   - A crash between keepSecret and the end of rehash leaves MetaRehash in the file. The next Open
+//     starts rehash again.
+//   - [ErrSealed]: the secret cannot be opened, and nothing was changed.
 func (s *Store) openCodec() error {
 	var kept []byte
 	var checks [][]byte
@@ -77,8 +85,9 @@ func (s *Store) openCodec() error {
 	return nil
 }
 
-// openSecret opens the lane's secret and tells the id of the key that it is sealed under. A key of
-// earlier may be missing, but not be another than it was: its records would be taken for damaged ones.
+// openSecret opens the lane's secret and returns the id of the key that sealed it. A former key may
+// be missing. A former id must not name a different key: all records of the former key would look
+// damaged.
 func (s *Store) openSecret(kept []byte, checks [][]byte) (id string, secret []byte, err error) {
 	if id, secret, err = s.openKept(kept); err != nil {
 		return "", nil, err
@@ -94,9 +103,9 @@ func (s *Store) openSecret(kept []byte, checks [][]byte) (id string, secret []by
 	return id, secret, nil
 }
 
-var errOtherKey = errors.New("it is another key than the one given")
+var errOtherKey = errors.New("the id names a different key than before")
 
-// openKept opens what meta keeps sealed, and tells under which key.
+// openKept opens a sealed value of meta and returns the id of its key.
 func (s *Store) openKept(kept []byte) (id string, plain []byte, err error) {
 	n := len(kept) - format.CrcLen
 	if n < 0 || crc32.Checksum(kept[:n], format.Castagnoli) != binary.BigEndian.Uint32(kept[n:]) {
@@ -111,7 +120,7 @@ func (s *Store) openKept(kept []byte) (id string, plain []byte, err error) {
 	}
 	plain, err = s.opts.Sealer.Open(nil, id, sealed, s.secretData())
 	switch {
-	case errors.Is(err, ErrCorrupt): // the checksum held: it is the key that is wrong
+	case errors.Is(err, ErrCorrupt): // the checksum is right, so the key is wrong
 		return "", nil, fmt.Errorf("%w under key %q: %w: %v", ErrSealed, id, errOtherKey, err)
 	case err != nil:
 		return "", nil, fmt.Errorf("%w under key %q: %w", ErrSealed, id, err)
@@ -119,9 +128,9 @@ func (s *Store) openKept(kept []byte) (id string, plain []byte, err error) {
 	return id, plain, nil
 }
 
-// keepSecret seals the lane's secret under the current key and keeps it, with what tells that key from
-// another for as long as the lane exists. In a lane that was plain it begins format 2, and notes that the
-// keys in later have yet to be hashed anew.
+// keepSecret stores, in one commit, the secret sealed under the current key and a check value of
+// that key. openSecret finds a different key under the same id by the check value, as long as the
+// lane exists. In a plain lane the same commit sets format 2 and MetaRehash.
 func (s *Store) keepSecret(secret []byte) error {
 	id := s.opts.Sealer.Current()
 	keep := func(plain []byte) ([]byte, error) {
@@ -146,8 +155,10 @@ func (s *Store) keepSecret(secret []byte) error {
 	})
 }
 
-// rehash gives the entries of later, which end with the hash of their key, the hash of a sealed lane. It
-// is done before the lane is used, and begun anew after a crash: order per key needs one hash for each key.
+// rehash replaces the hash at the end of each key in later by the hash of the sealed lane. The
+// order per key needs one hash for each key, so rehash ends before the lane is used. The last
+// commit deletes MetaRehash. After a crash rehash starts again at the first entry, and passes over
+// entries that have the new hash.
 func (s *Store) rehash() error {
 	var after format.Key
 	for done := false; !done; {

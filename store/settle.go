@@ -9,9 +9,13 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
 )
 
-// Settle records outcomes; see [sender.Queue]. It lets them wait up to Gather for a commit that comes
-// anyway, unless one of them has somebody waiting for its key, is Sending, or brings a pause. When ctx
-// ends the outcome is unknown and the call may be repeated.
+// Settle records outcomes and returns when they are on disk; see [sender.Queue]. Outcomes wait up
+// to Options.Gather to share a commit. They do not wait if one of them has another item waiting for
+// its key, is Sending, or brings a pause. Released items that are certainly where they were claimed
+// need no commit.
+//
+// Settle may be called several times at once. When ctx ends or an error returns, the outcome is
+// unknown: repeat the call. A repetition changes nothing that is recorded already.
 func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	if len(outcomes) == 0 {
 		return nil
@@ -46,8 +50,9 @@ func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	return s.wrap("settle", err)
 }
 
-// settleSingly records outcomes one by one: on a full disk the reserve may not hold what all of them touch.
-// Outcomes that were recorded do no harm when all are repeated.
+// settleSingly records each outcome in its own commit. On a full disk the reserve may be too small
+// for the pages that all of them touch together. After an error the caller repeats all; outcomes
+// that were recorded are found nowhere then, and change nothing.
 func (s *Store) settleSingly(ctx context.Context, outcomes []sender.Outcome) error {
 	for i := range outcomes {
 		if err := s.do(ctx, s.newSettling(outcomes[i:i+1]), 0); err != nil {
@@ -57,7 +62,7 @@ func (s *Store) settleSingly(ctx context.Context, outcomes []sender.Outcome) err
 	return nil
 }
 
-// newSettling makes a write of outcomes.
+// newSettling makes the write that records outcomes.
 func (s *Store) newSettling(outcomes []sender.Outcome) *write {
 	w := s.newWrite()
 	w.Items = len(outcomes)
@@ -72,8 +77,9 @@ func (s *Store) newSettling(outcomes []sender.Outcome) *write {
 	return w
 }
 
-// releaseAll frees items without touching the file. Of one that lay in later it must know whether it
-// still does: if it was dropped, the next of its key has its turn.
+// releaseAll releases items without a commit: none of them is Sending or has moved. It reads
+// whether an item of later still is there. If it was dropped, the next item of its key has its
+// turn.
 func (s *Store) releaseAll(os []settling) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,11 +105,11 @@ func (s *Store) releaseAll(os []settling) error {
 	return nil
 }
 
-// settled brings the order up to date with an outcome that is durable. s.mu is held.
+// settled updates the order with an outcome that is on disk, or needs no commit. s.mu is held.
 func (s *Store) settled(o *settling) {
 	stale := s.order.Stale()
 	ahead := s.order.Settled(o.place(), o.result(), o.found)
-	s.untilKnown = false // it may lie in later, and be free to be claimed again
+	s.untilKnown = false // the item may be in later and due, or free to be claimed again
 	switch {
 	case ahead:
 		s.forgetFetched()

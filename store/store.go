@@ -19,32 +19,34 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Options are the settings of a lane. nil and the zero value are fine.
+// Options are the settings of a lane. nil and the zero value mean the defaults.
 type Options struct {
-	// LockTimeout is how long Open waits for another process, or another Open in this one, to let go
-	// of the file. 0 means 5s; negative: not at all. Only Open looks at it.
+	// LockTimeout is how long Open waits for another process, or another Open in this process, to
+	// release the file. 0 means 5s; negative: it does not wait. Only Open uses it.
 	LockTimeout time.Duration
 	// MaxPayload is the largest payload in bytes. 0 means 4 MiB; at most 1 GiB. A failed item is
-	// rewritten whole.
+	// written again with its whole payload.
 	MaxPayload int
 	// MaxPending is how many items may be pending. 0: no limit.
 	MaxPending int
-	// MaxBytes is how many bytes of payload may be kept, those of dead items included. 0: no limit. A
-	// sealed item counts its sealed part: kind, key, header, reasons and some 50 bytes besides.
+	// MaxBytes is how many bytes of payload the lane may hold, including dead items. 0: no limit. A
+	// sealed item counts as its sealed part: payload, kind, key, header, reasons and about 50 bytes
+	// more.
 	MaxBytes int64
-	// KeepDead is how long dead items are kept; older ones are dropped, and counted, when the lane is
-	// opened and from time to time as it commits. 0: for ever.
+	// KeepDead is how long dead items are kept. Older ones are dropped, and counted as dropped,
+	// when the lane is opened and sometimes when it commits. 0: for ever.
 	KeepDead time.Duration
 	// Block makes Append wait for room until its context ends, instead of returning sender.ErrFull.
 	Block bool
-	// Gather is how long an outcome may wait for company before it is committed: what a crash in
-	// that time sends again. 0 means 100ms; negative: not at all.
+	// Gather is how long an outcome may wait to share a commit. A crash in that time delivers the
+	// item again. 0 means 100ms; negative: it does not wait.
 	Gather time.Duration
-	// Mode is the permission of a file that Open creates. 0 means 0600. Only Open looks at it.
+	// Mode is the permission of a file that Open creates. 0 means 0600. Only Open uses it.
 	Mode os.FileMode
-	// Sealer seals what records hold. nil: they lie in the file as they are, and a lane that was ever
-	// opened with one is ErrSealed. The first Open with one makes the lane a sealed one, for good, which
-	// older builds refuse; what it holds already is sealed when it is rewritten, if it ever is.
+	// Sealer encrypts what records hold. nil: records are stored in plain text, and a lane that was
+	// ever opened with a Sealer is ErrSealed. The first Open with a Sealer seals the lane for good;
+	// older versions then refuse it. Records that are stored already are sealed when they are
+	// rewritten, if ever.
 	Sealer Sealer
 }
 
@@ -57,56 +59,62 @@ const (
 
 // A Store is one lane. All methods are safe for concurrent use.
 //
-// Its memory follows from the file and from what is in flight, and changes only after a commit. mu is a
-// leaf: it is never held while the disk is read or written, nor while the sender is woken.
+//   - The file is the truth. Memory follows from the file and from what is in flight, and changes
+//     only after a commit. A crash loses only what is in flight; it is sent again.
+//   - mu is a leaf: it is not held while the disk is read or written, nor while wake runs. No other
+//     lock of the Store is taken while it is held, except in counts.
+//   - claims is taken before mu.
+//   - The commit goroutine of file changes the lane on disk (commit.go). In an application's
+//     database the transactions of AppendTx do so too.
 type Store struct {
 	file   *boltfile.File
 	name   string
 	bucket []byte
 	clock  *clock
-	opts   Options // with defaults filled in
-	codec  codec   // set before the lane is handed out
+	opts   Options // complete, with defaults
+	codec  codec   // never changes after Open, Lane or In has returned
 
-	claims   sync.Mutex // one Claim at a time; nothing else takes it
-	claiming claim      // the one that runs; guarded by claims
-	reading  []fetched  // the memory of what a claim reads of ready; guarded by claims
+	claims   sync.Mutex // held by the one Claim that runs; no other method takes it
+	claiming claim      // the Claim that runs; guarded by claims
+	reading  []fetched  // memory for what a claim reads of ready; guarded by claims
 
-	mu         sync.Mutex // a leaf; guards what follows
+	mu         sync.Mutex // a leaf; guards the fields up to refused
 	order      order.Order
-	fetched    []fetched     // read of ready, beyond the order's cursor
-	until      time.Time     // when the next item of timed or later is due, as last read; zero: there is none
-	untilKnown bool          // nothing else of later is due, and no commit and no outcome has changed that since
-	changes    uint64        // counts what makes wrong what is being read of ready or later
-	commits    uint64        // counts the commits of the lane
+	fetched    []fetched     // read ahead of ready, beyond the order's cursor
+	until      time.Time     // when the next item of timed or later is due, as last read; zero: none
+	untilKnown bool          // nothing else is due before until, and no commit or outcome came since
+	changes    uint64        // counts changes that make a reading wrong, see claim
+	commits    uint64        // counts the commits that concern the lane
 	ledger     format.Ledger // as of transaction txid
 	txid       uint64
-	ahead      bool          // Claim has seen a commit that ledger does not contain yet
-	longest    time.Duration // the longest delay that a retry was ever given
-	pause      time.Time     // end of the kept pause
+	ahead      bool          // a claim has read a commit that ledger does not contain yet
+	longest    time.Duration // the longest delay that a retry ever had, see clampRetries
+	pause      time.Time     // end of the pause that is stored; zero: none
 	oldest     time.Time     // Created of the next item to be claimed, as last seen
-	room       chan struct{} // closed when room appears
-	erasing    []*erasure    // calls of Erase that run
-	wake       func()        // of the sender that is attached; nil: nobody
-	refused    error         // what Append returns instead of storing; nil: it stores
+	room       chan struct{} // closed when there may be room, then replaced
+	erasing    []*erasure    // the calls of Erase that run
+	wake       func()        // wakes the attached sender; nil: none is attached
+	refused    error         // the error that Append returns, see Refuse; nil: it stores
 
-	// Owned by the commit goroutine.
+	// The commit goroutine owns the next two; nothing guards them.
 	applying struct {
-		txn      *txn        // of the last Apply; nil: it is committed
-		outcomes []*settling // the memory of its outcomes
+		txn      *txn        // of the last Apply; nil after Committed
+		outcomes []*settling // memory for its outcomes
 	}
-	reapAt time.Time // not before this KeepDead is looked after
+	reapAt time.Time // when reap next looks for old dead items
 
-	writes   sync.Pool // of *write: those that went well, with the memory of what they stored
+	writes   sync.Pool // of *write, see reuse
 	counts   snapshot
-	damage   atomic.Pointer[error] // that Claim met and could not pass; nil: none
+	damage   atomic.Pointer[error] // damage that stops Claim; nil: none
 	closed   atomic.Bool
 	attached atomic.Bool // a sender drains the lane
 }
 
-// Open opens the lane "outbox" in the file at path, and creates the file when there is none. Links
-// are followed. nil options are fine. It waits for a lock held by another process at most
-// LockTimeout and then returns ErrLocked; ErrFormat and ErrCorrupt say that the file is not usable,
-// and leave it as it is.
+// Open opens the lane "outbox" in the file at path, and creates the file if there is none. It
+// follows links. nil options mean the defaults.
+//
+// [ErrLocked]: another process held the file for LockTimeout. [ErrFormat], [ErrCorrupt] and
+// [ErrSealed]: the file is not usable, and was not changed.
 func Open(path string, o *Options) (*Store, error) { return open(path, o, time.Now) }
 
 func open(path string, o *Options, now func() time.Time) (*Store, error) {
@@ -143,9 +151,10 @@ func makeStore(name string, opts Options, c *clock) *Store {
 	return &Store{name: name, bucket: []byte(name), opts: opts, clock: c, room: make(chan struct{})}
 }
 
-// Lane opens another lane in the file of s, creating it when there is none. It shares the commits and
-// the healing of s and is closed with it, or alone by its own Close. A lane that is open already is
-// ErrLocked. nil options are fine.
+// Lane opens another lane in the file of s, and creates it if there is none. A name has 1 to 255
+// bytes. The lanes of a file share its commits and its healing. Close of the lane closes only this
+// lane; Close of the Store that [Open] returned closes all. [ErrLocked]: the lane is open already.
+// nil options mean the defaults.
 func (s *Store) Lane(name string, o *Options) (*Store, error) {
 	opts, err := o.withDefaults()
 	if err != nil {
@@ -194,7 +203,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return opts, nil
 }
 
-// enter adds the lane to the file and loads it. After an error it is not part of the file.
+// enter adds the lane to the file and loads it. After an error the lane is not part of the file.
 func (s *Store) enter(f *boltfile.File, create bool) error {
 	s.file = f
 	if err := f.Enter(s.name, (*lane)(s)); err != nil {
@@ -207,7 +216,7 @@ func (s *Store) enter(f *boltfile.File, create bool) error {
 	return nil
 }
 
-// load makes the lane if it is missing, and reads what memory holds of it.
+// load creates the lane if create is set and it is missing, and reads what memory holds of it.
 func (s *Store) load(create bool) (err error) {
 	if create {
 		missing := false
@@ -235,14 +244,15 @@ func (s *Store) load(create bool) (err error) {
 		return err
 	}
 	if s.opts.KeepDead > 0 && s.Counts().Dead > 0 {
-		return s.do(context.Background(), s.newWrite(), 0) // each commit looks after KeepDead
+		return s.do(context.Background(), s.newWrite(), 0) // each commit drops old dead items
 	}
 	return nil
 }
 
-// Close commits what waits and closes the lane; that of [Open] closes the file and all its lanes. It
-// waits for the commit that runs and, in an application's database, for the transaction that the
-// application holds. A second Close does nothing. What is in flight is handed out again by the next Open.
+// Close commits the writes that wait and closes the lane. On the Store that [Open] returned it
+// closes the file and all its lanes. It waits for the commit that runs and, in an application's
+// database, for the transaction that the application holds. A second Close does nothing. Items in
+// flight are handed out again after the next Open.
 func (s *Store) Close() error {
 	if s.shut() {
 		return nil
@@ -258,8 +268,8 @@ func (s *Store) Close() error {
 	return s.wrap("close", naming(f.Close()))
 }
 
-// shut refuses what comes from now on, also those who wait for room, and reports whether it was so
-// before.
+// shut makes later calls return sender.ErrClosed, and wakes the calls of Append that wait for room.
+// It reports whether the lane was shut before.
 func (s *Store) shut() bool {
 	was := s.closed.Swap(true)
 	s.mu.Lock()
@@ -268,8 +278,8 @@ func (s *Store) shut() bool {
 	return was
 }
 
-// Refuse makes Append and AppendTx return err from now on and store nothing, those who wait for room
-// included; nil takes it back. What is being stored already is finished.
+// Refuse makes Append, AppendNoted and AppendTx return err and store nothing, including calls that
+// wait for room. nil makes them store again. A commit that runs is finished.
 func (s *Store) Refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -277,8 +287,8 @@ func (s *Store) Refuse(err error) {
 	s.makeRoom()
 }
 
-// open says whether the lane takes items, and the channel that is closed when this, or its room, may
-// have changed.
+// open returns an error if the lane takes no items, and the channel that is closed when this, or
+// its room, may have changed.
 func (s *Store) open() (room <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,8 +298,9 @@ func (s *Store) open() (room <-chan struct{}, err error) {
 	return s.room, s.refused
 }
 
-// Attach reserves the lane for one sender until Detach; a second one is [ErrLocked]. See
-// [sender.Exclusive]. The goroutine that committed calls wake.
+// Attach reserves the lane for one sender until Detach. A second sender gets [ErrLocked]. The store
+// calls wake after a commit that may have made an item due; it must not block. See
+// [sender.Exclusive].
 func (s *Store) Attach(wake func()) error {
 	if s.attached.Swap(true) {
 		return s.wrap("attach", fmt.Errorf("%w: another sender drains it", ErrLocked))
@@ -300,7 +311,7 @@ func (s *Store) Attach(wake func()) error {
 	return nil
 }
 
-// Detach takes Attach back.
+// Detach ends what Attach began. wake may still be called once by a commit that runs.
 func (s *Store) Detach() {
 	s.mu.Lock()
 	s.wake = nil
@@ -308,20 +319,22 @@ func (s *Store) Detach() {
 	s.attached.Store(false)
 }
 
-// FlushGathered commits now what waits to share a commit; see [sender.Gatherer].
+// FlushGathered commits now the outcomes that wait to share a commit. It does not wait for that
+// commit. See [sender.Gatherer].
 func (s *Store) FlushGathered() { s.file.FlushGathered() }
 
-// Path returns the path of the file, links followed.
+// Path returns the path of the file, absolute and with links resolved when Open opened it.
 func (s *Store) Path() string { return s.file.Path() }
 
 // Place names the lane and its file, as errors do.
 func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.file.Path()) }
 
-// Fallback is nil, or says that one of the two meta pages of the file was unreadable when it was opened,
-// and why. The file is then as of the transaction of the other one: the last commit before it was opened
-// may be missing. After a clean Close that commit has stored nothing.
+// Fallback returns why one of the two meta pages of the file was unreadable when Open opened it;
+// nil: both were readable, or one was never needed. If it is not nil, the store uses the other meta
+// page, and the last commit before Open may be missing. After a clean Close that commit stored
+// nothing.
 func (s *Store) Fallback() error { return s.wrap("open", s.file.Fallback()) }
 
-// Paused returns the end of the kept pause; zero or past: there is none. It compares with time.Now by
-// the monotonic clock.
+// Paused returns the end of the pause that the destination asked for. Zero or in the past: there is
+// none. It has a monotonic reading, so comparing it with time.Now is safe.
 func (s *Store) Paused() time.Time { return s.counts.load().PausedUntil }

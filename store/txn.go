@@ -11,25 +11,26 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// A txn is the lane inside one transaction. Records are put, taken away and moved by its methods alone:
+// A txn is one lane inside one transaction. Its methods alone put, remove and move records:
 //
-//   - Every item lies in exactly one bucket, under exactly one key.
-//   - The ledger counts what the buckets hold. put, remove and move keep it so, in the transaction of the
-//     change; flush writes it.
-//   - A record carries the checksum of its own place; who moves it sets the new one.
+//   - Every item is in exactly one bucket, under exactly one key.
+//   - The ledger counts what the buckets hold. put, remove and move change the counts together with
+//     the bucket. flush writes the ledger at the end.
+//   - The checksum of a record covers its place. Code that moves a record sets the new checksum.
+//   - A txn has one owner: the goroutine that runs its transaction. It ends with the transaction.
 //
-// If the transaction is not committed, nothing of this has happened.
+// If the transaction is not committed, because of an error or a crash, none of this has happened.
 type txn struct {
 	format.Lane
 	s      *Store
-	before format.Ledger // as it lies on disk
+	before format.Ledger // as it is on disk
 
-	erasing      []*erasure // told where records of their key go
-	unsized      bool       // a record has gone whose own size was lost: flush counts all bytes again
-	fingers      [4]finger  // so that each bucket needs one cursor
-	appended     bool       // something may be due that was not
+	erasing      []*erasure // calls of Erase, which are told where records of their key move
+	unsized      bool       // a record of unknown size was removed: flush counts all bytes
+	fingers      [4]finger  // one cursor for each bucket
+	appended     bool       // ready got an item: the sender must be woken
 	firstCreated time.Time  // Created of the first item appended to ready
-	pause        time.Time  // a pause that this transaction keeps
+	pause        time.Time  // the pause that this transaction stores; zero: none
 }
 
 // openTxn opens the lane inside a transaction.
@@ -56,7 +57,7 @@ func (b box) String() string {
 	return [...]string{"nowhere", "ready", "timed", "later", "dead"}[b]
 }
 
-// A place is where a record lies, or is to lie. The zero place is nowhere.
+// A place is where a record is, or where it goes. The zero place is nowhere.
 type place struct {
 	in  box
 	key format.Key
@@ -65,11 +66,12 @@ type place struct {
 // is reports whether p and q are the same place.
 func (p place) is(q place) bool { return p.in == q.in && bytes.Equal(p.key, q.key) }
 
+// bucket returns the bucket of a box; nil for nowhere.
 func (t *txn) bucket(in box) *bolt.Bucket {
 	return [...]*bolt.Bucket{nil, t.Ready, t.Timed, t.Later, t.Dead}[in]
 }
 
-// counts are those of the ledger that a record in a bucket is part of.
+// counts returns the two numbers of the ledger in which a record of this bucket is counted.
 func (t *txn) counts(in box) (records, bytes *uint64) {
 	l := &t.Ledger
 	switch in {
@@ -83,13 +85,14 @@ func (t *txn) counts(in box) (records, bytes *uint64) {
 	return &l.Ready, &l.Bytes
 }
 
-// A finger is the cursor by which a bucket is searched. bolt.Bucket makes a new one for each call, which costs
-// more than the search.
+// A finger is a cursor that stays open to search one bucket. bolt.Bucket.Get makes a new cursor for
+// each call, which costs more than the search.
 type finger struct {
 	bucket *bolt.Bucket
 	cursor *bolt.Cursor
 }
 
+// finger returns the cursor of a bucket.
 func (t *txn) finger(b *bolt.Bucket) *bolt.Cursor {
 	for i := range t.fingers {
 		f := &t.fingers[i]
@@ -103,7 +106,7 @@ func (t *txn) finger(b *bolt.Bucket) *bolt.Cursor {
 	return b.Cursor()
 }
 
-// at returns the record at a place, where the finger of its bucket then is; nil: there is none.
+// at returns the record at a place, and leaves the finger of its bucket there; nil: there is none.
 func (t *txn) at(p place) format.Record {
 	if p.in == nowhere {
 		return nil
@@ -114,7 +117,7 @@ func (t *txn) at(p place) format.Record {
 	return nil
 }
 
-// put stores a record that has its checksum, and counts it.
+// put stores a record that has its checksum, and counts it. Nothing may be at p.
 func (t *txn) put(p place, rec format.Record) error {
 	records, size := t.counts(p.in)
 	*records++
@@ -122,8 +125,8 @@ func (t *txn) put(p place, rec format.Record) error {
 	return t.bucket(p.in).Put(p.key, rec)
 }
 
-// remove deletes the record at a place. On a damaged page it may not be found, or still be there
-// afterwards: both are ErrCorrupt.
+// remove deletes the record at a place. On a damaged page the record may not be found, or may still
+// be there afterwards. Both are ErrCorrupt, which fails the commit.
 func (t *txn) remove(p place) error {
 	v := t.at(p)
 	if v == nil {
@@ -143,21 +146,21 @@ func (t *txn) remove(p place) error {
 	return nil
 }
 
-// move removes the record at from and puts rec, which has the checksum of its new place, where nothing may
-// lie. rec must not alias the page.
+// move removes the record at from and puts rec at to, where nothing may be. rec has the checksum of
+// its new place and must not alias the page.
 func (t *txn) move(from, to place, rec format.Record) error {
 	if err := t.remove(from); err != nil {
 		return err
 	}
 	if t.at(to) != nil {
-		return fmt.Errorf("%w: a record is to lie under %x, and another does", ErrCorrupt, []byte(to.key))
+		return fmt.Errorf("%w: a record cannot move to %x, where another is", ErrCorrupt, []byte(to.key))
 	}
 	t.tellMoved(to, rec)
 	return t.put(to, rec)
 }
 
-// rekey moves a record as it is to another place. Its checksum moves along; that of a damaged record stays
-// wrong.
+// rekey moves a record without other changes. Its checksum is adapted to the new place; the wrong
+// checksum of a damaged record stays wrong.
 func (t *txn) rekey(from, to place) error {
 	rec := slices.Clone(t.at(from))
 	rec.MoveSum(from.key, to.key)
@@ -170,15 +173,16 @@ func (t *txn) drop(p place) error {
 	return t.remove(p)
 }
 
-// nextReady is a new place at the end of ready.
+// nextReady returns a new place at the end of ready. It assigns a Seq.
 func (t *txn) nextReady() (place, error) {
 	seq, err := t.Root.NextSequence()
 	return place{ready, format.ReadyKey(seq)}, err
 }
 
-// page calls fn for the records of a bucket behind a key, nil being before the first: up to n of them, and
-// up to some bytes. last is the key where the next page begins; nil: this was the last page. It may use
-// the memory of after.
+// page calls fn for the records of a bucket that follow the key after, up to n records and about
+// bytes bytes. nil stands before the first record. It returns the last key that it read: pass it as
+// after to read the next page. nil: this was the last page. The result may reuse the memory of
+// after.
 func (t *txn) page(in box, after format.Key, n, bytes int, fn func(k format.Key, v format.Record) error) (last format.Key, err error) {
 	last = after
 	c := t.bucket(in).Cursor()
@@ -199,6 +203,7 @@ func (t *txn) page(in box, after format.Key, n, bytes int, fn func(k format.Key,
 	return last, nil
 }
 
+// seekAfter moves c to the first key that follows after.
 func seekAfter(c *bolt.Cursor, after format.Key) (k, v []byte) {
 	if after == nil {
 		return c.First()
@@ -209,7 +214,8 @@ func seekAfter(c *bolt.Cursor, after format.Key) (k, v []byte) {
 	return k, v
 }
 
-// flush writes the ledger if it has changed.
+// flush writes the ledger if it has changed. A negative count is ErrCorrupt, which fails the
+// commit.
 func (t *txn) flush() error {
 	l := &t.Ledger
 	if t.unsized || int64(l.Bytes) < 0 || int64(l.DeadBytes) < 0 {
@@ -229,7 +235,7 @@ func (t *txn) flush() error {
 	return t.Meta.Put(format.MetaLedger, t.Ledger.Encode())
 }
 
-// countBytes counts the bytes of all payloads again.
+// countBytes counts the bytes of all payloads in the lane again.
 func (t *txn) countBytes() error {
 	t.unsized = false
 	t.Ledger.Bytes, t.Ledger.DeadBytes = 0, 0
