@@ -1,8 +1,9 @@
 // Package limiter is a token bucket that can be paused and recovers slowly.
 //
-// The guarantee of a [Limiter] made by [Within]: whoever receives the requests counts, in any
-// rolling window, no more than the limit; at the start, after a restart, after a pause, in a crash
-// loop. A plain Limiter starts, in any span of time, no more than Burst plus what its rate yields.
+// A [Limiter] made by [Within] guarantees that the destination counts no more requests than the
+// limit in any rolling window: at the start, after a restart, after a pause, in a crash loop. A
+// plain Limiter allows, in any span of time, at most Burst plus the number of starts that its rate
+// yields.
 //
 //	l := limiter.Within(100, time.Second) // what the destination allows
 //	if err := l.Wait(ctx); err != nil {
@@ -16,12 +17,13 @@
 //
 // # Caveats
 //
-// A token is taken at the moment of the start, never in advance, so a timer that fires late loses
-// what a full bucket cannot hold. With a Burst of 1 that is some percent at a hundred starts a second
-// and most of the rate at ten thousand; a Burst of 10 ms' worth, at least 2, loses nothing.
+// A token is taken at the moment of the start, never in advance. When a timer fires late, tokens
+// that do not fit into the full bucket are lost. With a Burst of 1 that is some percent at a
+// hundred starts a second, and most of the rate at ten thousand. A Burst of at least 2 that covers
+// 10 ms of the rate loses nothing.
 //
-// Time is measured by the monotonic clock: steps of the wall clock change nothing, and where that
-// clock stands still while the machine sleeps, a pause lasts longer by that sleep.
+// Time is measured by the monotonic clock, so steps of the wall clock change nothing. On systems
+// where that clock stops while the machine sleeps, a pause becomes longer by the time of the sleep.
 package limiter
 
 import (
@@ -36,36 +38,36 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Limiter decides when requests may start: a token bucket that is empty at the first call of any
-// method, at the end of each pause, and after Slow. Several senders may share one, so that together
-// they keep to its rate. The zero Limiter allows everything until it is paused.
+// A Limiter decides when requests may start. It is a token bucket that is empty at the first call
+// of any method, at the end of each pause, and after Slow. Several senders that share a Limiter
+// together keep to its rate. The zero Limiter allows everything unless it is paused.
 //
-// The fields are set before the first call and not changed afterwards. All methods are safe for
-// concurrent use, and for a nil *Limiter. Do not copy a Limiter after first use.
+// Set the fields before the first call and do not change them afterwards. All methods are safe for
+// concurrent use, also on a nil *Limiter. Do not copy a Limiter after its first use.
 type Limiter struct {
 	// PerSecond is the sustained rate, in starts per second. 0: no limit.
 	PerSecond float64
-	// Burst is how many starts may happen at once after a time without any. 0 means 1.
-	// In no span of d seconds are there more than Burst + d·PerSecond starts.
+	// Burst is how many requests may start at once after a time without any. 0 means 1. In d
+	// seconds at most Burst + d·PerSecond requests start.
 	Burst int
-	// Floor is the lowest rate that Slow leads to, in starts per second, at most PerSecond.
-	// 0 means PerSecond/16.
+	// Floor is the lowest rate to which Slow leads, in starts per second, at most PerSecond. 0
+	// means PerSecond/16.
 	Floor float64
 	// Recovery is how long the rate takes to climb from Floor back to PerSecond. 0 means a minute.
 	Recovery time.Duration
 
-	log  *startLog     // the promise of Within; nil: none. Guarded by mu.
-	turn chan struct{} // 1-buffered, filled by the one Wait whose turn it is; nil: not begun
+	log  *startLog     // the hard limit of Within; nil: none. Guarded by mu.
+	turn chan struct{} // 1-buffered, full while one Wait has its turn; nil: no method was called yet
 
-	mu     sync.Mutex    // a leaf, never held while sleeping; guards what follows, and the making of turn
-	from   time.Time     // nothing starts before; the bucket was empty then, and the rate was low
-	low    float64       // the rate at from, climbing since
-	bucket *rate.Limiter // its limit is the rate when it was last asked; nil: no limit
+	mu     sync.Mutex    // a leaf, never held while sleeping; guards log, making turn, and the rest
+	from   time.Time     // nothing starts before from; then the bucket is empty and the rate is low
+	low    float64       // the rate at from; it climbs afterwards
+	bucket *rate.Limiter // its limit is the rate at its last use; nil: no limit
 	slowed bool          // nothing has started since the last Slow
 }
 
-// Check returns nil if the settings are in order, else an error that names the field, its value and
-// what is allowed. Wait returns the same error.
+// Check returns nil if the settings are valid. Otherwise the error names the field, its value and
+// the allowed range. Wait returns the same error.
 func (l *Limiter) Check() error {
 	_, err := l.enter()
 	if err != nil {
@@ -75,17 +77,17 @@ func (l *Limiter) Check() error {
 	return nil
 }
 
-// Wait returns nil when one request may start at once, and an error that wraps ctx.Err() when ctx
-// ends first; then no token is taken. It does not look ahead: a ctx whose deadline is nearer than
-// the next token is waited for until its end. Those who wait are served in order of arrival. With
-// settings that are not in order, it returns the error of Check at once.
+// Wait blocks until one request may start, and takes its token. When ctx ends first, the error
+// wraps ctx.Err() and no token is taken. Wait does not look ahead: if the deadline of ctx is nearer
+// than the next token, it waits until the deadline. Calls are served in order of arrival. Invalid
+// settings return the error of Check at once.
 func (l *Limiter) Wait(ctx context.Context) error {
 	if err := l.Check(); err != nil {
 		return err
 	}
 	if l.limited() {
 		select {
-		case l.turn <- struct{}{}: // a channel serves those who block on it in order of arrival
+		case l.turn <- struct{}{}: // a channel serves blocked goroutines in order of arrival
 			defer func() { <-l.turn }()
 		case <-ctx.Done():
 			return fmt.Errorf("limiter: %w", ctx.Err())
@@ -99,7 +101,7 @@ func (l *Limiter) Wait(ctx context.Context) error {
 		if wait <= 0 {
 			return nil
 		}
-		// Pause and Slow need not wake this sleep: they only make it later, which take will find.
+		// Pause and Slow need not end this sleep: they only delay the start, and take checks again.
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -109,10 +111,10 @@ func (l *Limiter) Wait(ctx context.Context) error {
 	}
 }
 
-// Pause lets nothing start before until, not even those who wait already. At until the bucket is
-// empty and begins to fill, at the rate of the moment of the call: during a pause it does not climb.
-// A call can only extend a pause; one with an earlier until, or one in the past, does nothing. The
-// zero Limiter allows everything again after the pause.
+// Pause lets nothing start before until; this includes calls of Wait that wait already. At until
+// the bucket is empty and begins to fill, at the rate that holds now: the rate does not climb
+// during a pause. A call can only extend a pause; an until that is earlier, or in the past, does
+// nothing. It also pauses the zero Limiter. With invalid settings it does nothing.
 func (l *Limiter) Pause(until time.Time) {
 	now, err := l.enter()
 	if err != nil {
@@ -120,16 +122,15 @@ func (l *Limiter) Pause(until time.Time) {
 	}
 	defer l.mu.Unlock()
 	if until.After(l.opens(now)) {
-		// Built from now, so that it has a monotonic reading even if until has none.
+		// Computed from now, so that it has a monotonic reading even if until has none.
 		l.resume(now.Add(until.Sub(now)), l.rate(now))
 	}
 }
 
-// Slow halves the rate, but not below Floor, and empties the bucket; from now, or from the end of
-// the pause in force, the rate climbs back to PerSecond in a straight line, at the pace that leads
-// from Floor to PerSecond in Recovery. Call it once for each refusal, for one wave of them halves the
-// rate once: until something has started since the last Slow, another does nothing. Without a limit
-// there is nothing to slow.
+// Slow halves the rate, down to Floor at the lowest, and empties the bucket. From now, or from the
+// end of the pause, the rate climbs back to PerSecond in a straight line, which takes Recovery from
+// Floor to PerSecond. Call Slow for each refusal. Several refusals together halve the rate once: a
+// further call does nothing until another request has started. It does nothing without a limit.
 func (l *Limiter) Slow() {
 	now, err := l.enter()
 	if err != nil {
@@ -143,8 +144,8 @@ func (l *Limiter) Slow() {
 	l.resume(l.opens(now), max(l.floor(), l.rate(now)/2))
 }
 
-// Rate returns the rate now allowed, in starts per second; during a pause, the rate with which it
-// will end. 0: no limit, or settings that are not in order.
+// Rate returns the rate that is allowed now, in starts per second; during a pause, the rate at its
+// end. 0: no limit, or invalid settings.
 func (l *Limiter) Rate() float64 {
 	now, err := l.enter()
 	if err != nil {
@@ -154,8 +155,8 @@ func (l *Limiter) Rate() float64 {
 	return l.rate(now)
 }
 
-// enter locks mu and reads the clock. The first call with settings in order begins the life of the
-// bucket. After an error mu is not locked.
+// enter locks mu and reads the clock. The first call with valid settings starts the bucket. After
+// an error mu is not locked.
 func (l *Limiter) enter() (now time.Time, err error) {
 	if l == nil {
 		return now, errors.New("limiter: a nil *Limiter; the zero Limiter has no limit")
@@ -173,7 +174,7 @@ func (l *Limiter) enter() (now time.Time, err error) {
 	return now, nil
 }
 
-// check says what is wrong with the settings.
+// check returns what is wrong with the settings. mu is held.
 func (l *Limiter) check() error {
 	if err := l.log.check(); err != nil {
 		return err
@@ -196,7 +197,7 @@ func (l *Limiter) floor() float64 { return cmp.Or(l.Floor, l.PerSecond/16) }
 
 func (l *Limiter) recovery() time.Duration { return cmp.Or(l.Recovery, time.Minute) }
 
-// opens returns when starts are allowed: now, or at the end of a pause. mu is held.
+// opens returns when requests may start: now, or at the end of the pause. mu is held.
 func (l *Limiter) opens(now time.Time) time.Time {
 	if l.from.After(now) {
 		return l.from
@@ -204,8 +205,8 @@ func (l *Limiter) opens(now time.Time) time.Time {
 	return now
 }
 
-// resume lets starts begin at from, with an empty bucket, at the rate low, which climbs from then
-// on. mu is held.
+// resume sets that requests start at from, with an empty bucket and at the rate low, which climbs
+// afterwards. mu is held.
 func (l *Limiter) resume(from time.Time, low float64) {
 	l.from, l.low = from, low
 	if l.PerSecond > 0 {
@@ -221,7 +222,7 @@ func (l *Limiter) rate(now time.Time) float64 {
 	return min(l.PerSecond, l.low+climbed*(l.PerSecond-l.floor()))
 }
 
-// take lets one request start and returns 0, or returns how long to wait before asking again.
+// take lets one request start and returns 0, or returns how long to wait before the next call.
 func (l *Limiter) take() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -240,21 +241,21 @@ func (l *Limiter) take() time.Duration {
 	return 0
 }
 
-// takeToken takes a token out of the bucket and returns 0, or returns how long to wait before asking
-// again. mu is held, and a pause is over: before from, the bucket must not be asked.
+// takeToken takes a token and returns 0, or returns how long to wait before the next call. mu is
+// held, and no pause is in force: the bucket must not be used before from.
 func (l *Limiter) takeToken(now time.Time) time.Duration {
 	r := l.rate(now)
 	if l.bucket == nil || r == l.PerSecond && l.log.alone() {
 		return 0
 	}
-	// What flowed in since the last call did so at the rate of then, which was not higher.
+	// Tokens since the last call came in at the earlier rate, which was not higher.
 	l.bucket.SetLimitAt(now, rate.Limit(r))
 	if l.bucket.AllowN(now, 1) {
 		return 0
 	}
 	longest := time.Hour // keeps the result in range, however low the rate
 	if r < l.PerSecond {
-		longest = max(l.recovery()/100, time.Millisecond) // the next token comes the sooner, the higher the rate has climbed
+		longest = max(l.recovery()/100, time.Millisecond) // a rising rate brings the token sooner
 	}
 	missing := (1 - l.bucket.TokensAt(now)) / r * float64(time.Second)
 	return time.Duration(min(missing, float64(longest))) + 1 // rounded up: 0 means taken

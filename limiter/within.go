@@ -13,25 +13,26 @@ const (
 	maxLimit  = 1_000_000   // 24 MB of log
 	maxWindow = time.Minute // a process that restarts more often than this would never send
 
-	// fewest is the lowest limit for which Within has a bucket. Below it a tenth of the limit is
+	// fewest is the lowest limit with which Within has a bucket. Below it a tenth of the limit is
 	// no burst, and one start is more than a tenth of the rate.
 	fewest = 10
 )
 
 // Within returns a Limiter for a destination that allows limit requests in any rolling window. It
-// counts them as the destination does: a log of the last limit starts, over the window and 100 ms for
-// the jitter of the network, lets no further request start while it is full.
+// keeps a log of the last limit starts. A request starts only when fewer than limit are in the last
+// window plus 100 ms, which allows for the jitter of the network.
 //
-// A bucket in front of the log only smooths. PerSecond is 0.9 of limit/window, or what the log
-// sustains if that is less, and Burst a tenth of limit; both may be lowered before the first call.
-// Below a limit of 10 the log works alone, and PerSecond is what it sustains, until Slow: then the
-// lowered rate holds, without a burst, until it has climbed back.
+// For a limit of 10 or more there is also a bucket, which spreads the starts. Its PerSecond is 0.9
+// of limit/window, or the rate of the log if that is lower, and its Burst a tenth of limit. Both
+// may be lowered before the first call. For a lower limit the log works alone, and PerSecond is the
+// rate of the log. After Slow the lowered rate holds, without a burst, until it has climbed back.
 //
-// What an earlier process started is unknown, so nothing starts in the first 100 ms after the first
-// call of any method, or, where the log works alone, in the first window and 100 ms.
+// Within does not know what an earlier process started. So nothing starts in the first 100 ms after
+// the first call of any method. Where the log works alone, nothing starts in the first window plus
+// 100 ms.
 //
-// The limit is 1 to 1,000,000 and the window above 0 and at most a minute, else Check and Wait return
-// an error. A log takes 24 bytes for each start of limit.
+// limit is 1 to 1,000,000. window is above 0 and at most a minute. Otherwise Check and Wait return
+// an error. The log takes 24 bytes for each start of limit.
 func Within(limit int, window time.Duration) *Limiter {
 	sustained := float64(limit) / (window + jitter).Seconds()
 	l := &Limiter{PerSecond: sustained, Burst: 1, log: &startLog{limit: limit, window: window}}
@@ -42,13 +43,13 @@ func Within(limit int, window time.Duration) *Limiter {
 	return l
 }
 
-// A startLog knows when the last starts were. A nil one is no log and sets no limit.
-// The mutex of its Limiter guards it.
+// A startLog knows when the last limit requests started. A nil one sets no limit. The mutex of its
+// Limiter guards it.
 type startLog struct {
 	limit  int
 	window time.Duration
-	starts []time.Time // a ring of limit instants, the zero Time where there was none yet; made by the first add
-	oldest int         // index in starts, overwritten next
+	starts []time.Time // a ring of limit times, zero where unused; made by the first add
+	oldest int         // index in starts of the oldest, which is overwritten next
 }
 
 func (g *startLog) check() error {
@@ -63,12 +64,12 @@ func (g *startLog) check() error {
 	return nil
 }
 
-// alone says whether the log works without a bucket.
+// alone reports whether the log works without a bucket.
 func (g *startLog) alone() bool { return g != nil && g.limit < fewest }
 
-// silence returns how long nothing starts at first. A bucket begins empty, so that burst and rate
-// together keep to the limit even across a restart, but for the jitter; a log alone has to wait until
-// whatever an earlier process started is out of the window.
+// silence returns how long nothing starts at first. A bucket begins empty, so burst and rate
+// together keep to the limit across a restart; only the jitter has to pass. A log alone has to wait
+// until all starts of an earlier process have left the window.
 func (g *startLog) silence() time.Duration {
 	switch {
 	case g == nil:
@@ -79,7 +80,7 @@ func (g *startLog) silence() time.Duration {
 	return jitter
 }
 
-// wait returns how long until the log has room for another start; not above 0: it has.
+// wait returns how long until the log has room for another start; 0 or less: now.
 func (g *startLog) wait(now time.Time) time.Duration {
 	if g == nil || g.starts == nil {
 		return 0
