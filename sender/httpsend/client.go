@@ -15,20 +15,22 @@ import (
 	"time"
 )
 
-// maxAnswer is how much of an answer is read, in bytes. A longer one costs the connection.
+// maxAnswer is how many bytes of an answer are read. If an answer is longer, its connection is
+// closed.
 const maxAnswer = 64 << 10
 
-// NewClient returns a client for one destination or a few, fit for many requests at a time. It
+// NewClient returns a client for one or a few destinations and many requests at a time. It
 //
-//   - follows no redirect, which would carry credentials to another host or turn a POST into a GET;
-//   - ends a call after 30 seconds in all, unless its context ends it sooner;
+//   - follows no redirect: a redirect can carry credentials to another host, or turn a POST into a
+//     GET;
+//   - ends a call after 30 seconds in all, or earlier with its context;
 //   - waits 10 seconds for a connection, 10 for TLS, 30 for the header of an answer;
-//   - takes at most 64 KiB of header, and never unpacks what it did not ask to be packed;
-//   - keeps up to 128 idle connections to a host, for 90 seconds, so that they are used again;
-//   - honours the proxy settings of the environment.
+//   - accepts at most 64 KiB of header, and unpacks no compressed body that it did not ask for;
+//   - keeps up to 128 idle connections to each host for 90 seconds;
+//   - uses the proxy settings of the environment.
 //
-// The caller may change it before its first use. Calls that may take longer need a longer Timeout and
-// ResponseHeaderTimeout, and sender.Options.Timeout above both.
+// The caller may change the client before its first use. For calls that take longer, raise Timeout
+// and ResponseHeaderTimeout, and set sender.Options.Timeout above both.
 func NewClient() *http.Client {
 	return &http.Client{
 		Timeout:       30 * time.Second,
@@ -42,14 +44,14 @@ func NewClient() *http.Client {
 			MaxResponseHeaderBytes: 64 << 10,
 			MaxIdleConnsPerHost:    128,
 			IdleConnTimeout:        90 * time.Second,
-			DisableCompression:     true, // or a few bytes could unpack to gigabytes
+			DisableCompression:     true, // otherwise a few bytes could unpack to gigabytes
 			OnProxyConnectResponse: judgeProxy,
 		},
 	}
 }
 
-// judgeProxy says in our words what a proxy that lets nothing through has answered: its own may be the
-// credentials that it was sent.
+// judgeProxy describes the answer of a proxy that refuses a connection. The text of the proxy is
+// left out: it may contain the credentials that the proxy was sent.
 func judgeProxy(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
@@ -64,21 +66,22 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte // at most 64 KiB
-	Cut    bool   // there was more of Body, or it broke off
+	Cut    bool   // Body is not complete: it was longer, or the connection broke
 }
 
-// Do sends a request once and returns the answer with what it means: nil, or an error as [Verdict]
-// says. The answer may come with an error; it is nil when none came.
+// Do sends a request once. It returns the answer and what it means: nil, or an error as in
+// [Verdict]. Answer and error may both be set; the answer is nil if none arrived. A nil c means a
+// shared client made by [NewClient].
 //
-// Without an answer the error is sender.Unavailable if there was no connection: a name that does not
-// resolve, a connection refused or not made in time, TLS that failed. Any other, and any after the
-// request's context has ended, has no mark: the request may have been carried out. Errors name
-// method, host, path and status, and nothing that may be secret.
+// Without an answer the error is sender.Unavailable if there was no connection: the name does not
+// resolve, the connection was refused or timed out, TLS failed. Any other error, and any error
+// after the request's context has ended, has no mark: the destination may have carried out the
+// request. Errors name method, host, path and status, and nothing that may be secret.
 //
-// A body that breaks off does not change the verdict: the status has said it. No redirect is
-// followed, whatever c says. When an idle connection breaks, net/http sends what had not been written
-// anew, and may repeat a GET, HEAD, OPTIONS or TRACE; nothing else is sent twice. A nil c is a client
-// as of [NewClient] which all share.
+// A body that breaks off does not change the verdict, which depends on the status. No redirect is
+// followed, even if c would follow it. When an idle connection breaks, net/http sends a request
+// again if nothing of it was written, and may repeat a GET, HEAD, OPTIONS or TRACE. Nothing else is
+// sent twice.
 func Do(c *http.Client, req *http.Request) (*Answer, error) {
 	if c == nil {
 		c = shared
@@ -97,7 +100,7 @@ func Do(c *http.Client, req *http.Request) (*Answer, error) {
 	defer resp.Body.Close()
 	e := status(req, resp, time.Now())
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// What follows is no body but the connection, and no context ends a read of it.
+		// What follows is the raw connection and no body. No context would end a read of it.
 		return &Answer{Status: resp.StatusCode, Header: resp.Header, Cut: true}, judge(e)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -108,12 +111,12 @@ func Do(c *http.Client, req *http.Request) (*Answer, error) {
 	return a, judge(e)
 }
 
-// unrepeated spells the names of two fields in lower case. Spelled as usual they make net/http repeat
-// a request by itself when an idle connection breaks, which the limiter would not know of.
+// unrepeated spells the names of two fields in lower case. With their usual spelling net/http
+// repeats a request when an idle connection breaks, and the limiter would not know of it.
 func unrepeated(h http.Header) http.Header {
 	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values, ok := h[name]; ok {
-			h = h.Clone() // it is the caller's
+			h = h.Clone() // h belongs to the caller
 			delete(h, name)
 			h[strings.ToLower(name)] = values
 		}
@@ -121,25 +124,26 @@ func unrepeated(h http.Header) http.Header {
 	return h
 }
 
-// shared serves those who bring no client.
+// shared is the client for callers that set none.
 var shared = NewClient()
 
-// A link tells how far a request got. No error tells as much: TLS fails in a dozen types.
+// A link records how far a request got. Errors do not tell: TLS alone fails with a dozen types.
+// http.Transport calls its hooks from several goroutines.
 type link struct {
 	wanted, got atomic.Bool
-	http2       atomic.Bool             // the connection that it got last
-	written     atomic.Bool             // the header, by HTTP/2
-	repeated    atomic.Bool             // it would have been written again
-	end         context.CancelCauseFunc // of the context it runs under
+	http2       atomic.Bool             // the last connection speaks HTTP/2
+	written     atomic.Bool             // the header was written, by HTTP/2
+	repeated    atomic.Bool             // it was about to be written again
+	end         context.CancelCauseFunc // ends the context of the request
 }
 
-// errRepeated: HTTP/2 has ways to say that a request was not carried out (GOAWAY, REFUSED_STREAM,
-// PROTOCOL_ERROR), and net/http then sends it again, some without end and without a pause, which the
-// limiter would not know of.
+// errRepeated: HTTP/2 can report that a request was not carried out (GOAWAY, REFUSED_STREAM,
+// PROTOCOL_ERROR). net/http then sends it again, sometimes without end and without a pause, and the
+// limiter would not know of it.
 var errRepeated = errors.New("the destination wants the request again, on another connection or stream of HTTP/2")
 
-// watch returns a context under which http.Transport reports to l, and which ends before a request that was
-// written by HTTP/2 is written again.
+// watch returns a context under which http.Transport reports to l. The context ends before a
+// request that was written by HTTP/2 is written again.
 func (l *link) watch(ctx context.Context) context.Context {
 	ctx, l.end = context.WithCancelCause(ctx)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -169,6 +173,6 @@ func (l *link) once() {
 	}
 }
 
-// missing reports that a connection was looked for in vain. It is false below a RoundTripper that
-// does not report, of which nothing is known.
+// missing reports that a connection was wanted and none was made. It is false if the RoundTripper
+// does not report: then nothing is known.
 func (l *link) missing() bool { return l.wanted.Load() && !l.got.Load() }

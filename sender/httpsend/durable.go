@@ -12,16 +12,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrTooLarge: the body of a request has more bytes than Durable.MaxBody. Nothing was stored.
+// ErrTooLarge: the body of a request is longer than Durable.MaxBody. Nothing was stored.
 var ErrTooLarge = errors.New("httpsend: the body is too large")
 
-// AnswerID is the header in which the answer of a [Durable] tells the ID of the stored event.
+// AnswerID is the header of an answer of [Durable] that contains the ID of the stored event.
 const AnswerID = "Outbox-Id"
 
 const defaultMaxBody = 4 << 20
 
-// Durable is an http.RoundTripper that makes an SDK durable: what the SDK sends is stored, and
-// answered with success; a [Transport] sends it later.
+// Durable is an http.RoundTripper that makes an SDK durable. It stores what the SDK sends and
+// answers with success; a [Transport] sends it later.
 //
 //	sdk.HTTPClient = &http.Client{Transport: &httpsend.Durable{
 //		Put: func(req *http.Request, header map[string]string, body []byte) (uuid.UUID, error) {
@@ -29,37 +29,39 @@ const defaultMaxBody = 4 << 20
 //		},
 //	}}
 //
-// Credentials are not stored: the headers Authorization, Cookie and Proxy-Authorization, the URL's
-// userinfo, and what Secret names. Transport.Authorize puts them back. All else is stored as it is,
-// also what an SDK hides in a path or a body.
+// Credentials are not stored: the headers Authorization, Cookie and Proxy-Authorization, the
+// userinfo of the URL, and what Secret names. Transport.Authorize adds them again. Everything else
+// is stored as it is, also secrets that an SDK puts into a path or a body.
 //
-// The SDK learns only that the request was stored. What the destination says later is the outbox's
-// to know: a refused request is found among the dead.
+// The SDK learns only that the request was stored, not what the destination answers later. A
+// request that the destination refuses is among the dead items of the outbox.
 //
-// A Durable must not be changed after its first use and is safe for concurrent use if its functions are.
+// Do not change a Durable after its first use. It is safe for concurrent use if its functions are.
 type Durable struct {
-	// Put stores a request; its error is what the SDK gets to see, wrapped. req is without body and
-	// credentials, and is there to derive kind and key from; its context is the SDK's. header and body
-	// are what the event must carry, unchanged. Required.
+	// Put stores a request. The SDK gets its error, wrapped. req has no body and no credentials;
+	// use it to choose kind and key. Its context is the context of the SDK. The event must carry
+	// header and body unchanged. Required.
 	Put func(req *http.Request, header map[string]string, body []byte) (uuid.UUID, error)
-	// Match says which requests to store, by host, method or path; all others are sent at once by
-	// Next. nil: every one but GET, HEAD, OPTIONS, TRACE and CONNECT, which ask for an answer.
+	// Match reports whether to store a request, by host, method or path. Next sends all others at
+	// once. nil: it stores all requests except GET, HEAD, OPTIONS, TRACE and CONNECT, which ask for
+	// an answer.
 	Match func(*http.Request) bool
-	// Next sends what is not stored; nil: http.DefaultTransport.
+	// Next sends what is not stored. nil means http.DefaultTransport.
 	Next http.RoundTripper
-	// MaxBody is the largest body that is stored, in bytes; above is ErrTooLarge. 0 or less means 4 MiB.
+	// MaxBody is the longest body that is stored, in bytes. A longer one is ErrTooLarge. 0 or less
+	// means 4 MiB.
 	MaxBody int
-	// Secret names further headers and query parameters that must not reach the disk; upper and lower
-	// case are the same.
+	// Secret names more headers and query parameters that are not stored. Case does not matter.
 	Secret []string
-	// Status is what a stored request is answered with; 0 means 202. Some SDKs take only 200.
+	// Status is the status of the answer to a stored request. 0 means 202. Some SDKs accept only
+	// 200.
 	Status int
-	// Body is the body of that answer, as JSON; "" means {}. With a Status of 204 there is none.
+	// Body is the JSON body of that answer. "" means {}. With Status 204 there is no body.
 	Body string
 }
 
-// RoundTrip stores a request, or passes it on. The request is stored durably when it returns an
-// answer, as far as Put promises that.
+// RoundTrip stores a request, or passes it on. When it returns an answer, Put has stored the
+// request.
 func (d *Durable) RoundTrip(req *http.Request) (*http.Response, error) {
 	match := d.Match
 	if match == nil {
@@ -75,6 +77,7 @@ func (d *Durable) RoundTrip(req *http.Request) (*http.Response, error) {
 	return d.answer(req, id), nil
 }
 
+// store strips, encodes and stores a request.
 func (d *Durable) store(req *http.Request) (uuid.UUID, error) {
 	if req.Body != nil {
 		defer req.Body.Close()
@@ -94,7 +97,7 @@ func (d *Durable) store(req *http.Request) (uuid.UUID, error) {
 	return d.Put(bare, header, body)
 }
 
-// read returns the body whole, or an error.
+// read returns the whole body.
 func (d *Durable) read(req *http.Request) ([]byte, error) {
 	if req.Body == nil {
 		return nil, nil
@@ -118,6 +121,7 @@ func (d *Durable) read(req *http.Request) ([]byte, error) {
 	return body, nil
 }
 
+// answer makes the answer to a stored request.
 func (d *Durable) answer(req *http.Request, id uuid.UUID) *http.Response {
 	code, body := d.Status, d.Body
 	if code == 0 {
@@ -143,10 +147,10 @@ func (d *Durable) answer(req *http.Request, id uuid.UUID) *http.Response {
 	}
 }
 
-// CloseIdleConnections closes those of Next.
+// CloseIdleConnections closes the idle connections of Next.
 func (d *Durable) CloseIdleConnections() { closeIdle(d.Next) }
 
-// changes reports whether a request is made for its effect and not for its answer.
+// changes reports whether a request is sent for its effect and not for its answer.
 func changes(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect:

@@ -10,8 +10,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Observe returns a RoundTripper that sends by next and notes the answers, so that a transport around
-// an SDK gives the right verdict although the SDK hides status and header:
+// Observe returns a RoundTripper that sends by next and notes the answers. A transport around an
+// SDK needs it if the SDK hides status and header:
 //
 //	client := httpsend.NewClient()
 //	client.Transport = httpsend.Observe(client.Transport)
@@ -22,14 +22,14 @@ import (
 //		return calls.Verdict(sdk.Track(ctx, …))
 //	}
 //
-// It notes the requests whose context descends from [Watch], and passes all others through. An SDK
-// that takes no context cannot be observed. Of a watched call no redirect is followed, whatever the
-// client would do. A nil next is http.DefaultTransport. Safe for concurrent use.
+// It notes requests whose context descends from [Watch], and passes on all others. An SDK that
+// takes no context cannot be observed. Redirects of an observed call are not followed, even if the
+// client would follow them. A nil next means http.DefaultTransport. Safe for concurrent use.
 func Observe(next http.RoundTripper) http.RoundTripper { return &observer{next} }
 
 type observer struct{ next http.RoundTripper }
 
-// errRedirect is what the SDK gets in place of what is behind a redirect.
+// errRedirect is what the SDK gets instead of the target of a redirect.
 var errRedirect = errors.New("httpsend: redirects are not followed")
 
 func (o *observer) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -49,26 +49,27 @@ func (o *observer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections closes those of the RoundTripper below.
+// CloseIdleConnections closes the idle connections of the RoundTripper below.
 func (o *observer) CloseIdleConnections() { closeIdle(o.next) }
 
 type watchKey struct{}
 
-// Calls is what [Observe] saw of the calls under one context. Safe for concurrent use.
+// Calls holds what [Observe] saw of the calls under one context. Safe for concurrent use.
 type Calls struct {
 	mu       sync.Mutex   // guards what follows
-	answer   *StatusError // of the last call; nil: none came
-	silence  error        // the verdict on the last call, if no answer came
-	throttle time.Time    // no call before then, by order of any answer; zero: none
+	answer   *StatusError // of the last call; nil: no answer arrived
+	silence  error        // the verdict on the last call, if no answer arrived
+	throttle time.Time    // end of the longest Retry-After of all answers; zero: none
 }
 
-// Watch returns a context to pass to an SDK, and what will be seen of the calls made with it. One
-// item, one Watch.
+// Watch returns a context for an SDK, and the Calls that are made with it. Use a new Watch for each
+// item.
 func Watch(ctx context.Context) (context.Context, *Calls) {
 	c := &Calls{}
 	return context.WithValue(ctx, watchKey{}, c), c
 }
 
+// note records what a call has returned.
 func (c *Calls) note(req *http.Request, resp *http.Response, err error, l *link) {
 	now := time.Now()
 	c.mu.Lock()
@@ -94,18 +95,18 @@ func (c *Calls) Status() int {
 	return c.answer.Code
 }
 
-// Verdict says what it means that the SDK returned err:
+// Verdict returns what it means that the SDK returned err:
 //
-//   - nil is nil: the SDK is content.
-//   - While a Retry-After still runs, of any of its calls: sender.Throttled for what is left of it.
+//   - nil: nil.
+//   - A Retry-After of any of its calls is still running: sender.Throttled for the rest of it.
 //   - Otherwise the last call decides, as [Verdict] and [Do] say.
-//   - After a 2xx the error has no mark. Only the SDK knows what it is about: an answer it cannot
-//     read, a refusal in the body, a next call that it did not get to. To take it for success could
-//     lose the item; who knows better looks at Status.
-//   - Without any call it is err itself.
+//   - After a 2xx the error has no mark. The SDK may have failed to read the answer, found a
+//     refusal in the body, or not made its next call. To count this as success could lose the item.
+//     A caller that knows more looks at Status.
+//   - There was no call: err itself.
 //
-// Unless there was no call the text never is the SDK's, which may hold a URL or a body. After an
-// answer errors.As finds err itself; without one, what became of the connection.
+// Except without a call, the text is never the text of err, which may contain a URL or a body.
+// After an answer errors.As finds err; without an answer it finds the error of the connection.
 func (c *Calls) Verdict(err error) error {
 	if err == nil {
 		return nil

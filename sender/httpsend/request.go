@@ -14,9 +14,10 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A stored request is an item: the payload is the body, and the header holds the request line and the
-// header fields. A name with a colon cannot be a field, so the two do not meet. Fields keep the case of
-// their names; the values of one name are joined by a line feed, which no value may contain.
+// A stored request is an item. The payload is the body. The header of the item holds the request
+// line, under names with a colon, and the header fields, whose names cannot have a colon. Fields
+// keep the case of their names. The values of one field are joined by line feeds, which no value
+// may contain.
 const (
 	keyVersion = ":version"
 	keyMethod  = ":method"
@@ -29,12 +30,12 @@ const (
 // credentials are never stored.
 var credentials = []string{"Authorization", "Cookie", "Proxy-Authorization"}
 
-// perConnection belong to one connection, or are made anew by net/http.
+// perConnection are fields that belong to one connection, or that net/http sets itself.
 var perConnection = []string{"Connection", "Content-Length", "Host", "Keep-Alive", "Proxy-Connection",
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-// strip returns a copy of req without body, credentials, and what belongs to its connection. secret
-// names further fields and query parameters.
+// strip returns a copy of req without body, credentials, and the fields of its connection. secret
+// names more fields and query parameters to leave out.
 func strip(req *http.Request, secret []string) *http.Request {
 	is := func(names []string, name string) bool {
 		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
@@ -63,7 +64,8 @@ func strip(req *http.Request, secret []string) *http.Request {
 	return out
 }
 
-// encode makes an item's header of a stripped request. What could not be sent is refused.
+// encode makes the header of an item from a stripped request. An error says that the request could
+// not be sent later.
 func encode(req *http.Request) (map[string]string, error) {
 	method := req.Method
 	if method == "" {
@@ -92,8 +94,8 @@ func encode(req *http.Request) (map[string]string, error) {
 	return h, nil
 }
 
-// decode makes a request of an item's header and payload. A version it does not know is left for an
-// upgrade; anything else that is wrong will always be wrong.
+// decode makes a request from the header and the payload of an item. An unknown version is tried
+// again later, after an upgrade. Any other error is permanent.
 func decode(ctx context.Context, h map[string]string, body []byte) (*http.Request, error) {
 	if v := h[keyVersion]; v != version {
 		err := fmt.Errorf("a stored request of version %.64q, %q expected", v, version)
@@ -147,7 +149,7 @@ func token(s string) bool {
 }
 
 // value reports whether s may be the value of a header field (RFC 9110 section 5.5): no control
-// character but the tab.
+// character except the tab.
 func value(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// RetryAfter reads how long an answer asks to be left alone: from its receipt, which is now, in
-// seconds or as a date in any of the three forms of RFC 9110. A date is measured by the answer's own
-// Date header, so that a wrong clock on either side does no harm; without one, by now. Of several
-// lines the longest wait counts.
+// RetryAfter returns how long an answer asks the client to wait, from now, which is when the answer
+// arrived. It reads seconds and all three date forms of RFC 9110. A date is compared with the
+// answer's own Date header, so a wrong clock on either side does no harm; without a Date header it
+// is compared with now. Of several lines the longest wait counts.
 //
-// ok is false when there is no order: no header, or one that is unreadable, not above zero, or longer
-// than a time.Duration holds. The wait is then 0, and never negative. RetryAfter does not look at the
-// status; only 429 and 503 give the header this meaning.
+// ok is false if there is no usable header: none, unreadable, not above zero, or longer than a
+// time.Duration. wait is then 0; it is never negative. RetryAfter does not look at the status: only
+// 429 and 503 give the header this meaning.
 func RetryAfter(h http.Header, now time.Time) (wait time.Duration, ok bool) {
 	clock, err := parseDate(h.Get("Date"), now)
 	if err != nil {
@@ -27,7 +27,7 @@ func RetryAfter(h http.Header, now time.Time) (wait time.Duration, ok bool) {
 	return wait, wait > 0
 }
 
-// parseWait reads one value; 0 means that it is no order.
+// parseWait reads one value; 0: it is not usable.
 func parseWait(value string, clock time.Time) time.Duration {
 	if value != "" && strings.Trim(value, "0123456789") == "" {
 		seconds, err := strconv.ParseInt(value, 10, 64)
@@ -42,7 +42,7 @@ func parseWait(value string, clock time.Time) time.Duration {
 	}
 	wait := until.Sub(clock)
 	if wait == math.MaxInt64 {
-		return 0 // saturated: centuries ahead
+		return 0 // Sub has saturated: it is centuries ahead
 	}
 	return max(wait, 0)
 }
@@ -50,8 +50,8 @@ func parseWait(value string, clock time.Time) time.Duration {
 // shortYear is the obsolete form of RFC 850.
 const shortYear = "Monday, 02-Jan-06 15:04:05 GMT"
 
-// parseDate reads a date. http.ParseTime would take any zone in the RFC 850 form, and mean by it
-// whatever the local machine does.
+// parseDate reads a date. http.ParseTime would accept any zone in the RFC 850 form, and would look
+// it up on the local machine.
 func parseDate(value string, clock time.Time) (time.Time, error) {
 	if t, err := time.Parse(shortYear, value); err == nil {
 		// Two digits mean the year that is at most 50 years ahead (RFC 9110 section 5.6.7).

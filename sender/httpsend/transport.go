@@ -1,10 +1,10 @@
 // Package httpsend delivers HTTP requests that an outbox has stored.
 //
-// [Durable] goes into the http.Client of any SDK: what the SDK sends is stored, without credentials,
-// and answered with success. [Transport] sends it later, puts the credentials back, and turns the
-// answer into what package sender understands: a 429 pauses the lane, a 401 holds it, a 400 buries the
-// item. The pieces serve transports of one's own: [Do] sends one request and gives the verdict;
-// [Observe] finds out what an SDK hides; [RetryAfter] reads the header.
+// [Durable] goes into the http.Client of any SDK. It stores what the SDK sends, without
+// credentials, and answers with success. [Transport] sends the request later, adds the credentials
+// again, and turns the answer into what package sender understands: a 429 pauses the lane, a 401
+// holds it, a 400 makes the item dead. The parts can be used alone: [Do] sends one request and
+// returns the verdict; [Observe] finds out what an SDK hides; [RetryAfter] reads the header.
 //
 //	client := &http.Client{Transport: &httpsend.Durable{Put: put}} // for the SDK; put stores by Outbox.Put
 //	transport := &httpsend.Transport{                              // for outbox.Open
@@ -15,8 +15,8 @@
 // # Caveats
 //
 // Delivery is at least once: a request whose answer was lost is sent again. IDHeader lets the
-// destination tell. Errors name method, host and path, and are kept on disk: an API that has secrets
-// in its paths does not belong here.
+// destination recognize it. Errors name method, host and path, and are stored on disk: do not use
+// this package for an API that has secrets in its paths.
 package httpsend
 
 import (
@@ -29,28 +29,29 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Transport is a sender.Transport for requests that a [Durable] stored. The zero value works where no
-// credentials are needed. It must not be changed after its first use and is then safe for concurrent
-// use.
+// Transport is a sender.Transport for requests that a [Durable] stored. The zero value works where
+// no credentials are needed. Do not change it after its first use. It is safe for concurrent use if
+// its functions are.
 type Transport struct {
-	// Client sends; nil: one as of NewClient, shared by all who leave it nil. Redirects are not
-	// followed, whatever it says.
+	// Client sends the requests. nil means a shared client made by NewClient. Redirects are not
+	// followed, even if Client would follow them.
 	Client *http.Client
-	// Authorize puts the credentials back, at each attempt. It must look at the host before it hands
-	// them out, if requests to several are stored. Its error is sender.Unavailable: nothing was sent.
-	// nil: nothing is put back.
+	// Authorize adds the credentials at each attempt. If requests to several hosts are stored, it
+	// must check the host first. Its error becomes sender.Unavailable: nothing was sent. nil:
+	// nothing is added.
 	Authorize func(*http.Request) error
-	// IDHeader is the name of a header that carries the item's ID, the same on every attempt, for
-	// the destination to tell a repetition. It replaces one that was stored. "": none.
+	// IDHeader is the name of a header that carries the item's ID, the same at every attempt, so
+	// that the destination can recognize a repetition. It replaces a stored header of that name.
+	// "": none.
 	IDHeader string
-	// Excerpt chooses what of an answer that is not 2xx goes into the error, which is kept on disk; of
-	// its result the first 200 bytes are taken, as one printable line. body has at most 64 KiB and may
-	// hold anything, personal data and credentials included. nil: nothing of it.
+	// Excerpt chooses which part of an answer other than 2xx goes into the error, which is stored
+	// on disk. The first 200 bytes of its result are used, as one printable line. body has at most
+	// 64 KiB and may contain personal data and credentials. nil: no part.
 	Excerpt func(body []byte) string
 }
 
-// Send sends a stored request once; see [Do] for what its errors mean. An item that is not a stored
-// request is sender.Permanent; one that a newer version stored is put off by an hour.
+// Send sends a stored request once; its errors are those of [Do]. An item that is not a stored
+// request is sender.Permanent. An item that a newer version stored is tried again after an hour.
 func (t *Transport) Send(ctx context.Context, it sender.Item) error {
 	req, err := decode(ctx, it.Header, it.Payload)
 	if err != nil {
@@ -79,7 +80,7 @@ func (t *Transport) Send(ctx context.Context, it sender.Item) error {
 	return err
 }
 
-// drop deletes a field however its name is spelled.
+// drop deletes a field, in whatever case its name is written.
 func drop(h http.Header, name string) {
 	for n := range h {
 		if strings.EqualFold(n, name) {

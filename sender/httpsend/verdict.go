@@ -12,18 +12,18 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A StatusError is an answer that is not a success. Errors of this package hold it under the
-// sender's marks, for errors.As.
+// A StatusError is an answer that is not a success. Errors of this package contain it; use
+// errors.As.
 type StatusError struct {
 	Request    string        // method, host and path: "PUT example.org/v1/customers/7"
 	Code       int           // the status
-	RetryAfter time.Duration // what the destination asked for, on 429 and 503; 0: nothing
+	RetryAfter time.Duration // what the destination asked for, on 429 and 503; 0: none
 	Excerpt    string        // of the answer; "" unless Transport.Excerpt is set
-	Err        error         // what an SDK made of the answer; nil without one
+	Err        error         // the error of the SDK; nil without an SDK
 }
 
-// Error names request, status and wait. It holds no query, no header and no body, and of the answer
-// the Excerpt alone; the text of Err, which may hold all of these, is left out.
+// Error names request, status and wait. It contains no query, header or body of the request, and of
+// the answer only Excerpt. It leaves out the text of Err, which may contain all of these.
 func (e *StatusError) Error() string {
 	text := fmt.Sprintf("httpsend: %s: %d %s", e.Request, e.Code, http.StatusText(e.Code))
 	text = strings.TrimRight(text, " ")
@@ -42,7 +42,7 @@ func (e *StatusError) Error() string {
 // Unwrap returns Err.
 func (e *StatusError) Unwrap() error { return e.Err }
 
-// Verdict says what an answer means, which arrived at now:
+// Verdict returns what an answer means that arrived at now:
 //
 //	2xx                      nil
 //	3xx, 401, 403, 407       sender.Unavailable: the settings are wrong, not the item
@@ -52,12 +52,12 @@ func (e *StatusError) Unwrap() error { return e.Err }
 //	any other 4xx            sender.Permanent
 //	anything else            an error without a mark
 //
-// The error is a [StatusError] below its mark. The body is not looked at.
+// The error is a [StatusError] under its mark. Verdict does not read the body.
 func Verdict(resp *http.Response, now time.Time) error {
 	return judge(status(resp.Request, resp, now))
 }
 
-// status makes an error of an answer.
+// status makes the error of an answer.
 func status(req *http.Request, resp *http.Response, now time.Time) *StatusError {
 	e := &StatusError{Request: name(req), Code: resp.StatusCode}
 	if e.Code == http.StatusTooManyRequests || e.Code == http.StatusServiceUnavailable {
@@ -87,7 +87,7 @@ func judge(e *StatusError) error {
 
 func success(code int) bool { return code >= 200 && code < 300 }
 
-// A noAnswer is a request to which no answer came.
+// A noAnswer is the error of a request that got no answer.
 type noAnswer struct {
 	request string
 	err     error
@@ -96,9 +96,9 @@ type noAnswer struct {
 func (e *noAnswer) Error() string { return "httpsend: " + e.request + ": " + reason(e.err) }
 func (e *noAnswer) Unwrap() error { return e.err }
 
-// unanswered says what it means that no answer came. Without a connection nothing was sent, and the
-// destination is at fault: the name does not resolve, the connection was refused, TLS failed.
-// Otherwise the request may have been carried out, and is tried again.
+// unanswered returns the verdict on a request that got no answer. Without a connection nothing was
+// sent, and the destination is at fault: the name does not resolve, the connection was refused, TLS
+// failed. Otherwise the request may have been carried out, and is tried again.
 func unanswered(req *http.Request, err error, l *link) error {
 	if l.repeated.Load() {
 		err = errRepeated
@@ -110,11 +110,11 @@ func unanswered(req *http.Request, err error, l *link) error {
 	return failed
 }
 
-// maxText is how much of a path, of a reason and of an excerpt goes into an error, in bytes: errors
-// are kept on disk.
+// maxText is how many bytes of a path, a reason or an excerpt go into an error. Errors are stored
+// on disk.
 const maxText = 200
 
-// name says which request it was, without what may be secret: query, userinfo, header, body.
+// name names a request without what may be secret: query, userinfo, header, body.
 func name(req *http.Request) string {
 	if req == nil || req.URL == nil {
 		return "unknown request"
@@ -126,8 +126,8 @@ func name(req *http.Request) string {
 	return method + " " + line(req.URL.Host+req.URL.EscapedPath())
 }
 
-// reason is the text of an error without a URL, and without what net/http quotes from an answer: a
-// destination that echoes would have us note our own credentials.
+// reason is the text of an error without its URL, and without what net/http quotes from an answer:
+// a destination that echoes a request would make us store our own credentials.
 func reason(err error) string {
 	for u := (*url.Error)(nil); errors.As(err, &u) && u.Err != nil; {
 		err = u.Err
@@ -139,7 +139,7 @@ func reason(err error) string {
 	return line(text)
 }
 
-// line makes printable text of one line and at most maxText bytes.
+// line turns text into one printable line of at most maxText bytes.
 func line(s string) string {
 	cut := len(s) > maxText
 	if cut {
