@@ -16,13 +16,13 @@ import (
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 
-// An api is one of the two halves of the service: where it is and how it knows us.
+// An api is one of the two APIs of the service: its address and our credentials. It never changes.
 type api struct {
 	client *http.Client
 	base   string // URL without a slash at the end
 	header string // Authorization
 	hush   *strings.Replacer
-	check  string // what to look at when the credentials are refused
+	check  string // what to check when the credentials are refused
 }
 
 func trackAPI(o *Options, c *http.Client) *api {
@@ -41,10 +41,10 @@ func appAPI(o *Options, c *http.Client) *api {
 	}
 }
 
-// pair is what basic authentication encodes.
+// pair is the text that basic authentication encodes.
 func (o *Options) pair() []byte { return []byte(o.SiteID + ":" + string(o.TrackKey)) }
 
-// hush strikes the secrets out of what a destination echoes.
+// hush returns a replacer that removes the secrets from text of the destination.
 func hush(o *Options) *strings.Replacer {
 	var pairs []string
 	if o.TrackKey != "" {
@@ -56,7 +56,7 @@ func hush(o *Options) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// post sends JSON once. The error is that of httpsend.Do, with what it probably comes from.
+// post sends JSON once. The error is the error of httpsend.Do, with its probable cause.
 func (a *api) post(ctx context.Context, path string, body []byte) (*httpsend.Answer, error) {
 	return a.do(ctx, http.MethodPost, path, body)
 }
@@ -78,7 +78,7 @@ func (a *api) do(ctx context.Context, method, path string, body []byte) (*httpse
 	return answer, err
 }
 
-// explain adds to an error what it probably comes from, or what the service said.
+// explain adds to an error its probable cause, or what the service answered.
 func (a *api) explain(answer *httpsend.Answer, err error) error {
 	if answer == nil {
 		return err
@@ -104,7 +104,8 @@ func (a *api) target(answer *httpsend.Answer) string {
 	return " to " + a.line(u.Host)
 }
 
-// A refusal is why something was not accepted, in any of the shapes that the service has for it.
+// A refusal is the reason why something was not accepted, in any of the forms that the service
+// uses.
 type refusal struct {
 	Index   *int   `json:"batch_index"`
 	Reason  string `json:"reason"`
@@ -113,7 +114,7 @@ type refusal struct {
 	Detail  string `json:"detail"`
 }
 
-// refusals reads the errors of an answer; nil if it has none.
+// refusals reads the errors of an answer; nil: there are none.
 func refusals(body []byte) []refusal {
 	var a struct {
 		Errors []refusal `json:"errors"`
@@ -133,7 +134,7 @@ func refusals(body []byte) []refusal {
 	return a.Errors
 }
 
-// said is the first refusal of an answer in one line; "" if there is none.
+// said returns the first refusal of an answer in one line; "": there is none.
 func (a *api) said(body []byte) string {
 	for _, r := range refusals(body) {
 		return a.text(r)
@@ -161,7 +162,7 @@ func (a *api) text(r refusal) string {
 	return a.line(strings.Join(parts, ", "))
 }
 
-// line makes one printable line of at most 300 bytes, without secrets.
+// line turns text into one printable line of at most 300 bytes, without secrets.
 func (a *api) line(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

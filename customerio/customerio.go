@@ -1,10 +1,10 @@
-// Package customerio delivers to Customer.io: identifies, events, messages and broadcasts that are
-// durable when the call returns.
+// Package customerio delivers to Customer.io: people, events, messages and broadcasts. What a call
+// puts is durable when the call returns nil.
 //
 // One file holds four lanes, each under the limit of its API: the Track API, in batches; messages;
-// broadcasts; and imports, which give way to live events. What is put for one person or object arrives
-// in that order, at least once; events carry an id by which the service removes repetitions, messages
-// are sent at most once.
+// broadcasts; and imports, which give way to live events. Operations on one person or object arrive
+// in the order in which they were put, at least once. Events carry an id, by which the service
+// removes repetitions. Messages are sent at most once.
 //
 //	o, err := customerio.FromEnv()
 //	if err != nil {
@@ -18,16 +18,16 @@
 //	_, err = c.Identify(ctx, customerio.ID("17"), map[string]any{"plan": "basic"})
 //	_, err = c.Track(ctx, customerio.ID("17"), "bought", map[string]any{"price": 12})
 //
-// The defaults keep to 80 requests a second under a limit of 100, as the vendor's guides advise;
-// Options.TrackLimit raises it. A 429 pauses and slows a lane, and so does what no client sees: wrong
-// credentials, a wrong region and an outage hold it, and lose nothing.
+// By default a client sends 80 requests a second under a limit of 100, as the vendor's guides
+// advise. Options.TrackLimit raises it. A 429 pauses and slows a lane. Wrong credentials, a wrong
+// region and an outage hold it. None of them loses anything.
 //
 // # Caveats
 //
-// Order is per identifier as it is given: operations by id and by email of the same person are two
-// orders, and a merge has that of its primary. A 200 of the service means that it has taken the
-// operation; what it does with it shows in its activity log. A message whose answer was lost lies among
-// the dead for a person to decide: see [Client.Lane].
+// Order is per identifier as it is given. Operations on the same person by id and by email are two
+// orders, and a merge is in the order of its primary. A 200 of the service means that it has
+// accepted the operation; its activity log shows what it did with it. A message whose answer was
+// lost is among the dead, where a person decides: see [Client.Lane].
 package customerio
 
 import (
@@ -45,7 +45,7 @@ import (
 	"github.com/seed8107221f/outbox/store"
 )
 
-// A Lane is one of the queues in the file, with a limit of its own.
+// A Lane is one of the queues in the file. Each has its own limit.
 type Lane string
 
 // The lanes. LaneTrack is the lane "outbox" of the file, the others go by their names.
@@ -56,29 +56,29 @@ const (
 	LaneImport        Lane = "import"
 )
 
-// Lanes are all lanes, in the order in which they are logged.
+// Lanes returns all lanes, in the order in which they are logged.
 func Lanes() []Lane { return []Lane{LaneTrack, LaneTransactional, LaneBroadcast, LaneImport} }
 
-// A Client puts operations into a file and delivers them in the background. All methods are safe for
-// concurrent use.
+// A Client puts operations into a file and delivers them in the background. All methods are safe
+// for concurrent use. Close it before the process ends.
 type Client struct {
-	o         Options // complete
+	o         Options // complete, with defaults
 	file      *store.Store
 	lanes     map[Lane]*lane
 	http      *http.Client
 	track     *api
 	app       *api
-	trackPace *limiter.Limiter // of the whole Track API
-	queryPace *limiter.Limiter // of Do
-	job       chan struct{}    // holds one while an ImportJob is looked after
-	importing chan struct{}    // holds one while Import puts rows
+	trackPace *limiter.Limiter // for all of the Track API
+	queryPace *limiter.Limiter // for Do
+	job       chan struct{}    // full while one ImportJob runs
+	importing chan struct{}    // full while one Import puts rows
 
 	stop    context.CancelFunc // ends the health line
 	health  sync.WaitGroup
 	closing sync.Once
 	quit    chan struct{} // closed when closing begins
 	done    chan struct{} // closed when everything has ended
-	err     error         // of closing; read after done is closed
+	err     error         // result of closing; read it only after done is closed
 }
 
 type lane struct {
@@ -86,9 +86,9 @@ type lane struct {
 	*outbox.Outbox
 }
 
-// Open opens the file at path, creates it when there is none, and starts to deliver. An option that is
-// not acceptable is an error before the file is touched; so is a nil *Options, which has no
-// credentials. The errors of store.Open come wrapped.
+// Open opens the file at path, creates it if there is none, and starts to deliver. An invalid
+// option is an error, and the file is not touched; so is a nil *Options, which has no credentials.
+// Errors of store.Open are wrapped.
 func Open(path string, o *Options) (*Client, error) {
 	d, err := o.withDefaults()
 	if err != nil {
@@ -122,7 +122,7 @@ func Open(path string, o *Options) (*Client, error) {
 	return c, nil
 }
 
-// openLanes starts each lane; one without credentials only keeps what lies in it.
+// openLanes starts each lane. A lane without credentials keeps what it holds and sends nothing.
 func (c *Client) openLanes() error {
 	var track, app sender.Transport
 	if c.o.TrackKey != "" {
@@ -164,8 +164,8 @@ func (c *Client) openLanes() error {
 	return nil
 }
 
-// Lane returns the outbox of a lane: to list what is pending or dead, and to revive or drop it. nil if
-// there is no such lane. Put and Shutdown of it are not for the application.
+// Lane returns the outbox of a lane, to list pending and dead items and to revive or drop them;
+// nil: there is no such lane. Do not call its Put and Shutdown.
 func (c *Client) Lane(name Lane) *outbox.Outbox {
 	if l := c.lanes[name]; l != nil {
 		return l.Outbox
@@ -173,7 +173,7 @@ func (c *Client) Lane(name Lane) *outbox.Outbox {
 	return nil
 }
 
-// Stats returns a snapshot of each lane in constant time; also after Close.
+// Stats returns a snapshot of each lane in constant time, also after Close.
 func (c *Client) Stats() map[Lane]outbox.Stats {
 	all := make(map[Lane]outbox.Stats, len(c.lanes))
 	for name, l := range c.lanes {
@@ -182,13 +182,13 @@ func (c *Client) Stats() map[Lane]outbox.Stats {
 	return all
 }
 
-// Flush waits until everything put before the call has been sent, in all lanes, or has been tried once
-// since; see outbox.Outbox.Flush. Its error names the lanes where something remains.
+// Flush waits until everything put before the call, in all lanes, has been sent or has been tried
+// once since; see outbox.Outbox.Flush. Its error names the lanes where something remains.
 func (c *Client) Flush(ctx context.Context) error {
 	return c.each(func(l *lane) error { return l.Flush(ctx) })
 }
 
-// each runs fn for all lanes at once.
+// each runs fn for all lanes at the same time.
 func (c *Client) each(fn func(*lane) error) error {
 	errs := make([]error, len(c.lanes))
 	var all sync.WaitGroup
@@ -206,9 +206,10 @@ func (c *Client) each(fn func(*lane) error) error {
 	return errors.Join(errs...)
 }
 
-// Shutdown refuses new operations, flushes under ctx, stops and closes the file. What ctx cuts off stays
-// in the file for the next start, and the error wraps outbox.ErrPending. It returns within ctx plus two
-// seconds. A second call waits for the first and returns what it returned.
+// Shutdown refuses new operations, flushes under ctx, stops the lanes and closes the file. What is
+// not sent when ctx ends stays in the file for the next start, and the error wraps
+// outbox.ErrPending. Shutdown returns at most two seconds after ctx ends. A second call waits for
+// the first and returns the same.
 func (c *Client) Shutdown(ctx context.Context) error {
 	return c.end(ctx, func(l *lane) error { return l.Shutdown(ctx) })
 }

@@ -17,59 +17,61 @@ import (
 	"github.com/seed8107221f/outbox"
 )
 
-// ImportOptions are the settings of an [Client.Import]. nil and the zero value are fine.
+// ImportOptions are the settings of [Client.Import]. nil and the zero value mean the defaults.
 type ImportOptions struct {
-	// Name tells imports apart: one of the same name goes on where the last one was interrupted. "":
-	// the first row is the name. At most 200 bytes.
+	// Name identifies an import: an import with the same name continues where the last one was
+	// interrupted. "" means that the first row is the name. At most 200 bytes.
 	Name string
-	// OnProgress is told how far it is, from the goroutine of Import; nil: nobody is.
+	// OnProgress is called with the progress, by the goroutine of Import. nil: no calls.
 	OnProgress func(Progress)
 	// Every is how often OnProgress is called. 0 means 1s.
 	Every time.Duration
-	// OnInvalid is told each row that is not put, as a *RowError, from the goroutine of Import; nil:
-	// nobody is, beyond the error at the end.
+	// OnInvalid is called with each row that is not put, as a *RowError, by the goroutine of
+	// Import. nil: only the error at the end names such rows.
 	OnInvalid func(error)
-	// NoWait has Import return when all rows are put, instead of when all are delivered or refused.
+	// NoWait makes Import return when all rows are put, instead of when all are delivered or
+	// refused.
 	NoWait bool
 }
 
-// Progress is how far an import is, earlier runs included.
+// Progress is how far an import is. It includes earlier runs.
 type Progress struct {
 	Rows      int           // read
 	Put       int           // stored: they will be delivered, whatever happens
 	Invalid   int           // not stored
 	Delivered int           // accepted by the service
-	Refused   int           // by the service: they lie among the dead of LaneImport
+	Refused   int           // refused by the service: among the dead of LaneImport
 	Rate      float64       // delivered and refused per second, since this run began
-	Left      time.Duration // until all that is put has been delivered, at this rate; 0: not known yet
+	Left      time.Duration // until all that is put is delivered, at this rate; 0: unknown
 	Complete  bool          // the input has been read to its end
 }
 
-// ErrInputChanged: the rows that an earlier run has put are not those that now come first. Nothing was
-// put. An input that is not a continuation needs a Name of its own.
+// ErrInputChanged: the first rows of the input are not the rows that an earlier run has put.
+// Nothing was put. Give a different input its own Name.
 var ErrInputChanged = errors.New("customerio: the input of the import has changed")
 
 const (
 	chunkRows   = 1000
 	chunkBytes  = 8 << 20
-	dupWindow   = 100_000 // rows in which an id must not come twice
+	dupWindow   = 100_000 // within so many rows an id must not come twice
 	importNotes = "customerio/import/"
 	maxName     = 200
 )
 
-// Import puts people into LaneImport, in commits of up to 1,000, and returns when all are delivered or
-// refused. It reads rows as they come, of [ReadCSV] or of any other iterator, and keeps few of them in
-// memory. Its requests give way to live ones: 50 a second (Options.ImportRate), out of what the Track
-// API takes. Whether a row or a live event of the same person arrives first is not promised.
+// Import puts people into LaneImport, in commits of up to 1,000, and returns when all are delivered
+// or refused. It reads rows one by one, from [ReadCSV] or any other iterator, and keeps few of them
+// in memory. It sends up to 50 requests a second (Options.ImportRate), within the limit of the
+// Track API, and live requests go first. It does not promise whether a row or a live event of the
+// same person arrives first. nil options mean the defaults.
 //
-// How far it is lies in the file, in the same commits. After a crash, or an end of ctx, the same call
-// with the same input goes on behind the last row put, and puts none twice. The rows before must be the
-// same (else ErrInputChanged); more may have been added at the end.
+// The progress is stored in the same commits. After a crash, or when ctx ends, the same call with
+// the same input continues after the last row that was put, and puts no row twice. The earlier rows
+// must be the same, otherwise the error is ErrInputChanged. Rows may be added at the end.
 //
-// A row that is not acceptable is passed over: neither id nor email, what [Client.Put] would refuse, a
-// malformed line, an id that came before within the last 100,000 rows. At the end the error names the
-// first ten and wraps ErrInvalid. Other errors end the import where it is; what is put is delivered
-// all the same. One import of a client puts rows at a time, others wait.
+// An invalid row is left out: it has neither id nor email, [Client.Put] would refuse it, the line
+// is malformed, or its id came within the last 100,000 rows. The error at the end names the first
+// ten such rows and wraps ErrInvalid. Any other error ends the import at that row; rows that were
+// put are still delivered. One import of a client puts rows at a time; others wait.
 func (c *Client) Import(ctx context.Context, rows iter.Seq2[Row, error], o *ImportOptions) (Progress, error) {
 	im := &importer{c: c, lane: c.lanes[LaneImport], hash: sha256.New(), seen: newWindow(dupWindow)}
 	if o != nil {
@@ -109,8 +111,8 @@ type importer struct {
 	lane *lane
 	o    ImportOptions // complete
 
-	rows     int         // read in this run, those of earlier runs included
-	hash     hash.Hash   // of them
+	rows     int         // read, including rows of earlier runs
+	hash     hash.Hash   // of these rows
 	kept     importState // what earlier runs have put
 	state    importState // what this run has put as well
 	complete bool
@@ -124,14 +126,14 @@ type importer struct {
 	told  time.Time    // when OnProgress was last called
 }
 
-// importState is what the file knows of an import.
+// importState is what the file stores about an import.
 type importState struct {
 	Rows    int    `json:"rows"`
 	Put     int    `json:"put"`
 	Invalid int    `json:"invalid"`
 	Hash    string `json:"hash"`    // of the rows
-	Before  uint64 `json:"before"`  // put into the lane before this import
-	Refused uint64 `json:"refused"` // the same, and dead or dropped
+	Before  uint64 `json:"before"`  // items put into the lane before this import
+	Refused uint64 `json:"refused"` // how many of those were dead or dropped
 }
 
 func (im *importer) putAll(ctx context.Context, rows iter.Seq2[Row, error]) error {
@@ -162,7 +164,7 @@ func (im *importer) putAll(ctx context.Context, rows iter.Seq2[Row, error]) erro
 	return im.commit(ctx)
 }
 
-// take has a look at one row, and gathers it for the next commit unless an earlier run has put it.
+// take handles one row. It gathers the row for the next commit, unless an earlier run has put it.
 func (im *importer) take(row Row, bad *RowError) error {
 	im.rows++
 	if row.Line == 0 {
@@ -210,7 +212,7 @@ func (im *importer) take(row Row, bad *RowError) error {
 
 // note adds a row to the hash.
 func (im *importer) note(row Row, bad *RowError) {
-	attributes, _ := json.Marshal(row.Attributes) // one that fails is not put
+	attributes, _ := json.Marshal(row.Attributes) // a row whose encoding fails is not put
 	text := ""
 	if bad != nil {
 		text = bad.Error()
@@ -223,7 +225,7 @@ func (im *importer) note(row Row, bad *RowError) {
 
 func (im *importer) sum() string { return hex.EncodeToString(im.hash.Sum(nil)) }
 
-// resume finds out what an earlier run has put, after the first row.
+// resume reads what an earlier run has put. It is called after the first row.
 func (im *importer) resume() error {
 	if im.o.Name == "" {
 		im.o.Name = im.sum()
@@ -244,7 +246,7 @@ func (im *importer) resume() error {
 	return nil
 }
 
-// commit puts what was gathered, and how far the input has been read, or neither.
+// commit puts the gathered rows and stores how far the input is read, both or neither.
 func (im *importer) commit(ctx context.Context) error {
 	next := im.state
 	next.Put += len(im.events)
@@ -263,7 +265,7 @@ func (im *importer) commit(ctx context.Context) error {
 	return nil
 }
 
-// refuse notes a row that is not put.
+// refuse records a row that is not put.
 func (im *importer) refuse(err *RowError) {
 	im.state.Invalid++
 	if len(im.bad) < 10 {
@@ -274,7 +276,7 @@ func (im *importer) refuse(err *RowError) {
 	}
 }
 
-// invalid is the error of an import that is over.
+// invalid returns the error of an import that has ended.
 func (im *importer) invalid() error {
 	if im.state.Invalid == 0 {
 		return nil
@@ -320,7 +322,7 @@ func (im *importer) tell(now bool) {
 func (im *importer) progress() Progress {
 	s := im.lane.Stats()
 	p := Progress{Rows: im.rows, Put: im.state.Put, Invalid: im.state.Invalid, Complete: im.complete}
-	// The lane is taken for a queue: what was in it before goes first.
+	// It assumes that items which were in the lane before go first.
 	done := min(p.Put, int(max(ended(s), im.state.Before)-im.state.Before))
 	p.Refused = min(done, int(max(uint64(s.Dead)+s.Dropped, im.state.Refused)-im.state.Refused))
 	p.Delivered = done - p.Refused
@@ -333,10 +335,10 @@ func (im *importer) progress() Progress {
 	return p
 }
 
-// ended counts what has left a lane, or lies among its dead.
+// ended counts the items that have left a lane or are dead.
 func ended(s outbox.Stats) uint64 { return s.Delivered + s.Expired + s.Dropped + uint64(s.Dead) }
 
-// A window knows the last so many keys, and where they were.
+// A window remembers the last keys and the lines where they were.
 type window struct {
 	seed  maphash.Seed
 	lines map[uint64]int
@@ -348,7 +350,7 @@ func newWindow(size int) *window {
 	return &window{seed: maphash.MakeSeed(), lines: map[uint64]int{}, ring: make([]uint64, 0, size)}
 }
 
-// before returns the line of a key that is known, or 0 and notes it.
+// before returns the line of a key that it remembers, or adds the key and returns 0.
 func (w *window) before(key string, line int) int {
 	h := maphash.String(w.seed, key)
 	if l := w.lines[h]; l > 0 {

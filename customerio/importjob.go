@@ -14,22 +14,23 @@ import (
 	"time"
 )
 
-// A Job is an import that the service carries out itself, from a CSV that it fetches.
+// A Job is an import that the service itself runs, from a CSV that it downloads.
 type Job struct {
 	// Name is shown in the dashboard. Required.
 	Name string
-	// URL is where the service finds the CSV, by http or https. The caller hosts it; the service offers
-	// no upload. It should not be public for longer than the import takes.
+	// URL is where the service downloads the CSV, by http or https. The caller hosts the file: the
+	// service has no upload. It should not be public for longer than the import takes.
 	URL string
 	// Type is what the rows are: "people", "event", "object" or "relationship". "" means people.
 	Type string
 	// Identifier is the column that names the person: "id" or "email". "" means id.
 	Identifier string
-	// Extra is what else the API documents, such as "object_type_id" or "data_to_process".
+	// Extra holds other fields that the API documents, such as "object_type_id" or
+	// "data_to_process".
 	Extra map[string]any
 }
 
-// A JobResult is the end of an import.
+// A JobResult is the result of a Job.
 type JobResult struct {
 	ID    int64  `json:"id"`
 	State string `json:"state"` // "imported"; with an error: "failed" or "canceled"
@@ -40,19 +41,19 @@ const (
 	jobPoll = 5 * time.Second
 )
 
-// jobState is what the file knows of the import that runs.
+// jobState is what the file stores about the Job that runs.
 type jobState struct {
 	ID  int64  `json:"id"`
 	Job string `json:"job"` // hash of the Job: its URL may hold a key
 }
 
-// ImportJob starts an import over the App API and returns when it has ended; it asks every five
-// seconds. A workspace has one import at a time: one that an earlier call started, in this process or
-// before a restart, is waited for, and if it was the same Job, that is the result. A crash in the
-// moment between the start and its note in the file has it started again.
+// ImportJob starts an import over the App API and returns when it has ended. It asks for the state
+// every five seconds. A workspace runs one import at a time, so ImportJob waits for an import that
+// an earlier call started, also before a restart. If that was the same Job, its result is returned.
+// A crash between the start and the commit that records it starts the Job again.
 //
-// Asking is tried again until ctx ends; starting is not, unless the answer is 429. After an end of ctx
-// the import goes on, and the next call finds it.
+// Failed questions are repeated until ctx ends. A failed start is repeated only after a 429. When
+// ctx ends, the import goes on, and the next call finds it.
 func (c *Client) ImportJob(ctx context.Context, j Job) (JobResult, error) {
 	body, err := j.body()
 	if err != nil {
@@ -128,14 +129,16 @@ func (c *Client) runningJob() (s jobState, err error) {
 	return s, nil
 }
 
-// noteJob keeps the note; nil removes it. It outlives ctx: the import does too.
+// noteJob stores the note; nil removes it. It does so also after ctx has ended, because the import
+// goes on too.
 func (c *Client) noteJob(ctx context.Context, note []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return c.lanes[LaneTrack].store.AppendNoted(ctx, jobNote, note)
 }
 
-// startJob starts an import. It goes on after a 429 alone: after any other failure it may have started.
+// startJob starts an import. It tries again only after a 429: after any other failure the import
+// may have started.
 func (c *Client) startJob(ctx context.Context, body []byte) (int64, error) {
 	for {
 		s, err := c.askJob(ctx, http.MethodPost, "/v1/imports", body)
@@ -177,7 +180,7 @@ func (c *Client) endOfJob(ctx context.Context, id int64) (JobResult, error) {
 	}
 }
 
-// askJob makes one call, at the pace of Do.
+// askJob makes one call, under the limit of Do.
 func (c *Client) askJob(ctx context.Context, method, path string, body []byte) (JobResult, error) {
 	var answer struct {
 		Import JobResult `json:"import"`

@@ -9,8 +9,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// paced returns the limiter of an API that takes limit requests in a second: never more than this
-// process's share of it in any rolling second, and four fifths of that on average.
+// paced returns the limiter of an API that accepts limit requests in a second. This process starts
+// at most its share of them in any rolling second, and four fifths of that on average.
 func paced(limit int, share float64) *limiter.Limiter {
 	n := max(1, int(float64(limit)*share))
 	l := limiter.Within(n, time.Second)
@@ -20,13 +20,13 @@ func paced(limit int, share float64) *limiter.Limiter {
 	return l
 }
 
-// broadcasts returns the limiter of triggers: one in ten seconds, or in as much longer as the share is
-// smaller, up to a minute.
+// broadcasts returns the limiter of broadcasts: one in ten seconds divided by share, at most a
+// minute apart.
 func broadcasts(share float64) *limiter.Limiter {
 	return limiter.Within(1, min(time.Duration(float64(10*time.Second)/share), time.Minute))
 }
 
-// both is a limiter of one lane behind which stands that of a whole API.
+// both is the limiter of a lane followed by the limiter of its API.
 type both struct{ lane, api *limiter.Limiter }
 
 // behind returns a limiter that waits for perSecond and then for api.
@@ -41,7 +41,7 @@ func (b both) Check() error {
 	return b.api.Check()
 }
 
-// Wait asks the lane first: a token of the API that then waited for the lane would be lost to others.
+// Wait asks the lane first: an API token that waits for the lane would be lost to other lanes.
 func (b both) Wait(ctx context.Context) error {
 	if err := b.lane.Wait(ctx); err != nil {
 		return err

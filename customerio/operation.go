@@ -6,30 +6,31 @@ import (
 	"github.com/google/uuid"
 )
 
-// An Operation is one thing to do to a person, an object or a delivery: an entry of the Track API v2. The
-// verbs of [Client] make the usual ones; [Client.Put] takes any. Its fields are those of the API, and
-// what is left zero is left out.
+// An Operation is one change of a person, an object or a delivery: an entry of the Track API v2.
+// The methods of [Client] make the usual ones; [Client.Put] takes any. The fields are the fields of
+// the API, and zero fields are left out.
 type Operation struct {
-	// Type is what it concerns: TypePerson, TypeObject or TypeDelivery.
+	// Type is what the operation changes: TypePerson, TypeObject or TypeDelivery.
 	Type string `json:"type"`
 	// Action is what to do, such as ActionIdentify.
 	Action string `json:"action"`
 	// Identifiers name the person, object or delivery. Not for a merge.
 	Identifiers Identifiers `json:"identifiers,omitzero"`
-	// Primary and Secondary are the two people of a merge: the first stays.
+	// Primary and Secondary are the two people of a merge. The primary stays.
 	Primary   Identifiers `json:"primary,omitzero"`
 	Secondary Identifiers `json:"secondary,omitzero"`
-	// Name is that of an event, page or screen: at most 100 bytes, the spaces around it not counted.
+	// Name is the name of an event, page or screen: at most 100 bytes, without the spaces around
+	// it.
 	Name string `json:"name,omitempty"`
-	// ID is a ULID, by which the service knows a repeated event. "": Put makes one of the operation's
-	// UUID. Only for events, pages and screens.
+	// ID is a ULID by which the service recognizes a repeated event. "": Put makes one from the
+	// UUID of the operation. Only for events, pages and screens.
 	ID string `json:"id,omitempty"`
-	// Timestamp is when it happened, in Unix seconds. 0: for events, pages, screens and identifies of
-	// people the moment of Put.
+	// Timestamp is when it happened, in Unix seconds. 0 means the moment of Put for events, pages,
+	// screens and identifies of people, and none for others.
 	Timestamp int64 `json:"timestamp,omitempty"`
 	// Attributes are those of the person or object, or the data of the event.
 	Attributes map[string]any `json:"attributes,omitempty"`
-	// Device belongs to ActionAddDevice and ActionDeleteDevice.
+	// Device is for ActionAddDevice and ActionDeleteDevice.
 	Device *Device `json:"device,omitempty"`
 	// Relationships are the objects of a person, or the people of an object.
 	Relationships []Relationship `json:"cio_relationships,omitempty"`
@@ -59,7 +60,7 @@ const (
 	ActionIdentifyAnonymous   = "identify_anonymous" // an object, by a person not yet known
 )
 
-// Identifiers name one person, object or delivery. Exactly one field is set, of an object both
+// Identifiers name one person, object or delivery. Exactly one field is set; for an object, both
 // ObjectTypeID and ObjectID, or CioObjectID. [ID], [Email] and [Object] make the usual ones.
 type Identifiers struct {
 	ID           string `json:"id,omitempty"`
@@ -75,23 +76,24 @@ type Identifiers struct {
 // ID names a person by the application's own id.
 func ID(id string) Identifiers { return Identifiers{ID: id} }
 
-// Email names a person by address.
+// Email names a person by email address.
 func Email(address string) Identifiers { return Identifiers{Email: address} }
 
-// Object names an object: its type by the number that the service gave it, such as "1", and its id.
+// Object names an object by type and id. typeID is the number that the service gave the type, such
+// as "1".
 func Object(typeID, id string) Identifiers {
 	return Identifiers{ObjectTypeID: typeID, ObjectID: id}
 }
 
-// A Device is where push messages go.
+// A Device receives push messages.
 type Device struct {
 	Token      string         `json:"token"`
 	Platform   string         `json:"platform,omitempty"`  // "ios" or "android"; needed to add
-	LastUsed   int64          `json:"last_used,omitempty"` // Unix seconds; 0: not told
+	LastUsed   int64          `json:"last_used,omitempty"` // Unix seconds; 0: unknown
 	Attributes map[string]any `json:"attributes,omitempty"`
 }
 
-// A Relationship is the other end of a relation, with what there is to say about it.
+// A Relationship is the other end of a relation, with the attributes of the relation.
 type Relationship struct {
 	Identifiers Identifiers    `json:"identifiers"`
 	Attributes  map[string]any `json:"relationship_attributes,omitempty"`
@@ -107,7 +109,7 @@ func (o *Operation) timed() bool {
 	return o.isEvent() || o.Type == TypePerson && o.Action == ActionIdentify || o.Type == TypeDelivery
 }
 
-// key orders: one per person or object, as it is named. Of a merge it is that of the primary.
+// key is the key of the order: the person or object as it is named; for a merge, the primary.
 func (o *Operation) key() string {
 	if o.Action == ActionMerge {
 		return o.Primary.key()
@@ -158,7 +160,7 @@ func ulid(id uuid.UUID) string {
 	return string(text[:])
 }
 
-// parseULID is the reverse, for an id of the caller's.
+// parseULID is the inverse of ulid, for an id of the caller.
 func parseULID(text string) (id uuid.UUID, ok bool) {
 	if len(text) != 26 || text[0] > '7' {
 		return id, false

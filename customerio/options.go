@@ -16,7 +16,7 @@ import (
 	"github.com/seed8107221f/outbox/store"
 )
 
-// A Region is where the account lives. "" means US.
+// A Region is where the account is hosted. "" means US.
 type Region string
 
 // The regions.
@@ -25,7 +25,7 @@ const (
 	EU Region = "eu"
 )
 
-// A Secret is a key. It prints and logs as three stars, and never reaches the file.
+// A Secret is a key. It prints and logs as three stars, and is never stored.
 type Secret string
 
 // Format writes three stars, whatever the verb.
@@ -37,66 +37,72 @@ func (Secret) LogValue() slog.Value { return slog.StringValue("***") }
 // MarshalText returns three stars.
 func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
 
-// Options are the settings of a [Client]. Credentials for one of the two APIs are needed, no more.
+// Options are the settings of a [Client]. The credentials of one of the two APIs are required;
+// everything else has a default.
 type Options struct {
-	// SiteID and TrackKey are the credentials of the Track API. Without them its verbs return
+	// SiteID and TrackKey are the credentials of the Track API. Without them its methods return
 	// ErrCredentials.
 	SiteID   string
 	TrackKey Secret
-	// AppKey is that of the App API. Without it sends, broadcasts, Do and ImportJob return ErrCredentials.
+	// AppKey is the key of the App API. Without it messages, broadcasts, Do and ImportJob return
+	// ErrCredentials.
 	AppKey Secret
-	// Region is where the account lives; "" means US.
+	// Region is where the account is hosted. "" means US.
 	Region Region
-	// TrackURL and AppURL replace the region's hosts, for proxies and tests: scheme and host, and a
-	// path if there is one. "": the region's.
+	// TrackURL and AppURL replace the hosts of the region, for proxies and tests: scheme and host,
+	// and a path if there is one. "": the hosts of the region.
 	TrackURL, AppURL string
 
-	// TrackLimit is how many requests the Track API takes in any rolling second. 0 means 100, of which
-	// 80 a second are used, in bursts of 10; today's documentation says 1000.
+	// TrackLimit is how many requests the Track API accepts in any rolling second. 0 means 100. The
+	// client uses four fifths of it, 80 a second, in bursts of 10. The documentation of today says
+	// 1000.
 	TrackLimit int
 	// TransactionalLimit is the same for messages. 0 means 100.
 	TransactionalLimit int
-	// QueryLimit is the same for [Client.Do]. 0 means 10.
+	// QueryLimit is the same for [Client.Do] and [Client.ImportJob]. 0 means 10.
 	QueryLimit int
-	// ImportRate is how many requests a second the import lane sends at most; they count against
-	// TrackLimit as well. 0 means 50.
+	// ImportRate is how many requests a second the import lane sends at most. They also count
+	// against TrackLimit. 0 means 50.
 	ImportRate float64
-	// Share is this process's part of every limit, where several use the same credentials: above 0 up
-	// to 1. 0 means 1. Broadcasts, one in ten seconds, then come every 10 s divided by Share, but at
-	// least one a minute.
+	// Share is the part of every limit that this process may use when several use the same
+	// credentials: above 0, up to 1. 0 means 1. Broadcasts then start every 10 s divided by Share,
+	// and at least once a minute.
 	Share float64
 
-	// BatchItems is how many operations share a request at most. 0 means 500; 1: each has its own. The
-	// file hands out some 500 at a time, so that more is seldom of use.
+	// BatchItems is how many operations share a request at most. 0 means 500; 1: each operation has
+	// its own request. The file hands out about 500 at a time, so more is seldom of use.
 	BatchItems int
-	// BatchBytes is how large such a request may be. 0 means 500,000.
+	// BatchBytes is the largest size of such a request in bytes. 0 means 500,000.
 	BatchBytes int
-	// OperationBytes is how large one operation may be, as JSON. 0 means 32,000.
+	// OperationBytes is the largest size of one operation as JSON, in bytes. 0 means 32,000.
 	OperationBytes int
 
-	// AtLeastOnce has messages and broadcasts delivered at least once: after a crash or a lost answer
-	// the recipient may get a second one. false: at most once; one whose fate is unknown lies among
-	// the dead.
+	// AtLeastOnce makes the client deliver messages and broadcasts at least once: after a crash or
+	// a lost answer the recipient may get a second one. false: at most once; one whose result is
+	// unknown is among the dead.
 	AtLeastOnce bool
-	// HealthEvery is how often each lane that has something pending writes a line to Logger. 0 means
-	// 10s; negative: never.
+	// HealthEvery is how often each lane with pending items, or with progress since, logs a line. 0
+	// means 10s; negative: never.
 	HealthEvery time.Duration
-	// Logger hears of what stops a lane, of its recovery, and of the health of the lanes; nil: nobody
-	// does. It is never given a payload, an identifier or a key.
+	// Logger gets what stops a lane, when it recovers, and the health lines. No payload, identifier
+	// or key is logged. nil: no logs.
 	Logger *slog.Logger
-	// Client makes the requests; nil: one as of httpsend.NewClient. Redirects are never followed.
+	// Client sends the requests. nil means a client made by httpsend.NewClient. Redirects are never
+	// followed.
 	Client *http.Client
-	// Store is for the file and each of its lanes.
+	// Store holds the options of the file and of each lane.
 	Store store.Options
-	// Sender is for each lane; of its fields Logger is replaced by the one above, unless that is nil.
+	// Sender holds the options of each lane's sender. Logger above, unless nil, replaces its
+	// Logger.
 	Sender sender.Options
 }
 
-// ErrCredentials: there are none for this API. Nothing was stored.
+// ErrCredentials: the options have no credentials for this API. Nothing was stored.
 var ErrCredentials = errors.New("customerio: no credentials")
 
-// FromEnv reads CUSTOMERIO_SITE_ID, CUSTOMERIO_TRACK_API_KEY, CUSTOMERIO_APP_API_KEY, CUSTOMERIO_REGION,
-// CUSTOMERIO_TRACK_URL and CUSTOMERIO_APP_URL. What is not set stays zero. Its error is that of [Open].
+// FromEnv reads CUSTOMERIO_SITE_ID, CUSTOMERIO_TRACK_API_KEY, CUSTOMERIO_APP_API_KEY,
+// CUSTOMERIO_REGION, CUSTOMERIO_TRACK_URL and CUSTOMERIO_APP_URL. A variable that is not set leaves
+// its field zero. It returns the errors of [Open] for invalid values.
 func FromEnv() (Options, error) {
 	o := Options{
 		SiteID:   os.Getenv("CUSTOMERIO_SITE_ID"),
@@ -110,7 +116,7 @@ func FromEnv() (Options, error) {
 	return o, err
 }
 
-// withDefaults returns the options with every zero replaced, or what is wrong with them.
+// withDefaults returns the options with defaults, or what is wrong with them.
 func (o *Options) withDefaults() (Options, error) {
 	var d Options
 	if o != nil {

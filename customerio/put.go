@@ -11,12 +11,12 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Put stores operations, all or none, with one commit, and returns their IDs in order. They are durable
-// when it returns nil.
+// Put stores operations, all or none, in one commit, and returns their IDs in order. They are
+// durable when it returns nil.
 //
-// ErrInvalid and ErrCredentials say that nothing was stored; for other errors see outbox.Outbox.PutAll.
-// The IDs are those under which the service sees events, as ULIDs, and under which the operations are
-// found among the dead.
+// ErrInvalid and ErrCredentials mean that nothing was stored; for other errors see
+// outbox.Outbox.PutAll. The service sees the ID of an event as a ULID. Dead operations have the
+// same IDs.
 func (c *Client) Put(ctx context.Context, ops ...Operation) ([]uuid.UUID, error) {
 	events, err := c.events(time.Now(), ops)
 	if err != nil {
@@ -29,9 +29,9 @@ func (c *Client) Put(ctx context.Context, ops ...Operation) ([]uuid.UUID, error)
 	return ids, nil
 }
 
-// PutNoted is Put that also keeps a note in the same commit: what the application has to remember
-// together with the operations, such as how far it has read its input. See store.Store.AppendNoted.
-// Keys that begin with "customerio/" are the package's own.
+// PutNoted is [Client.Put] that also stores a note in the same commit: what the application must
+// remember together with the operations, for example how far it has read its input. See
+// store.Store.AppendNoted. Keys that begin with "customerio/" are reserved.
 func (c *Client) PutNoted(ctx context.Context, key string, note []byte, ops ...Operation) ([]uuid.UUID, error) {
 	now := time.Now()
 	events, err := c.events(now, ops)
@@ -41,7 +41,7 @@ func (c *Client) PutNoted(ctx context.Context, key string, note []byte, ops ...O
 	return c.lanes[LaneTrack].putNoted(ctx, now, key, note, events)
 }
 
-// Note returns what PutNoted last kept under key; nil: nothing.
+// Note returns the note that PutNoted last stored under key; nil: there is none.
 func (c *Client) Note(key string) ([]byte, error) {
 	note, err := c.lanes[LaneTrack].store.Note(key)
 	if err != nil {
@@ -63,7 +63,7 @@ func (l *lane) putNoted(ctx context.Context, now time.Time, key string, note []b
 	return ids, nil
 }
 
-// events makes of operations what the outbox stores.
+// events encodes operations as events of the outbox.
 func (c *Client) events(now time.Time, ops []Operation) ([]outbox.Event, error) {
 	if c.o.TrackKey == "" {
 		return nil, fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)
@@ -81,7 +81,8 @@ func (c *Client) events(now time.Time, ops []Operation) ([]outbox.Event, error) 
 	return events, nil
 }
 
-// event finishes an operation: with its id and its time it is the same on every attempt.
+// event completes and encodes an operation. Its id and time are fixed here, so it is the same at
+// every attempt.
 func (o Operation) event(now time.Time, limit int) (e outbox.Event, err error) {
 	if err := o.Check(); err != nil {
 		return e, err
@@ -105,7 +106,7 @@ func (o Operation) event(now time.Time, limit int) (e outbox.Event, err error) {
 	return e, nil
 }
 
-// identity is the UUID of the operation: that of its ULID if the caller gave one.
+// identity is the UUID of the operation: the bits of its ULID, if the caller gave one.
 func (o *Operation) identity() (uuid.UUID, error) {
 	if o.isEvent() && o.ID != "" {
 		id, _ := parseULID(o.ID) // it was checked

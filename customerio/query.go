@@ -14,13 +14,13 @@ import (
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 
-// Do makes a call of the App API for the application: a query, say. It waits for its turn under
-// Options.QueryLimit and for the end of a pause, adds the key, and returns the answer as it comes; the
-// caller closes its body. Nothing is stored and nothing repeated. After a 429, or a 503 with
-// Retry-After, the next calls wait as long as was told, and one second where nothing was.
+// Do sends a request to the App API for the application, for example a query. It waits for
+// Options.QueryLimit and for the end of a pause, adds the key, and returns the answer, whose body
+// the caller closes. Do stores and repeats nothing. After a 429, or a 503 with Retry-After, the
+// next calls wait as long as the answer says, or one second.
 //
-// The URL may be a path alone, such as "/v1/segments". With another host than that of the App API the
-// request is refused: the key would go there. No redirect is followed.
+// The URL may be only a path, such as "/v1/segments". A URL with another host than the App API is
+// ErrInvalid, because the key would go to that host. Redirects are not followed.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	if c.o.AppKey == "" {
 		return nil, fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
@@ -42,7 +42,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// heed has the next calls wait, if the answer wants that.
+// heed makes the next calls wait, if the answer asks for it.
 func heed(l *limiter.Limiter, verdict error) {
 	var status *httpsend.StatusError
 	if !errors.As(verdict, &status) || status.Code != http.StatusTooManyRequests && status.RetryAfter <= 0 {
@@ -52,7 +52,7 @@ func heed(l *limiter.Limiter, verdict error) {
 	l.Pause(time.Now().Add(max(status.RetryAfter, time.Second)))
 }
 
-// request copies the caller's, to the right host and with the key.
+// request copies the caller's request, with our host and key.
 func (a *api) request(req *http.Request) (*http.Request, error) {
 	if req.URL == nil {
 		return nil, invalid("the request", "has no URL")
@@ -64,7 +64,7 @@ func (a *api) request(req *http.Request) (*http.Request, error) {
 	out := req.Clone(req.Context())
 	switch {
 	case out.URL.Host == "" && strings.HasPrefix(out.URL.Path, "/"):
-		// The path keeps how its segments were encoded.
+		// This keeps the encoding of the path's segments.
 		at, err := url.Parse(a.base + out.URL.EscapedPath())
 		if err != nil {
 			return nil, invalid("the path", "of %d bytes is not one", len(out.URL.Path))
@@ -81,8 +81,9 @@ func (a *api) request(req *http.Request) (*http.Request, error) {
 	return out, nil
 }
 
-// CheckCredentials asks the Track API who we are. nil: the credentials are in order and belong to the
-// configured region; otherwise the error says what is probably wrong. It takes a token of the lane.
+// CheckCredentials asks the Track API whether the credentials are valid and belong to the
+// configured region. nil: they are and do; otherwise the error names the probable cause. It counts
+// against TrackLimit.
 func (c *Client) CheckCredentials(ctx context.Context) error {
 	if c.o.TrackKey == "" {
 		return fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)

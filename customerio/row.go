@@ -15,18 +15,18 @@ import (
 	"unicode/utf8"
 )
 
-// A Row is one person of an import, named by ID, or by Email if ID is "".
+// A Row is one person of an import. ID names the person, or Email if ID is "".
 type Row struct {
-	// Line is where the row begins in the input, counted from 1. 0: Import counts the rows.
+	// Line is the line of the input where the row begins, counted from 1. 0: Import counts the rows.
 	Line int
 	ID   string
-	// Email becomes an attribute when there is an ID.
+	// Email becomes an attribute if there is an ID.
 	Email string
-	// Attributes are what else is known.
+	// Attributes are the other attributes of the person.
 	Attributes map[string]any
 }
 
-// A RowError is why a row is not put. The rows behind it are.
+// A RowError is why a row is not put. The import goes on with the next row.
 type RowError struct {
 	Line int
 	Err  error
@@ -37,18 +37,18 @@ func (e *RowError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.
 // Unwrap returns Err.
 func (e *RowError) Unwrap() error { return e.Err }
 
-// maxRow is the longest row of a CSV, in bytes: a quote that is never closed ends there.
+// maxRow is the longest row of a CSV in bytes. It ends a row whose quote is never closed.
 const maxRow = 1 << 20
 
 const byteOrderMark = "\ufeff"
 
-// ReadCSV reads people from CSV as of RFC 4180, row by row, whatever its size. The first line names the
-// columns: id, email, or both, in any case of letters; all others are attributes. A byte order mark is
-// passed over; lines end with LF or CRLF.
+// ReadCSV reads people from CSV (RFC 4180), row by row, in input of any size. The first line names
+// the columns: id, email, or both, in any case; all others are attributes. A byte order mark is
+// skipped. Lines end with LF or CRLF.
 //
-// Cells are texts, and created_at, where it is a whole number, a number; empty cells are left out. To
-// convert others, range over ReadCSV and yield rows of one's own. A row that is malformed comes as a
-// [RowError]; any other error is the last that comes.
+// Values are strings, except a whole number in created_at. Empty cells are left out. To convert
+// other values, range over ReadCSV and yield changed rows. A malformed row yields a [RowError]. Any
+// other error is the last value.
 func ReadCSV(r io.Reader) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		in := &capped{r: r, left: maxRow}
@@ -88,7 +88,7 @@ func ReadCSV(r io.Reader) iter.Seq2[Row, error] {
 	}
 }
 
-// capped ends a read that goes on for longer than a row may.
+// capped is a reader that fails when one row is longer than maxRow.
 type capped struct {
 	r    io.Reader
 	left int
@@ -103,7 +103,7 @@ func (c *capped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readHeader returns the names of the columns; those of id and email are in lower case.
+// readHeader returns the names of the columns, with id and email in lower case.
 func readHeader(c *csv.Reader) ([]string, error) {
 	cells, err := c.Read()
 	if err == io.EOF {
@@ -159,7 +159,7 @@ func makeRow(line int, columns, cells []string) (Row, error) {
 	return row, nil
 }
 
-// operation makes an identify of a row.
+// operation makes an identify from a row.
 func (r *Row) operation() (Operation, error) {
 	op := person(ActionIdentify, ID(r.ID))
 	op.Attributes = r.Attributes
@@ -178,9 +178,9 @@ func (r *Row) operation() (Operation, error) {
 	return op, nil
 }
 
-// WriteImportCSV writes people as CSV, for the import of the service's dashboard or for [Client.ImportJob].
-// The columns are id, email and the attributes named; one that a row has beyond these is an error.
-// Texts are written as they are, all else as JSON.
+// WriteImportCSV writes people as CSV, for an import in the service's dashboard or
+// [Client.ImportJob]. The columns are id, email and the given attributes; any other attribute of a
+// row is an error. Strings are written as they are, other values as JSON.
 func WriteImportCSV(w io.Writer, attributes []string, rows iter.Seq2[Row, error]) error {
 	out := csv.NewWriter(w)
 	if err := out.Write(append([]string{"id", "email"}, attributes...)); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// What the App API documents.
+// Limits that the App API documents.
 const (
 	maxMessage  = 2_048_000 // bytes of the request
 	maxAudience = 10_000    // ids of a broadcast
@@ -22,45 +22,45 @@ const (
 
 // A Message is a transactional message to one person.
 type Message struct {
-	// Template is the number of the transactional message, or its trigger name. An email may do
-	// without, if Extra has body, subject and from.
+	// Template is the number of the transactional message, or its trigger name. An email needs none
+	// if Extra has body, subject and from.
 	Template string
 	// Identifiers name the person: by ID, Email or CioID.
 	Identifiers Identifiers
-	// To is where an email goes, with several addresses divided by commas. Of other messages "".
+	// To is the address of an email, or several separated by commas. "" for other messages.
 	To string
 	// Data fills the template.
 	Data map[string]any
-	// SendAt is when to send it, in Unix seconds, at most 90 days ahead; 0: at once.
+	// SendAt is when to send it, in Unix seconds, at most 90 days ahead. 0: at once.
 	SendAt int64
 	// Extra is what else the API documents for the channel, such as "attachments" or "language". A
 	// field that is above is refused here.
 	Extra map[string]any
 }
 
-// SendEmail sends an email. The message is durable when the call returns nil, and sent at most once,
-// unless Options.AtLeastOnce says otherwise: one whose answer was lost lies among the dead of
-// LaneTransactional. Messages to one person go in order. The errors are as of [Client.Put].
+// SendEmail sends an email. The message is durable when the call returns nil. It is sent at most
+// once, unless Options.AtLeastOnce is set: a message whose answer was lost is among the dead of
+// LaneTransactional. Messages to one person are sent in order. Errors are as of [Client.Put].
 func (c *Client) SendEmail(ctx context.Context, m Message) (uuid.UUID, error) {
 	return c.send(ctx, "email", m)
 }
 
-// SendPush sends a push message; otherwise as SendEmail.
+// SendPush sends a push message, as SendEmail does.
 func (c *Client) SendPush(ctx context.Context, m Message) (uuid.UUID, error) {
 	return c.send(ctx, "push", m)
 }
 
-// SendSMS sends a text message; otherwise as SendEmail.
+// SendSMS sends a text message, as SendEmail does.
 func (c *Client) SendSMS(ctx context.Context, m Message) (uuid.UUID, error) {
 	return c.send(ctx, "sms", m)
 }
 
-// SendInApp sends a message into the app; otherwise as SendEmail.
+// SendInApp sends a message into the app, as SendEmail does.
 func (c *Client) SendInApp(ctx context.Context, m Message) (uuid.UUID, error) {
 	return c.send(ctx, "in_app", m)
 }
 
-// SendInboxMessage sends a message into the inbox of the app; otherwise as SendEmail.
+// SendInboxMessage sends a message into the inbox of the app, as SendEmail does.
 func (c *Client) SendInboxMessage(ctx context.Context, m Message) (uuid.UUID, error) {
 	return c.send(ctx, "inbox_message", m)
 }
@@ -115,8 +115,8 @@ func (m *Message) check(channel string) error {
 	return checkTimestamp("SendAt", m.SendAt)
 }
 
-// A Broadcast is what an API-triggered broadcast is started with. At most one of IDs, Emails and
-// Recipients says to whom it goes; without any, to those whom the service has for it.
+// A Broadcast says how to start an API-triggered broadcast. At most one of IDs, Emails and
+// Recipients is set. If none is set, it goes to the audience that the service has for it.
 type Broadcast struct {
 	IDs        []string       // at most 10,000
 	Emails     []string       // at most 10,000
@@ -128,8 +128,8 @@ type Broadcast struct {
 	Extra map[string]any
 }
 
-// TriggerBroadcast starts the broadcast of that number. The service takes one in ten seconds; the
-// others wait their turn in the file. Otherwise as SendEmail, in LaneBroadcast.
+// TriggerBroadcast starts the broadcast with that number, as SendEmail sends a message, in
+// LaneBroadcast. The service accepts one in ten seconds; others wait in the file.
 func (c *Client) TriggerBroadcast(ctx context.Context, broadcast int, b Broadcast) (uuid.UUID, error) {
 	if broadcast < 1 {
 		return uuid.Nil, invalid("broadcast", "is %d, at least 1 expected", broadcast)

@@ -11,13 +11,13 @@ import (
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 
-// What goes around the operations of a batch; between two of them is a comma.
+// The text around the operations of a batch. Commas separate the operations.
 const (
 	batchOpen  = `{"batch":[`
 	batchClose = `]}`
 )
 
-// trackTransport sends operations of the Track API: one by itself, several as a batch.
+// trackTransport sends operations to the Track API: one alone, several as a batch.
 type trackTransport struct {
 	*api
 	items int // in a batch, at most
@@ -44,9 +44,10 @@ func (t *trackTransport) Send(ctx context.Context, it sender.Item) error {
 	return nil
 }
 
-// SendBatch sends all in one request. Those that the answer names are refused for good; with a refusal
-// of the whole, or an answer that does not tell whom it refuses, the batch goes again in parts, until
-// each operation has an answer of its own: nothing is taken for accepted that was not.
+// SendBatch sends all items in one request. Operations that the answer refuses by index are
+// permanent errors. If the service refuses the whole batch, or the answer does not say which
+// operations it refuses, the batch is sent again in parts, until each operation has its own answer.
+// So no operation counts as accepted without an answer that says so.
 func (t *trackTransport) SendBatch(ctx context.Context, items []sender.Item) []error {
 	errs := make([]error, len(items))
 	if len(items) == 1 {
@@ -89,7 +90,7 @@ func batch(items []sender.Item) []byte {
 	return append(body, batchClose...)
 }
 
-// verdict makes of a wrong address what it is: these two paths are always there.
+// verdict reports a 404, 405 or 410 as a wrong address, because these two paths always exist.
 func (t *trackTransport) verdict(err error) error {
 	if c := code(err); c == http.StatusNotFound || c == http.StatusMethodNotAllowed || c == http.StatusGone {
 		return sender.Unavailable(fmt.Errorf("customerio: no Track API at this address: check TrackURL: %w", err))
@@ -97,7 +98,8 @@ func (t *trackTransport) verdict(err error) error {
 	return err
 }
 
-// foreign reports a success that is not the service's: the page of a proxy, or of a guest network.
+// foreign reports a success that does not come from the service, for example the page of a proxy or
+// of a guest network.
 func (t *trackTransport) foreign(answer *httpsend.Answer) error {
 	if answer.Cut || len(answer.Body) == 0 || json.Valid(answer.Body) {
 		return nil
@@ -105,7 +107,7 @@ func (t *trackTransport) foreign(answer *httpsend.Answer) error {
 	return sender.Unavailable(fmt.Errorf("customerio: status %d with %d bytes that are not JSON: something between us and the service answers", answer.Status, len(answer.Body)))
 }
 
-// refuse fills in the errors of those whom a 207 refuses, or says why it cannot tell.
+// refuse sets the errors of the operations that a 207 refuses, or returns why it cannot tell which.
 func (t *trackTransport) refuse(errs []error, answer *httpsend.Answer) error {
 	refused := refusals(answer.Body)
 	if answer.Cut || len(refused) == 0 {

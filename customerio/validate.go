@@ -14,12 +14,12 @@ import (
 // length and the limit, and never the value.
 var ErrInvalid = errors.New("customerio: invalid")
 
-// What the service documents, in bytes unless another unit is named.
+// Limits that the service documents, in bytes if no other unit is named.
 const (
 	maxIdentifier     = 150
 	maxEventName      = 100
 	maxAttributeName  = 150
-	maxAttributeValue = 1000 // of a text, or of the JSON of anything else
+	maxAttributeValue = 1000 // of a string, or of the JSON of other values
 	maxAttributes     = 300  // in a call
 
 	minTimestamp = 1e8  // Unix seconds, exclusive: in 1973
@@ -30,8 +30,8 @@ func invalid(field, format string, args ...any) error {
 	return fmt.Errorf("%w: %s %s", ErrInvalid, field, fmt.Sprintf(format, args...))
 }
 
-// Check returns nil, or as ErrInvalid what the service would refuse, but for the size of the whole. Put
-// does the same before it stores anything.
+// Check returns nil if the service accepts the operation, and otherwise ErrInvalid. It does not
+// check the size of the whole operation. Put does the same before it stores anything.
 func (o *Operation) Check() error {
 	switch o.Type {
 	case TypePerson:
@@ -71,7 +71,7 @@ func (o *Operation) checkPerson() error {
 	return invalid("action", "is none that a person has, with %d bytes", len(o.Action))
 }
 
-// only refuses what an operation does not have.
+// only refuses a field that an action does not have.
 func (o *Operation) only(field string, empty bool) error {
 	if empty {
 		return nil
@@ -128,7 +128,8 @@ var (
 	objectKinds = []string{"object_type_id", "object_id", "cio_object_id"}
 )
 
-// check wants exactly one identifier of these kinds; of objects, type and id count as one.
+// check requires exactly one identifier of these kinds. The type and the id of an object count as
+// one.
 func (i Identifiers) check(field string, kinds []string) error {
 	count := 0
 	for _, f := range i.named() {
@@ -185,7 +186,8 @@ func checkRelationships(rs []Relationship, kinds []string, needed bool) error {
 	return nil
 }
 
-// checkAttributes looks at the attributes of a person or an object; the data of events has no such limits.
+// checkAttributes checks the attributes of a person or an object. The data of events has no such
+// limits.
 func checkAttributes(attributes map[string]any) error {
 	if n := len(attributes); n > maxAttributes {
 		return invalid("attributes", "are %d, at most %d", n, maxAttributes)
@@ -217,7 +219,7 @@ func checkAttributes(attributes map[string]any) error {
 	return nil
 }
 
-// checkTimestamp takes Unix seconds; 0: none.
+// checkTimestamp requires Unix seconds; 0: none.
 func checkTimestamp(field string, t int64) error {
 	switch {
 	case t == 0 || t > minTimestamp && t < maxTimestamp:
@@ -228,7 +230,7 @@ func checkTimestamp(field string, t int64) error {
 	return invalid(field, "must be Unix seconds above %.0f", float64(minTimestamp))
 }
 
-// encode writes JSON without escaping what only HTML would want escaped.
+// encode writes JSON without the escapes that only HTML needs.
 func encode(field string, v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -239,7 +241,8 @@ func encode(field string, v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// unencodable says why, without what a MarshalJSON of the caller's may tell of the value.
+// unencodable says why encoding failed, without the text of the caller's MarshalJSON, which may
+// contain the value.
 func unencodable(err error) string {
 	var kind *json.UnsupportedTypeError
 	var value *json.UnsupportedValueError

@@ -18,22 +18,23 @@ func person(action string, who Identifiers) Operation {
 	return Operation{Type: TypePerson, Action: action, Identifiers: who}
 }
 
-// Identify creates a person or sets attributes. It carries the time of the call, so that the service
-// knows which of two values is newer. As with all verbs, it is durable when it returns nil; see [Client.Put].
+// Identify creates a person or sets attributes of a person. It carries the time of the call, so
+// that the service knows which of two values is newer. As with all methods like it, the operation
+// is durable when it returns nil; for errors see [Client.Put].
 func (c *Client) Identify(ctx context.Context, who Identifiers, attributes map[string]any) (uuid.UUID, error) {
 	op := person(ActionIdentify, who)
 	op.Attributes = attributes
 	return c.put(ctx, op)
 }
 
-// Track reports that a person did something. It carries the time of the call, and an id by which the
-// service knows a repetition.
+// Track reports that a person did something. It carries the time of the call and an id, by which
+// the service recognizes a repetition.
 func (c *Client) Track(ctx context.Context, who Identifiers, event string, data map[string]any) (uuid.UUID, error) {
 	return c.event(ctx, ActionEvent, who, event, data)
 }
 
-// TrackAnonymous is Track of a person not yet known, by an id of the application's making. (API v2 takes
-// it, as other integrations use it, though its specification does not mention it.)
+// TrackAnonymous is Track for a person who is not known yet, by an id that the application makes.
+// API v2 accepts it, and other integrations use it, but its specification does not mention it.
 func (c *Client) TrackAnonymous(ctx context.Context, anonymousID, event string, data map[string]any) (uuid.UUID, error) {
 	return c.event(ctx, ActionEvent, Identifiers{AnonymousID: anonymousID}, event, data)
 }
@@ -54,17 +55,17 @@ func (c *Client) event(ctx context.Context, action string, who Identifiers, name
 	return c.put(ctx, op)
 }
 
-// Delete deletes a person. An identify or event that follows makes them anew.
+// Delete deletes a person. A later identify or event creates the person again.
 func (c *Client) Delete(ctx context.Context, who Identifiers) (uuid.UUID, error) {
 	return c.put(ctx, person(ActionDelete, who))
 }
 
-// Suppress deletes a person and has the service ignore whatever follows under this identifier.
+// Suppress deletes a person and makes the service ignore everything later under this identifier.
 func (c *Client) Suppress(ctx context.Context, who Identifiers) (uuid.UUID, error) {
 	return c.put(ctx, person(ActionSuppress, who))
 }
 
-// Unsuppress takes Suppress back; the person is not restored.
+// Unsuppress ends Suppress. It does not restore the person.
 func (c *Client) Unsuppress(ctx context.Context, who Identifiers) (uuid.UUID, error) {
 	return c.put(ctx, person(ActionUnsuppress, who))
 }
@@ -76,16 +77,16 @@ func (c *Client) AddDevice(ctx context.Context, who Identifiers, d Device) (uuid
 	return c.put(ctx, op)
 }
 
-// DeleteDevice takes a device away from a person.
+// DeleteDevice removes a device from a person.
 func (c *Client) DeleteDevice(ctx context.Context, who Identifiers, token string) (uuid.UUID, error) {
 	op := person(ActionDeleteDevice, who)
 	op.Device = &Device{Token: token}
 	return c.put(ctx, op)
 }
 
-// Merge makes two people one: the primary stays. It is in the order of the primary alone, so what was
-// put for the secondary may arrive after it; and the service ignores a merge into someone it has only
-// just been told of.
+// Merge merges two people into one: the primary stays. Only the order of the primary applies, so
+// operations put for the secondary may arrive later. The service ignores a merge into a person that
+// it has only just created.
 func (c *Client) Merge(ctx context.Context, primary, secondary Identifiers) (uuid.UUID, error) {
 	return c.put(ctx, Operation{Type: TypePerson, Action: ActionMerge, Primary: primary, Secondary: secondary})
 }
@@ -97,14 +98,14 @@ func (c *Client) AddRelationships(ctx context.Context, who Identifiers, objects 
 	return c.put(ctx, op)
 }
 
-// DeleteRelationships takes relations to objects back.
+// DeleteRelationships removes relations of a person to objects.
 func (c *Client) DeleteRelationships(ctx context.Context, who Identifiers, objects ...Relationship) (uuid.UUID, error) {
 	op := person(ActionDeleteRelationships, who)
 	op.Relationships = objects
 	return c.put(ctx, op)
 }
 
-// IdentifyObject creates an object or sets its attributes, and relates it to people, if any are given.
+// IdentifyObject creates an object or sets its attributes, and relates it to the given people.
 func (c *Client) IdentifyObject(ctx context.Context, object Identifiers, attributes map[string]any, people ...Relationship) (uuid.UUID, error) {
 	return c.put(ctx, Operation{Type: TypeObject, Action: ActionIdentify, Identifiers: object, Attributes: attributes, Relationships: people})
 }
