@@ -236,11 +236,11 @@ func TestCompaction(t *testing.T) {
 	prove(t, compacting, working, len(compactions), 1, func(s tally) bool { return s.cuts >= 100 && s.kills >= 20 })
 }
 
-// With one cure off, or with no sync at all, the store must be seen to lose: what cannot be found
-// missing was not looked for.
-func TestUncured(t *testing.T) {
+// With one fix disabled, or with no sync at all, the loss must be found: otherwise the other tests prove
+// nothing.
+func TestWithoutFix(t *testing.T) {
 	for _, c := range []struct {
-		cure     string
+		fix      string
 		accident func(*life) error
 		each     int
 	}{
@@ -253,17 +253,17 @@ func TestUncured(t *testing.T) {
 		{"dirsync", compactingCut, 1}, // now it is the rename that is lost
 		{"reserve", fullThick, 1},
 	} {
-		t.Run(c.cure, func(t *testing.T) {
+		t.Run(c.fix, func(t *testing.T) {
 			needMount(t)
-			binary := filepath.Join(t.TempDir(), "uncured")
-			build := exec.Command("go", "test", "-c", "-o", binary, "-ldflags", "-X github.com/seed8107221f/outbox/store/internal/boltfile.withoutFix="+c.cure, ".")
+			binary := filepath.Join(t.TempDir(), "withoutfix")
+			build := exec.Command("go", "test", "-c", "-o", binary, "-ldflags", "-X github.com/seed8107221f/outbox/store/internal/boltfile.withoutFix="+c.fix, ".")
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			u := campaign{binary: binary, accident: c.accident, each: c.each, lives: working}
 			sum, err := u.run(t, cmp.Or(*rounds, 2000))
 			if err == nil {
-				t.Fatalf("nothing was lost without %s: %v", c.cure, sum)
+				t.Fatalf("nothing was lost without %s: %v", c.fix, sum)
 			}
 			t.Logf("found after %v: %v", sum, err)
 		})
