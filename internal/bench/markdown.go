@@ -14,7 +14,7 @@ import (
 func report(out io.Writer, facts []string, versions []peerVersion, suites []suite, of scale, r results) error {
 	w := bufio.NewWriter(out)
 	fmt.Fprintf(w, "Measured by `go -C internal/bench run .` on: %s.\n", strings.Join(facts, "; "))
-	fmt.Fprintln(w, "\nA figure is the median of the rounds, with the lowest and the highest behind it. *outbox is* tells how many times\nthat of the row the outbox has, in the same round: the median of these ratios, the lowest and the highest.\nRead the ratios: absolute figures are of this machine, in that hour.")
+	fmt.Fprintln(w, "\nA figure is the median of the rounds, with the lowest and the highest behind it. *outbox is*: the figure of the outbox\ndivided by the figure of the row, in the same round: the median of these ratios, the lowest and the highest.\nRead the ratios: absolute figures are of this machine, in that hour.")
 	writeTargets(w, r)
 	for _, s := range suites {
 		writeSuite(w, s, of, r)

@@ -58,7 +58,7 @@ func targets() []target {
 			return r.ratios(e2eSuite.name, e2eGroup, e2eBounded, e2eBare, "rate")
 		}, times, atLeast(0.5), false},
 		{"the same: delivered beside put", "in balance (0.9 at least)", of(e2eSuite.name, e2eGroup, e2eBounded, "balance"), times, atLeast(0.9), false},
-		{"end to end over HTTP, producers that nothing holds", "0.5 of the client without persistence", func(r results) []float64 {
+		{"end to end over HTTP, producers without MaxPending", "0.5 of the client without persistence", func(r results) []float64 {
 			return r.ratios(e2eSuite.name, e2eGroup, e2eDefault, e2eBare, "rate")
 		}, times, atLeast(0.5), false},
 		{"the same: delivered beside put", "in balance (0.9 at least)", of(e2eSuite.name, e2eGroup, e2eDefault, "balance"), times, atLeast(0.9), false},
