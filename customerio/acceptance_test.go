@@ -62,7 +62,7 @@ func TestAcceptance(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			if testing.Short() {
-				row.ends = min(row.ends, 2)
+				row.ends = min(row.ends, 1)
 			}
 			o := customeriotest.Options{Sequence: customeriotest.Attribute("seq")}
 			bubble(t, &o, func(t *testing.T, w *world) {
@@ -161,7 +161,7 @@ type stream struct {
 
 func (s *stream) run(c *customerio.Client, d time.Duration) {
 	s.t.Helper()
-	every := time.Second / time.Duration(pick(20, 5, 2))
+	every := time.Second / time.Duration(pick(20, 5, 1))
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(every) {
 		op := liveEvent(s.put)
 		if _, err := c.Put(s.t.Context(), op); err != nil {
@@ -179,7 +179,10 @@ func liveEvent(n int) customerio.Operation {
 // The same with a process that is killed, on a real disk and a real clock. It is killed when it has
 // delivered something and has more, so that it is always busy.
 func TestKilled(t *testing.T) {
-	imported, kills := pick(10_000, 3_000, 2_000), pick(4, 2, 1)
+	if testing.Short() {
+		t.Parallel() // it waits for the disk and for its child
+	}
+	imported, kills := pick(10_000, 3_000, 1_500), pick(4, 2, 1)
 	var arrived atomic.Int64 // live events
 	sequence := customeriotest.Attribute("seq")
 	s := customeriotest.NewServer(&customeriotest.Options{Sequence: func(o customeriotest.Operation) (int64, bool) {

@@ -6,8 +6,8 @@ import (
 )
 
 // long says whether the campaigns run at full length, with files on a real disk: OUTBOX_LONG=1, which CI
-// sets. Without it the same tests run with smaller numbers, and the files of bubbles are in memory. No
-// test is skipped, with -short neither.
+// sets. Without it the same tests run with smaller numbers, and the files of bubbles are in memory. With
+// -short the tests are skipped that need their size.
 var long = os.Getenv("OUTBOX_LONG") == "1"
 
 // pick returns the number for this run: for OUTBOX_LONG=1, without it, and with -short.

@@ -86,7 +86,10 @@ func (d *destination) expectAtMost(t *testing.T, limit int, window time.Duration
 // Constant demand: the limit is kept, and used.
 func TestWithinUnderConstantDemand(t *testing.T) {
 	r := dice(t)
-	const windows = 60
+	windows := 60
+	if testing.Short() {
+		windows = 30
+	}
 	for _, test := range []struct {
 		limit  int
 		window time.Duration
@@ -107,7 +110,7 @@ func TestWithinUnderConstantDemand(t *testing.T) {
 			l.Check()
 			time.Sleep(2*test.window + time.Second) // out of the first silence, and with a burst saved
 			d := &destination{dice: r}
-			span := windows * test.window
+			span := time.Duration(windows) * test.window
 			ctx, cancel := context.WithTimeout(t.Context(), span+ms)
 			defer cancel()
 			var wg sync.WaitGroup
@@ -119,7 +122,7 @@ func TestWithinUnderConstantDemand(t *testing.T) {
 			}
 			wg.Wait()
 			d.expectAtMost(t, test.limit, test.window)
-			full := windows * float64(test.limit)
+			full := float64(windows * test.limit)
 			if n := float64(len(d.started)); n < test.least*full {
 				t.Errorf("Within(%d, %v): %v starts in %d windows, want %v of %v", test.limit, test.window, n, windows, test.least, full)
 			}

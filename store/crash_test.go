@@ -105,7 +105,7 @@ func crashing(path string) error {
 // does not come back.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	rounds := storetest.Pick(50, 10, 4)
+	rounds := storetest.Pick(50, 10, 2)
 	path := filepath.Join(t.TempDir(), "outbox")
 	var (
 		expected  = make(map[uuid.UUID]bool) // acknowledged, and not seen to be delivered

@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	damageCount = flag.Int("damages", 0, "damaged files that TestDamaged goes through; 0: 30, 4 with -short, 10 with -race, 1000 with OUTBOX_LONG=1")
+	damageCount = flag.Int("damages", 0, "damaged files that TestDamaged goes through; 0: 30, none with -short, 10 with -race, 1000 with OUTBOX_LONG=1")
 	damageSeed  = flag.Uint64("damageseed", 1, "the first of their seeds")
 	damageDir   = flag.String("damagedir", "", "where the specimens of a run that failed were kept, to be used again")
 )
@@ -189,12 +189,15 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 // Whatever page is damaged, and however: no process dies of it, nothing wrong is handed out, and
 // nothing is gone that is not reported. For more: go test -run TestDamaged -damages 5000 ./store
 func TestDamaged(t *testing.T) {
+	if testing.Short() && *damageCount == 0 {
+		t.Skip("a campaign: not with -short")
+	}
 	t.Parallel()
 	dir := *damageDir
 	if dir == "" {
 		dir = makeSpecimens(t)
 	}
-	n := storetest.Pick(1000, 30, 4)
+	n := storetest.Pick(1000, 30, 30)
 	if raceDetector && !storetest.Long() {
 		n = min(n, 10)
 	}

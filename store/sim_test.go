@@ -18,7 +18,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("seed", 0, "simulate this seed alone; 0: many")
-	simRuns  = flag.Int("runs", 0, "simulate so many seeds; 0: 30, 3 with -short, 12 with -race, 200 with OUTBOX_LONG=1")
+	simRuns  = flag.Int("runs", 0, "simulate so many seeds; 0: 30, one with -short, 12 with -race, 200 with OUTBOX_LONG=1")
 	simSteps = flag.Int("steps", 300, "steps of each seed")
 )
 
@@ -34,7 +34,7 @@ func TestSimulation(t *testing.T) {
 		simulate(t, *simSeed)
 		return
 	}
-	runs := storetest.Pick(200, 30, 3)
+	runs := storetest.Pick(200, 30, 1)
 	if raceDetector() && !storetest.Long() {
 		runs = min(runs, 12)
 	}

@@ -349,6 +349,9 @@ func TestLedgerBelowZero(t *testing.T) {
 
 // What is kept of one damaged record is bounded, and the reason says so.
 func TestBuriedIsCut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 20 MB many times over: not with -short")
+	}
 	t.Parallel()
 	s := newStore(t, &Options{Gather: -1, MaxPayload: 32 << 20})
 	bad := event("bad", "")

@@ -213,7 +213,10 @@ func TestScriptComesFirst(t *testing.T) {
 
 // A share of the requests meets each fault, the same ones in every run with the same seed.
 func TestChances(t *testing.T) {
-	const n = 2000
+	n, off := 2000, 0.056
+	if testing.Short() {
+		n, off = 800, 0.089
+	}
 	run := func(t *testing.T, seed uint64) (statuses []int) {
 		bubble(t, &customeriotest.Options{Limits: unlimited, Seed: seed}, func(t *testing.T, c *client) {
 			c.SetFaults(customeriotest.Faults{Chances: []customeriotest.Chance{
@@ -239,7 +242,7 @@ func TestChances(t *testing.T) {
 	}
 	for status, share := range map[int]float64{502: 0.1, 503: 0.3, 200: 0.6} {
 		// Five standard deviations of a share of one half: a right server is not outside by chance.
-		if got := float64(met[status]) / n; got < share-0.056 || got > share+0.056 {
+		if got := float64(met[status]) / float64(n); got < share-off || got > share+off {
 			t.Errorf("a share of %.3f was answered %d, want about %.1f", got, status, share)
 		}
 	}

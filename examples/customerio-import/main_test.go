@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,15 +47,25 @@ func TestTenThousand(t *testing.T) {
 
 // A run that was interrupted is finished by the next one, and a third has nothing to do.
 func TestResumes(t *testing.T) {
-	db := filepath.Join(t.TempDir(), "i.db")
+	n, args := 10_000, []string{"-db", filepath.Join(t.TempDir(), "i.db")}
+	stdin := ""
+	if testing.Short() {
+		n, args = 500, append(args, "-in", "-")
+		var b strings.Builder
+		b.WriteString("id,plan\n")
+		for i := range n {
+			fmt.Fprintf(&b, "%d,basic\n", i)
+		}
+		stdin = b.String()
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := try(t, ctx, failure, `put=0 received=0 .*`, "", "-db", db)
+	_, err := try(t, ctx, failure, `put=0 received=0 .*`, stdin, args...)
 	if !strings.Contains(err, "context canceled") {
 		t.Error(err)
 	}
-	try(t, t.Context(), success, `put=10000 received=10000 unique=10000 .*`, "", "-db", db)
-	try(t, t.Context(), success, `put=10000 received=0 .*`, "", "-db", db)
+	try(t, t.Context(), success, fmt.Sprintf(`put=%d received=%[1]d unique=%[1]d .*`, n), stdin, args...)
+	try(t, t.Context(), success, fmt.Sprintf(`put=%d received=0 .*`, n), stdin, args...)
 }
 
 // Rows that are not acceptable, and those that the service refuses, are named, and are a failure.

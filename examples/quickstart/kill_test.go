@@ -24,7 +24,11 @@ func TestMain(m *testing.M) {
 	}
 	grace = 500 * time.Millisecond
 	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	parallel := "8"
+	if testing.Short() {
+		parallel = "32"
+	}
+	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
@@ -32,12 +36,15 @@ func TestMain(m *testing.M) {
 
 // The promise as a whole: a sender that is killed on the way, against a receiver that lives on,
 // delivers every event, none out of order, and never more than the limit in a second. With
-// OUTBOX_LONG=1 it is killed five times, otherwise twice.
+// OUTBOX_LONG=1 it is killed five times, otherwise twice, with -short once.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	n, kills := 90, 2
-	if os.Getenv("OUTBOX_LONG") == "1" {
+	switch {
+	case os.Getenv("OUTBOX_LONG") == "1":
 		n, kills = 600, 5
+	case testing.Short():
+		n, kills = 60, 1
 	}
 	dir := t.TempDir()
 	input := filepath.Join(dir, "events.ndjson")

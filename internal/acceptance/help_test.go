@@ -44,6 +44,15 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
+	if testing.Short() {
+		// Linux has a directory in memory; elsewhere the files are on the disk.
+		if dir, err := os.MkdirTemp("/dev/shm", "acceptance-test-"); err == nil {
+			os.Setenv("TMPDIR", dir)
+			status := m.Run()
+			os.RemoveAll(dir)
+			os.Exit(status)
+		}
+	}
 	os.Exit(m.Run())
 }
 

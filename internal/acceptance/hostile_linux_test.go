@@ -84,6 +84,9 @@ func paced(path string) error {
 // A process that is stopped for longer than the window, and goes on, does not catch up: the window
 // of the destination holds, and so does the pause that it ordered. Nothing is lost, nor sent twice.
 func TestSuspendedProcess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a campaign: not with -short")
+	}
 	t.Parallel()
 	path := newPath(t)
 	cmd, out, end := another(t, "paced", path, "")

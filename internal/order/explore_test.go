@@ -173,8 +173,11 @@ func must(t *testing.T, what string, mk func() *world, fn func(*world) error) {
 // TestSequences runs every short sequence of operations over few items.
 func TestSequences(t *testing.T) {
 	depth := 3
-	if long() {
+	switch {
+	case long():
 		depth = 4
+	case testing.Short():
+		depth = 2
 	}
 	for _, start := range starts {
 		for _, cfg := range []struct{ steps, ahead, maxWaiting int }{{100, 3, 0}, {1, 1, 1}} {
@@ -285,8 +288,11 @@ func randomOp(w *world, r *rand.Rand) error {
 // TestRuns runs long random sequences.
 func TestRuns(t *testing.T) {
 	seeds := 1000
-	if long() {
+	switch {
+	case long():
 		seeds = 10000
+	case testing.Short():
+		seeds = 200
 	}
 	for _, steps := range []int{10, 25, 60, 150} {
 		t.Run(fmt.Sprint(steps, " steps"), func(t *testing.T) {

@@ -61,7 +61,7 @@ func TestInspectAgreesWithBolt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for step := range storetest.Pick(60, 30, 15) {
+		for step := range storetest.Pick(60, 30, 8) {
 			db.NoFreelistSync = rng.IntN(2) == 0
 			if err := db.Update(func(tx *bolt.Tx) error {
 				for range rng.IntN(10) {
