@@ -161,6 +161,8 @@ func (c *claim) run() error {
 		}
 		if r.changes == s.changes {
 			c.install(r)
+		} else {
+			c.discard()
 		}
 	}
 	s.untilKnown = s.untilKnown && !c.leavesDue()

@@ -286,6 +286,13 @@ func (c *claim) install(r *reading) {
 	c.round.Resume()
 }
 
+// discard forgets what this claim has read: an item of it may have been dropped or settled since. Every
+// source is asked again. s.mu is held.
+func (c *claim) discard() {
+	c.read, c.turns, c.due, c.dueEnd, c.lastDue = nil, nil, nil, false, nil
+	c.round.Resume()
+}
+
 // nothingDue reports whether memory knows that nothing of later and timed is due at now. s.mu is
 // held.
 func (s *Store) nothingDue(now time.Time) bool {

@@ -72,5 +72,5 @@ func (s *Store) Remains(mark uint64) (remains bool, err error) {
 		}
 		return nil
 	})
-	return remains, err
+	return remains, s.wrap("remains", err)
 }

@@ -72,3 +72,45 @@ func TestPendingOnASlowPage(t *testing.T) {
 		t.Errorf("%d items listed, want those that were there: 3", n)
 	}
 }
+
+// openingSealer is a Sealer that calls a function before it opens something.
+type openingSealer struct {
+	Sealer
+	opening func()
+}
+
+func (s *openingSealer) Open(dst []byte, id string, sealed, additional []byte) ([]byte, error) {
+	if s.opening != nil {
+		s.opening()
+	}
+	return s.Sealer.Open(dst, id, sealed, additional)
+}
+
+// A commit that makes a claim read again does not make it overlook what may go.
+func TestDropDuringASecondReading(t *testing.T) {
+	aes, err := AESGCM("k", map[string][]byte{"k": make([]byte, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &openingSealer{Sealer: aes}
+	s := newStore(t, &Options{Gather: -1, Sealer: o})
+	put(t, s, keyed(1, "a")...)
+	claims(t, s, 1) // the key is taken: those behind it are not opened
+	put(t, s, keyed(fetchItems, "a")...)
+	put(t, s, event("free", ""))
+	victim := list(t, s.Pending())[5]
+	o.opening = func() {
+		o.opening = nil
+		if err := s.Drop(t.Context(), victim); err != nil {
+			t.Error(err)
+		}
+	}
+	items, _, err := s.Claim(t.Context(), time.Now(), 10, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.opening != nil {
+		t.Fatal("nothing was opened")
+	}
+	wantNames(t, "claimed", kinds(items), "free")
+}

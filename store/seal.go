@@ -162,9 +162,10 @@ func (s *Store) keepSecret(secret []byte) error {
 func (s *Store) rehash() error {
 	var after format.Key
 	for done := false; !done; {
-		if err := s.update(context.Background(), func(t *txn) error {
-			var old []place
-			last, err := t.page(later, after, maxMoves, boltfile.MaxGroupBytes, func(k format.Key, v format.Record) error {
+		var last format.Key
+		if err := s.update(context.Background(), func(t *txn) (err error) {
+			var old []place // a commit may be tried again: after changes only when it is done
+			last, err = t.page(later, bytes.Clone(after), maxMoves, boltfile.MaxGroupBytes, func(k format.Key, v format.Record) error {
 				if len(k) == 24 && k.Hash() != s.codec.recordHash(v) {
 					old = append(old, place{later, bytes.Clone(k)})
 				}
@@ -179,13 +180,14 @@ func (s *Store) rehash() error {
 					return err
 				}
 			}
-			if after, done = last, last == nil; done {
+			if last == nil {
 				return t.Meta.Delete(format.MetaRehash)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
+		after, done = last, last == nil
 	}
 	return nil
 }
