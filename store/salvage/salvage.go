@@ -57,7 +57,8 @@ const (
 // is path, the fresh file takes the place of the damaged one, which is renamed to
 // path.damaged-<time, UTC>. The damaged file is never changed.
 //
-// An undamaged file comes out as it went in. Pauses, notes and the ledger's totals are kept if they
+// An undamaged file of an outbox comes out as it went in. Do not use File on an application's own
+// database with lanes in it (store.In): only the lanes are kept. Pauses, notes and the ledger's totals are kept if they
 // can be read. An item that was delivered right before the damage may come back.
 //
 // The errors are store.ErrLocked when another process has the file, which not all systems can tell;
