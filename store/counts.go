@@ -62,7 +62,9 @@ func (s *Store) makeRoom() {
 func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 	s.mu.Lock()
 	s.learn(id, t)
-	s.ahead = false
+	if s.file.Own() || id >= s.seenTxid || s.ledger == s.seen { // else a newer one has yet to be learnt of
+		s.ahead = false
+	}
 	s.untilKnown = false
 	s.commits++
 	for _, b := range group {

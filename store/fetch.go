@@ -271,7 +271,9 @@ func (c *claim) install(r *reading) {
 		s.fetched = r.ready
 	}
 	s.oldest = time.Time{}
-	s.ahead = s.ahead || r.txid > s.txid && r.ledger != s.ledger // same ledger: another lane
+	if r.txid > s.txid && r.ledger != s.ledger { // same ledger: another lane
+		s.ahead, s.seen, s.seenTxid = true, r.ledger, r.txid
+	}
 	s.until, s.untilKnown = time.Time{}, s.commits == r.commits && r.after == nil && r.dueEnd
 	if r.firstTimed != 0 {
 		left := time.Unix(0, r.firstTimed).Sub(c.now.Round(0))

@@ -88,6 +88,8 @@ type Store struct {
 	ledger     format.Ledger // as of transaction txid
 	txid       uint64
 	ahead      bool          // a claim has read a commit that ledger does not contain yet
+	seen       format.Ledger // the lane as Claim has seen it then, in transaction seenTxid
+	seenTxid   uint64
 	longest    time.Duration // the longest delay that a retry ever had, see clampRetries
 	pause      time.Time     // end of the pause that is stored; zero: none
 	oldest     time.Time     // Created of the next item to be claimed, as last seen
