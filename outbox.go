@@ -420,13 +420,13 @@ func (b *Outbox) Check(ctx context.Context) error {
 }
 
 // Compact makes the file as small as its contents, which happens by itself after a large backlog.
-// Put waits meanwhile: about two seconds for a million events. See store.Store.Compact.
+// Put waits for it: about two seconds for a million events. See store.Store.Compact.
 func (b *Outbox) Compact(ctx context.Context) error {
 	return b.wrap("compact", with(b, func(s sender.Compacter) error { return s.Compact(ctx) }))
 }
 
 // Flush waits until every event put before the call that could be sent has been sent, or has been
-// tried once since; what is done meanwhile is recorded at once. nil: none of them remains.
+// tried once since; what is done until then is recorded at once. nil: none of them remains.
 // Otherwise the error wraps ErrPending and says how many remain and why (scheduled, retrying,
 // paused, held, no transport), and wraps the error of ctx if it ended. It returns at once when a
 // pause ends after the deadline of ctx, and with ErrClosed after Shutdown or Close.

@@ -61,7 +61,7 @@ func TestBatchesFill(t *testing.T) {
 	}
 }
 
-// Those whom a 207 refuses are dead with reason, field and message; the others are delivered. An answer
+// Items that a 207 refuses are dead with reason, field and message; the others are delivered. An answer
 // that names one twice does so once; one that does not tell whom it refuses loses nobody: the batch goes
 // again in parts until it is known.
 func TestRefusedItems(t *testing.T) {

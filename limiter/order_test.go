@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Those who wait are served in order of arrival, whichever of bucket and log makes them wait.
+// Waiting callers are served in order of arrival, whichever of bucket and log makes them wait.
 func TestOrderOfArrival(t *testing.T) {
 	const waiters = 30
 	logAlone := Within(10, time.Second)

@@ -48,6 +48,9 @@ func mayCompact(t *testing.T) {
 // A file that a backlog has made large becomes small when the backlog has been delivered, without being
 // asked, and all goes on.
 func TestShrinksWhenDrained(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs its size: not with -short")
+	}
 	t.Parallel()
 	mayCompact(t)
 	synctest.Test(t, func(t *testing.T) {

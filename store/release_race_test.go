@@ -11,6 +11,9 @@ import (
 
 // An item that is dropped while it is released, back to where it waited for its next try, does not keep its key.
 func TestReleaseBesideDrop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs its size: not with -short")
+	}
 	s := newStore(t, nil)
 	for round := range 10 {
 		put(t, s, event("dropped", "a"), event("other", "b"))

@@ -46,6 +46,9 @@ func sealed(t testing.TB, ids ...string) *Options {
 }
 
 func TestQueueSealed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestQueue runs the suite: not with -short")
+	}
 	t.Parallel()
 	sendertest.Test(t, func(t *testing.T) sendertest.Queue {
 		return newSubject(t, filepath.Join(t.TempDir(), "outbox"), sealed(t, "k1"))

@@ -34,6 +34,9 @@ func try(t *testing.T, ctx context.Context, status int, last, stdin string, args
 }
 
 func TestTenThousand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of real time: not with -short")
+	}
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	out, _ := try(t, t.Context(), success, `put=10000 received=10000 unique=10000 duplicates=0 fullest_second=\d+ refused_for_rate=0`, "")
@@ -70,6 +73,9 @@ func TestResumes(t *testing.T) {
 
 // Rows that are not acceptable, and those that the service refuses, are named, and are a failure.
 func TestBadRows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of real time: not with -short")
+	}
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	_, err := try(t, t.Context(), failure, `put=2 received=2 .*`, "id,plan\n1,x\n,y\n1,z\n2,x\n", "-in", "-")

@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 // delivers every event, none out of order, and never more than the limit in a second. With
 // OUTBOX_LONG=1 it is killed five times, otherwise twice, with -short once.
 func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("processes, and seconds of real time: not with -short")
+	}
 	t.Parallel()
 	n, kills := 90, 2
 	switch {

@@ -51,6 +51,9 @@ func (f finished) want(t *testing.T, status int, last string) {
 }
 
 func TestDeliversAllAndLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("processes, and seconds of real time: not with -short")
+	}
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	got := runWith(t.Context(), events(120)+"not an event\n", "-in", "-")
@@ -78,6 +81,9 @@ func TestSecondRunPutsNoLineTwice(t *testing.T) {
 }
 
 func TestWaitsForItsTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of real time: not with -short")
+	}
 	t.Parallel()
 	due := time.Now().Add(1200 * time.Millisecond)
 	line := fmt.Sprintf(`{"kind":"event","payload":1,"not_before":%q}`, due.Format(time.RFC3339Nano))
@@ -119,6 +125,9 @@ func TestVerdictFailsTheRun(t *testing.T) {
 }
 
 func TestReceiveAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of real time: not with -short")
+	}
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	var out bytes.Buffer
@@ -175,6 +184,9 @@ func (w *onLine) Write(p []byte) (int, error) {
 }
 
 func TestInterruptKeepsWhatRemains(t *testing.T) {
+	if testing.Short() {
+		t.Skip("processes, and seconds of real time: not with -short")
+	}
 	t.Parallel()
 	nobody := httptest.NewServer(nil)
 	nobody.Close()

@@ -100,6 +100,9 @@ func TestIdleCostsNothing(t *testing.T) {
 }
 
 func TestFailingKeyCostsTheOthersNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("processes, and seconds of real time: not with -short")
+	}
 	t.Parallel()
 	// run delivers a thousand events without a key, behind so many of a key that fails.
 	run := func(t *testing.T, behind int) (took time.Duration, claims int64) {
@@ -165,6 +168,9 @@ func TestFailingKeyCostsTheOthersNothing(t *testing.T) {
 
 // Check reads what belongs to the goroutine that commits.
 func TestCheckOfABusyOutbox(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of real time: not with -short")
+	}
 	t.Parallel()
 	b := open(t, newPath(t), nil, nil)
 	ctx, stop := context.WithCancel(t.Context())

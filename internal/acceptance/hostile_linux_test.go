@@ -261,6 +261,9 @@ func exhausted(path string) error {
 // A process without descriptors puts events all the same, says what it cannot do, and sends them
 // once it has some again.
 func TestWithoutDescriptors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("processes, and seconds of real time: not with -short")
+	}
 	t.Parallel()
 	var arrived atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))

@@ -28,7 +28,7 @@ func claimOp(n int, memory, fails bool) op {
 	}}
 }
 
-// settleOp settles the nth item in flight, of those that have no outcome yet.
+// settleOp settles the nth item in flight that has no outcome yet.
 func settleOp(nth int, v verdict, f fault) op {
 	return op{fmt.Sprint("settle ", nth, verdictNames[v], faultNames[f]), func(w *world) (bool, error) {
 		if w.kept != nil {

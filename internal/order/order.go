@@ -49,17 +49,17 @@ const maxSpare = 1024
 //   - A line is in the order of Seq. It grows at its end when the cursor meets an item of a taken key,
 //     and its first item has its turn when the head is gone.
 //   - An item that has its turn is the head of its key, or has none, and lies in ready. If its owner
-//     has deleted it meanwhile, the next of the line takes its turn as soon as this is noticed.
+//     has deleted it, the next of the line takes its turn as soon as this is noticed.
 //   - Memory changes only after the commit that changes the disk. A commit that failed changes
 //     nothing here; after one whose outcome is unknown the Order is stale.
 //   - All but the flights follows from the disk. A crash loses the Order and with it the flights: the
-//     items are met again, in order, and those that were in flight are sent again.
+//     items are met again, in order, and items that were in flight are sent again.
 type Order struct {
 	// MaxWaiting is how many items may wait in lines before the cursor stops until some are gone;
 	// 0: 1<<20.
 	MaxWaiting int
 
-	rebuilt bool               // the rest, but for flights, is worked out; false: it is stale
+	rebuilt bool               // all fields except flights are worked out; false: stale
 	cursor  uint64             // highest Seq of ready that was met; 0: none
 	flights map[uint64]*flight // by Seq
 	taken   map[uint64]line    // by key, which is not 0
@@ -69,8 +69,8 @@ type Order struct {
 	spare   []*flight          // to be used again
 
 	inLine int // items in all lines
-	later  int // of flights, those that lie in later
-	sent   int // of flights, those that lie in dead
+	later  int // flights whose item lies in later
+	sent   int // flights whose item lies in dead
 }
 
 // A flight is an item that was handed out and has no outcome yet.

@@ -92,7 +92,7 @@ func TestOneOfAKeyAtATime(t *testing.T) {
 	wantDrained(t, w)
 }
 
-// Released items go before those whose turn it is, in the order in which they were released together.
+// Released items go before items whose turn it is, in the order in which they were released together.
 func TestReleasedGoFirst(t *testing.T) {
 	w := lane(1, 1, 0, 0, 0)
 	wantClaims(t, w, 3, 1, 3, 4)

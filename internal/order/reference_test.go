@@ -136,7 +136,7 @@ func (w *world) drain() error {
 }
 
 func (w *world) empty() error {
-	if err := w.claim(1, false); err != nil { // meets those that were dropped
+	if err := w.claim(1, false); err != nil { // meets the items that were dropped
 		return err
 	}
 	if o := &w.o; o.Counts() != (Counts{}) || len(o.taken) > 0 || o.HasTurns() {

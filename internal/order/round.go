@@ -23,7 +23,7 @@ type Records interface {
 	// The zero Place is before them all. Items in flight need not be left out.
 	Due(after Place) (Place, bool)
 	// Fresh returns the first item of ready whose Seq is above after. Items in flight need not be left
-	// out. Its place is enough: most of those whose key is taken are never handed out by this Round.
+	// out. Its place is enough: most items of a taken key are never handed out by this Round.
 	Fresh(after uint64) (Place, bool)
 }
 
@@ -33,7 +33,7 @@ type Round struct {
 	order     *Order
 	records   Records
 	steps     int           // left
-	exhausted [sources]bool // those that have nothing more for this Round
+	exhausted [sources]bool // sources with nothing more for this Round
 	later     Place         // the last that was met in later
 	at        Place         // what Next has found
 	source    Source        // where

@@ -122,7 +122,7 @@ func (o *Order) Sent(mark uint64) bool {
 	return false
 }
 
-// Counts are numbers of items. Those that their owner has deleted count until they are settled, or
+// Counts are numbers of items. Items that their owner has deleted count until they are settled, or
 // their turn comes.
 type Counts struct {
 	InLine   int // wait for an item of their key
