@@ -173,7 +173,7 @@ func ExampleOutbox_Revive() {
 			log.Fatal(err)
 		}
 		fmt.Println("dead:", it.LastErr)
-		if err := b.Revive(ctx, it); err != nil {
+		if _, err := b.Revive(ctx, it); err != nil {
 			log.Fatal(err)
 		}
 	}

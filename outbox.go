@@ -394,16 +394,18 @@ func (b *Outbox) Find(ctx context.Context, id uuid.UUID) (it sender.Item, err er
 	return it, b.wrap("find", err)
 }
 
-// Revive sends dead events again: they take a new place at the end, with the same ID and no
-// attempts. Events that are no longer dead are skipped. ErrFull when the outbox is at MaxPending.
-func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) error {
-	return b.wrap("revive", with(b, func(s sender.Reviver) error { return s.Revive(ctx, items...) }))
+// Revive sends dead events again: they take a new place at the end, in their order, with the same ID
+// and no attempts. It returns how many; those no longer dead are skipped. ErrFull: at MaxPending.
+func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) (n int, err error) {
+	err = with(b, func(s sender.Reviver) (err error) { n, err = s.Revive(ctx, items...); return err })
+	return n, b.wrap("revive", err)
 }
 
-// Drop removes events, pending or dead: they are counted as dropped and never sent again. An event
-// in flight may still arrive. Events that are gone are skipped.
-func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) error {
-	return b.wrap("drop", with(b, func(s sender.Reviver) error { return s.Drop(ctx, items...) }))
+// Drop removes events, pending or dead, never to be sent again, and returns how many. An event in
+// flight may still arrive. ID and Seq name an event; with Seq 0 the ID does, as in Find.
+func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) (n int, err error) {
+	err = with(b, func(s sender.Reviver) (err error) { n, err = s.Drop(ctx, items...); return err })
+	return n, b.wrap("drop", err)
 }
 
 // Erase drops every event with that key, pending or dead, and then clears the file of what these

@@ -145,8 +145,8 @@ func TestMissingAbilities(t *testing.T) {
 		{"pending", "sender.Lister", one(b.Pending())},
 		{"dead", "sender.Lister", one(b.Dead())},
 		{"find", "sender.Lister", second(b.Find(ctx, uuid.New()))},
-		{"revive", "sender.Reviver", b.Revive(ctx, sender.Item{})},
-		{"drop", "sender.Reviver", b.Drop(ctx, sender.Item{})},
+		{"revive", "sender.Reviver", second(b.Revive(ctx, sender.Item{}))},
+		{"drop", "sender.Reviver", second(b.Drop(ctx, sender.Item{}))},
 		{"erase", "sender.Eraser", second(b.Erase(ctx, "a"))},
 		{"check", "sender.Checker", b.Check(ctx)},
 		{"compact", "sender.Compacter", b.Compact(ctx)},
@@ -242,14 +242,14 @@ func (f *failing) in(op string) error {
 	return &sender.StoreError{Op: "store: " + op, Place: place, Err: f.err}
 }
 
-func (f *failing) Append(context.Context, ...sender.Item) error { return f.in("append") }
-func (f *failing) AppendTx(*bbolt.Tx, ...sender.Item) error     { return f.in("append") }
-func (f *failing) Place() string                                { return place }
-func (f *failing) Check(context.Context) error                  { return f.in("check") }
-func (f *failing) Compact(context.Context) error                { return f.in("compact") }
-func (f *failing) Revive(context.Context, ...sender.Item) error { return f.in("revive") }
-func (f *failing) Drop(context.Context, ...sender.Item) error   { return f.in("drop") }
-func (f *failing) Erase(context.Context, string) (int, error)   { return 0, f.in("erase") }
+func (f *failing) Append(context.Context, ...sender.Item) error        { return f.in("append") }
+func (f *failing) AppendTx(*bbolt.Tx, ...sender.Item) error            { return f.in("append") }
+func (f *failing) Place() string                                       { return place }
+func (f *failing) Check(context.Context) error                         { return f.in("check") }
+func (f *failing) Compact(context.Context) error                       { return f.in("compact") }
+func (f *failing) Revive(context.Context, ...sender.Item) (int, error) { return 0, f.in("revive") }
+func (f *failing) Drop(context.Context, ...sender.Item) (int, error)   { return 0, f.in("drop") }
+func (f *failing) Erase(context.Context, string) (int, error)          { return 0, f.in("erase") }
 func (f *failing) Find(context.Context, uuid.UUID) (sender.Item, error) {
 	return sender.Item{}, f.in("find")
 }
@@ -277,7 +277,7 @@ func TestErrorsNameOperationAndPlaceOnce(t *testing.T) {
 			second(b.PutBy(outbox.Event{}, func(sender.Item) error { return full })),
 		},
 		"pending": {last(b.Pending())}, "dead": {last(b.Dead())}, "find": {second(b.Find(ctx, uuid.Nil))},
-		"revive": {b.Revive(ctx)}, "drop": {b.Drop(ctx)}, "erase": {second(b.Erase(ctx, ""))},
+		"revive": {second(b.Revive(ctx))}, "drop": {second(b.Drop(ctx))}, "erase": {second(b.Erase(ctx, ""))},
 		"check": {b.Check(ctx)}, "compact": {b.Compact(ctx)},
 	} {
 		want := "outbox: " + op + ": " + place + ": full: 10 pending and 1 more, at most 10 (MaxPending): nothing was stored"

@@ -38,12 +38,15 @@ type Lister interface {
 // A Reviver is a store whose items can be revived and dropped. Without it Outbox.Revive and Drop
 // are not supported.
 type Reviver interface {
-	// Revive gives dead items a new place at the end, with the same ID and no attempts. It skips
-	// items that are no longer dead.
-	Revive(ctx context.Context, items ...Item) error
-	// Drop removes items, pending or dead, and counts them as dropped. It skips items that are
-	// gone.
-	Drop(ctx context.Context, items ...Item) error
+	// Revive gives dead items a new place at the end, in the order of Seq, with the same ID and no
+	// attempts. It returns how many: it skips items that are no longer dead.
+	//
+	// ID and Seq together name an item; a Seq that another item has is passed over. With Seq 0 the
+	// ID alone names the first item that has it. This is so for Drop too. Neither keeps the slice.
+	Revive(ctx context.Context, items ...Item) (n int, err error)
+	// Drop removes items, pending or dead, counts them as dropped and returns how many. It skips
+	// items that are gone.
+	Drop(ctx context.Context, items ...Item) (n int, err error)
 }
 
 // An Eraser is a store that can delete everything it holds, and held, of a key. Without it

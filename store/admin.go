@@ -29,7 +29,8 @@ const (
 // Pending lists the pending items: ready, failed, scheduled, and then the items in flight that are
 // stored in dead because they are sent at most once. It reads page by page and holds no transaction
 // while the caller works. An item that moves meanwhile may be listed twice or not at all. A record
-// that does not decode yields an error, and the listing goes on with the next one.
+// that does not decode yields an error and an item that has only Seq and ID, with which it can be
+// dropped. The listing goes on with the next one.
 func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) {
 		for _, in := range [...]box{ready, later, timed} {
@@ -111,6 +112,9 @@ func (s *Store) flightsSent() map[uint64]bool {
 func (s *Store) item(k format.Key, v format.Record) (sender.Item, error) {
 	it, err := s.codec.decode(k, v)
 	it.Seq = k.Seq()
+	if err != nil {
+		it.ID = v.ID() // with it the item can be dropped
+	}
 	switch len(k) {
 	case 16: // NotBefore, by the wall clock
 		it.Due = time.Unix(0, k.Due())
@@ -119,7 +123,6 @@ func (s *Store) item(k format.Key, v format.Record) (sender.Item, error) {
 	}
 	switch {
 	case errors.Is(err, ErrSealed):
-		it.ID = v.ID()
 		return it, fmt.Errorf("record %d: %w", it.Seq, err)
 	case err != nil:
 		return it, fmt.Errorf("%w: record %d: %w", ErrCorrupt, it.Seq, err)
@@ -158,48 +161,45 @@ func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
 	return sender.Item{}, s.wrap("find", fmt.Errorf("item %v: %w", id, sender.ErrNotFound))
 }
 
-// Revive moves dead items to the end of ready, with the same ID, no attempts and no failures. Items
-// that are not dead, or are in flight, are left out. If one record was damaged, or the lane is at
-// MaxPending (sender.ErrFull, also with Options.Block), nothing changes.
-func (s *Store) Revive(ctx context.Context, items ...sender.Item) error {
-	return s.wrap("revive", s.update(ctx, func(t *txn) error {
-		var seqs []uint64
-		for i := range items {
-			p := place{dead, format.ReadyKey(items[i].Seq)}
-			v := t.at(p)
-			if v == nil || s.underWay(p.key, v) || slices.Contains(seqs, items[i].Seq) {
-				continue
-			}
-			_, err := s.codec.decode(p.key, v)
-			if errors.Is(err, ErrSealed) {
-				return refused{fmt.Errorf("item %v: %w: nothing was changed", items[i].ID, err)}
-			}
-			if err != nil || v.IsDamaged() {
-				return refused{fmt.Errorf("%w: item %v is dead because its record did not decode: nothing was changed", ErrCorrupt, items[i].ID)}
-			}
-			seqs = append(seqs, items[i].Seq)
+// Revive moves dead items to the end of ready, in the order in which they lie in the lane, with the
+// same ID, no attempts and no failures. It returns how many: items that are not dead, or are in
+// flight, are left out. If one record was damaged, or the lane is at MaxPending (sender.ErrFull,
+// also with Options.Block), nothing changes. What names an item is as for [Store.Drop].
+func (s *Store) Revive(ctx context.Context, items ...sender.Item) (int, error) {
+	n, err := s.change(ctx, items, true, s.revive, nil)
+	return n, s.wrap("revive", err)
+}
+
+func (s *Store) revive(t *txn, places []place) error {
+	for _, p := range places {
+		v := t.at(p)
+		_, err := s.codec.decode(p.key, v)
+		if errors.Is(err, ErrSealed) {
+			return refused{fmt.Errorf("item %v: %w: nothing was changed", v.ID(), err)}
 		}
-		if err := s.admit(t, len(seqs), 0); err != nil {
-			return refused{err}
+		if err != nil || v.IsDamaged() {
+			return refused{fmt.Errorf("%w: item %v is dead because its record did not decode: nothing was changed", ErrCorrupt, v.ID())}
 		}
-		for _, seq := range seqs {
-			from := place{dead, format.ReadyKey(seq)}
-			rec, err := s.refresh(from.key, t.at(from))
-			if err != nil {
-				return err
-			}
-			to, err := t.nextReady()
-			if err != nil {
-				return err
-			}
-			rec.SetSum(rec.BodySum(), to.key)
-			if err := t.move(from, to, rec); err != nil {
-				return err
-			}
-			t.appended = true
+	}
+	if err := s.admit(t, len(places), 0); err != nil {
+		return refused{err}
+	}
+	for _, from := range places {
+		rec, err := s.refresh(from.key, t.at(from))
+		if err != nil {
+			return err
 		}
-		return nil
-	}))
+		to, err := t.nextReady()
+		if err != nil {
+			return err
+		}
+		rec.SetSum(rec.BodySum(), to.key)
+		if err := t.move(from, to, rec); err != nil {
+			return err
+		}
+		t.appended = true
+	}
+	return nil
 }
 
 // refresh returns a copy of record v under bucket key k without its failures. Call SetSum before
@@ -216,26 +216,26 @@ func (s *Store) refresh(k format.Key, v format.Record) (format.Record, error) {
 	return s.codec.seal(rec)
 }
 
-// Drop removes items, pending or dead. They count as dropped and are not sent again. The request of
-// an item in flight may still arrive. Items that are gone already are left out.
-func (s *Store) Drop(ctx context.Context, items ...sender.Item) error {
+// Drop removes items, pending or dead, and returns how many. They count as dropped and are not sent
+// again. The request of an item in flight may still arrive. Items that are gone already are left
+// out.
+//
+// ID and Seq together name an item, as it was listed; it is found also where it has moved since. A
+// Seq that another item has is passed over. With Seq 0 the ID alone names the first item that has
+// it. An item that is not where it was listed costs a pass over the lane, one for all of them,
+// before the commit.
+func (s *Store) Drop(ctx context.Context, items ...sender.Item) (int, error) {
 	var d dropping
-	w := s.newWrite()
-	w.apply = func(t *txn) error {
+	n, err := s.change(ctx, items, false, func(t *txn, places []place) error {
 		d = nil // a commit may be tried again
-		for i := range items {
-			p := s.locate(t, &items[i])
-			if p.in == nowhere {
-				continue
-			}
+		for _, p := range places {
 			if err := d.drop(t, p); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	w.after = func() { d.done(s) }
-	return s.wrap("drop", s.do(ctx, w, 0))
+	}, func() { d.done(s) })
+	return n, s.wrap("drop", err)
 }
 
 // dropping lists the items that a commit dropped from later or dead, to update the order
@@ -256,39 +256,6 @@ func (d dropping) done(s *Store) {
 	for _, p := range d {
 		s.order.Dropped(p)
 	}
-}
-
-// locate returns where an item is now; the zero place: nowhere. Since it was listed it may have
-// failed, or its time may have come.
-func (s *Store) locate(t *txn, it *sender.Item) place {
-	seq := format.ReadyKey(it.Seq)
-	candidates := []place{{ready, seq}, {dead, seq}}
-	if !it.Due.IsZero() {
-		candidates = append(candidates,
-			place{later, format.LaterKey(s.clock.nanos(it.Due), it.Seq, s.codec.hashName(it.Key))},
-			place{timed, format.TimedKey(it.Due.UnixNano(), it.Seq)})
-	}
-	for _, p := range candidates {
-		if t.at(p) != nil {
-			return p
-		}
-	}
-	c := t.Later.Cursor()
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		if format.Key(k).Seq() == it.Seq {
-			return place{later, bytes.Clone(k)}
-		}
-	}
-	if it.Due.IsZero() || it.Failures > 0 {
-		return place{}
-	}
-	c = t.Ready.Cursor() // its time has come, and it has a new Seq
-	for k, v := c.Seek(seq); k != nil; k, v = c.Next() {
-		if format.Record(v).ID() == it.ID {
-			return place{ready, bytes.Clone(k)}
-		}
-	}
-	return place{}
 }
 
 // reap drops up to maxMoves dead items that are older than KeepDead, as part of a commit. dead is

@@ -94,7 +94,7 @@ func TestDropEverywhere(t *testing.T) {
 	s := inEveryBucket(t)
 	items := append(list(t, s.Pending()), list(t, s.Dead())...)
 	for range 2 { // a second time there is nothing left to drop
-		if err := s.Drop(t.Context(), items...); err != nil {
+		if _, err := s.Drop(t.Context(), items...); err != nil {
 			t.Fatal(err)
 		}
 		if c := s.Counts(); c.Dropped != 4 || c.Pending != 0 || c.Dead != 0 || c.Bytes != 0 || c.DeadBytes != 0 {
@@ -120,7 +120,7 @@ func TestDropOfWhatHasMoved(t *testing.T) {
 			t.Fatalf("claimed %q", kinds(items))
 		}
 		stale = slices.DeleteFunc(stale, func(it sender.Item) bool { return it.Kind == "waits" })
-		if err := s.Drop(t.Context(), stale...); err != nil {
+		if _, err := s.Drop(t.Context(), stale...); err != nil {
 			t.Fatal(err)
 		}
 		if c := s.Counts(); c.Dropped != 3 || c.Pending != 1 {
@@ -136,7 +136,7 @@ func TestDropInFlight(t *testing.T) {
 			s := newStore(t, nil)
 			put(t, s, event("a1", "a"), event("a2", "a"))
 			item := claims(t, s, 2)[0]
-			if err := s.Drop(t.Context(), item); err != nil {
+			if _, err := s.Drop(t.Context(), item); err != nil {
 				t.Fatal(err)
 			}
 			if got := claims(t, s, 2); len(got) > 0 {
@@ -154,10 +154,10 @@ func TestDropInFlight(t *testing.T) {
 func TestRevive(t *testing.T) {
 	s := inEveryBucket(t)
 	dead := list(t, s.Dead())
-	if err := s.Revive(t.Context(), append(dead, dead...)...); err != nil { // once
+	if _, err := s.Revive(t.Context(), append(dead, dead...)...); err != nil { // once
 		t.Fatal(err)
 	}
-	if err := s.Revive(t.Context(), dead...); err != nil { // no longer dead: passed over
+	if _, err := s.Revive(t.Context(), dead...); err != nil { // no longer dead: passed over
 		t.Fatal(err)
 	}
 	got, err := s.Find(t.Context(), dead[0].ID)

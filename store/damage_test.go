@@ -166,12 +166,12 @@ func buried(t *testing.T, s *Store, others ...string) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
-	err := s.Revive(t.Context(), dead...)
+	_, err := s.Revive(t.Context(), dead...)
 	wantError(t, err, ErrCorrupt)
 	if s.Counts().Dead != 1 {
 		t.Error("a damaged item was revived")
 	}
-	if err := s.Drop(t.Context(), dead...); err != nil {
+	if _, err := s.Drop(t.Context(), dead...); err != nil {
 		t.Error(err)
 	}
 	if c := s.Counts(); c.DeadBytes != 0 || c.Dead != 0 || c.Dropped != 1 {
@@ -201,8 +201,8 @@ func TestDamagedRecordAmongTheDead(t *testing.T) {
 			if len(bad) != 1 || bad[0].Seq != items[0].Seq {
 				t.Fatalf("damaged: %+v", bad)
 			}
-			wantError(t, s.Revive(t.Context(), bad...), ErrCorrupt)
-			if err := s.Drop(t.Context(), bad...); err != nil {
+			wantError(t, second(s.Revive(t.Context(), bad...)), ErrCorrupt)
+			if _, err := s.Drop(t.Context(), bad...); err != nil {
 				t.Fatal(err)
 			}
 			if c := s.Counts(); c.Dead != 1 || c.DeadBytes != int64(len(good[0].Payload)) || c.Dropped != 1 {
@@ -220,7 +220,7 @@ func TestDamagedRecordCanBeDropped(t *testing.T) {
 			spoil(t, s, format.BucketReady, "bad", damage)
 			for it, err := range s.Pending() {
 				if err != nil {
-					if err := s.Drop(t.Context(), it); err != nil {
+					if _, err := s.Drop(t.Context(), it); err != nil {
 						t.Error(err)
 					}
 				}

@@ -180,7 +180,7 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 				if strings.Contains(it.LastErr, "damaged") {
 					buried++
 				}
-				if k, ok := a.sp.Items[it.ID]; ok && !strings.Contains(it.LastErr, "damaged") && string(k.Payload) != string(it.Payload) {
+				if k, ok := a.sp.Items[it.ID]; ok && err == nil && !strings.Contains(it.LastErr, "damaged") && string(k.Payload) != string(it.Payload) {
 					return fmt.Errorf("%w: %v has another payload", errWrong, it.ID)
 				}
 				if k, ok := a.sp.Items[it.ID]; ok && pending && !k.Gone && k.Lane != lane.name {

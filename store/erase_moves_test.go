@@ -80,7 +80,7 @@ func shuffle(t *testing.T, ctx context.Context, s *Store) {
 		}
 		for it, err := range s.Dead() {
 			if err == nil && rand.IntN(2) == 0 {
-				err = s.Revive(context.Background(), it)
+				_, err = s.Revive(context.Background(), it)
 			}
 			if err != nil {
 				t.Error(err)
@@ -174,7 +174,7 @@ func TestEraseAgainstModel(t *testing.T) {
 						t.Fatal(err)
 					}
 					if rng.IntN(3) == 0 {
-						if err := s.Revive(t.Context(), it); err != nil {
+						if _, err := s.Revive(t.Context(), it); err != nil {
 							t.Fatal(err)
 						}
 					}

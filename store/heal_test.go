@@ -161,8 +161,8 @@ func TestCloseAfterFailure(t *testing.T) {
 		"Append": s.Append(t.Context(), event("c", "")),
 		"Settle": s.Settle(t.Context(), delivered(event("c", ""))...),
 		"Check":  s.Check(context.Background()),
-		"Revive": s.Revive(t.Context(), event("c", "")),
-		"Drop":   s.Drop(t.Context(), event("c", "")),
+		"Revive": second(s.Revive(t.Context(), event("c", ""))),
+		"Drop":   second(s.Drop(t.Context(), event("c", ""))),
 	} {
 		if !errors.Is(err, sender.ErrClosed) {
 			t.Errorf("%s after Close: %v, want sender.ErrClosed", what, err)

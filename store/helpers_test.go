@@ -73,3 +73,6 @@ type image = pagestest.Image
 func specimenImage(t testing.TB, clean bool) image {
 	return storetest.Specimen(t, clean, func(path string) (storetest.Lane, error) { return Open(path, &prompt) })
 }
+
+// second is the error of a call that returns a number too.
+func second[T any](_ T, err error) error { return err }

@@ -126,9 +126,9 @@ func TestFull(t *testing.T) {
 		wantError(t, s.Append(t.Context(), events(1)...), sender.ErrFull)
 		settle(t, s, failed(items[1], sender.Dead, time.Time{}))
 		put(t, s, events(1)...)
-		wantError(t, s.Revive(t.Context(), list(t, s.Dead())...), sender.ErrFull)
+		wantError(t, second(s.Revive(t.Context(), list(t, s.Dead())...)), sender.ErrFull)
 		settle(t, s, delivered(items[2])...)
-		if err := s.Revive(t.Context(), list(t, s.Dead())...); err != nil {
+		if _, err := s.Revive(t.Context(), list(t, s.Dead())...); err != nil {
 			t.Error(err)
 		}
 	})
@@ -150,7 +150,7 @@ func TestFull(t *testing.T) {
 		put(t, s, sized(40))
 		settle(t, s, failed(claims(t, s, 1)[0], sender.Dead, time.Time{}))
 		wantError(t, s.Append(t.Context(), sized(1)), sender.ErrFull) // the dead count
-		if err := s.Drop(t.Context(), list(t, s.Dead())...); err != nil {
+		if _, err := s.Drop(t.Context(), list(t, s.Dead())...); err != nil {
 			t.Error(err)
 		}
 		put(t, s, sized(60))

@@ -94,8 +94,8 @@ func TestLaneIsOpenOnce(t *testing.T) {
 	checkedClose(t, mail)
 	for what, err := range map[string]error{
 		"Append": mail.Append(t.Context(), event("b", "")),
-		"Drop":   mail.Drop(t.Context(), event("b", "")),
-		"Revive": mail.Revive(t.Context(), event("b", "")),
+		"Drop":   second(mail.Drop(t.Context(), event("b", ""))),
+		"Revive": second(mail.Revive(t.Context(), event("b", ""))),
 	} {
 		if !errors.Is(err, sender.ErrClosed) {
 			t.Errorf("%s on a closed lane: %v, want sender.ErrClosed", what, err)

@@ -137,7 +137,7 @@ func TestKillAtMostOnce(t *testing.T) {
 // settleDead is what a person does who has found out: the item is given up.
 func settleDead(t *testing.T, s *Store, it sender.Item) {
 	t.Helper()
-	if err := s.Drop(t.Context(), it); err != nil {
+	if _, err := s.Drop(t.Context(), it); err != nil {
 		t.Fatal(err)
 	}
 }

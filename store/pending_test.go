@@ -101,7 +101,7 @@ func TestDropDuringASecondReading(t *testing.T) {
 	victim := list(t, s.Pending())[5]
 	o.opening = func() {
 		o.opening = nil
-		if err := s.Drop(t.Context(), victim); err != nil {
+		if _, err := s.Drop(t.Context(), victim); err != nil {
 			t.Error(err)
 		}
 	}

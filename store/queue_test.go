@@ -115,13 +115,13 @@ func (s *subject) items(seqs []uint64) (items []sender.Item) {
 }
 
 func (s *subject) Drop(seqs ...uint64) {
-	if err := s.Store.Drop(context.Background(), s.items(seqs)...); err != nil {
+	if _, err := s.Store.Drop(context.Background(), s.items(seqs)...); err != nil {
 		s.t.Error(err)
 	}
 }
 
 func (s *subject) Revive(seqs ...uint64) {
-	if err := s.Store.Revive(context.Background(), s.items(seqs)...); err != nil {
+	if _, err := s.Store.Revive(context.Background(), s.items(seqs)...); err != nil {
 		s.t.Error(err)
 	}
 }

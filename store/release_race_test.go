@@ -30,13 +30,13 @@ func TestReleaseBesideDrop(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			time.Sleep(time.Duration(round) * 4 * time.Millisecond)
-			if err := s.Drop(t.Context(), items[0]); err != nil {
+			if _, err := s.Drop(t.Context(), items[0]); err != nil {
 				t.Error(err)
 			}
 		})
 		settle(t, s, outcomes...)
 		wg.Wait()
-		if err := s.Drop(t.Context(), items...); err != nil {
+		if _, err := s.Drop(t.Context(), items...); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -45,7 +45,7 @@ func TestDropSeenByAClaim(t *testing.T) {
 		}
 		return nil
 	})
-	if err := s.Drop(t.Context(), a1); err != nil {
+	if _, err := s.Drop(t.Context(), a1); err != nil {
 		t.Fatal(err)
 	}
 	s.Fault(nil)

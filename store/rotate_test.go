@@ -47,7 +47,7 @@ func TestKeysAreRotated(t *testing.T) {
 	}
 	s = openStore(t, path, sealed(t, "newest", "new", "old"))
 	wantNames(t, "delivered", drain(t, s), "b1", "c1")
-	if err := s.Drop(t.Context(), mustFind(t, s, "a1")); err != nil {
+	if _, err := s.Drop(t.Context(), mustFind(t, s, "a1")); err != nil {
 		t.Fatal(err)
 	}
 	wantNames(t, "delivered", drain(t, s), "a2")

@@ -110,7 +110,7 @@ func leave(t *testing.T, s *Store) {
 	settle(t, s, delivered(got[5])...)
 	for _, dead := range list(t, s.Dead()) {
 		if dead.Seq == got[4].Seq {
-			if err := s.Revive(t.Context(), dead); err != nil {
+			if _, err := s.Revive(t.Context(), dead); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -310,7 +310,7 @@ func TestSealerFails(t *testing.T) {
 		"Append": s.Append(t.Context(), event("d", "")),
 		"Settle": s.Settle(t.Context(), failed(items[0], sender.Retry, time.Now())),
 		"Claim":  func() error { _, _, err := s.Claim(t.Context(), time.Now(), 1, 0); return err }(),
-		"Revive": s.Revive(t.Context(), items[1]),
+		"Revive": second(s.Revive(t.Context(), items[1])),
 	} {
 		if !errors.Is(err, m.err) {
 			t.Errorf("%s: %v", what, err)

@@ -121,7 +121,7 @@ func TestSendingLeavesNoTrace(t *testing.T) {
 	if len(it.History) != format.MaxLog || it.LastErr != unknown || it.History[format.MaxLog-1].Reason != unknown || it.Failures != before.Failures || it.Attempts != before.Attempts {
 		t.Errorf("after a crash it is %+v", it)
 	}
-	if err := s.Revive(t.Context(), it); err != nil {
+	if _, err := s.Revive(t.Context(), it); err != nil {
 		t.Fatal(err)
 	}
 	again := claims(t, s, 1)[0]
@@ -259,7 +259,7 @@ func TestDropWhileSending(t *testing.T) {
 	put(t, s, event("a1", "a"), event("a2", "a"))
 	a1 := claims(t, s, 1)
 	settle(t, s, announced(a1...)...)
-	if err := s.Drop(t.Context(), a1...); err != nil {
+	if _, err := s.Drop(t.Context(), a1...); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.Counts(); c.Dead != 0 || c.InFlight != 1 || c.Dropped != 1 || c.Pending != 1 {

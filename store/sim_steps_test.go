@@ -324,7 +324,7 @@ func (l *lane) revive() {
 	e.revived++
 	s.mu.Unlock()
 	before := l.w.Counts()
-	err := s.until(func() error { return l.box.Revive(s.t.Context(), it) })
+	err := s.until(func() error { _, err := l.box.Revive(s.t.Context(), it); return err })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -355,7 +355,7 @@ func (l *lane) drop() {
 	e.can |= dropped
 	s.mu.Unlock()
 	before := l.w.Counts().Dropped
-	err := s.until(func() error { return l.box.Drop(s.t.Context(), it) })
+	err := s.until(func() error { _, err := l.box.Drop(s.t.Context(), it); return err })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch l.w.Counts().Dropped - before {

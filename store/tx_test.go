@@ -319,8 +319,8 @@ func TestDatabaseClosedByTheApplication(t *testing.T) {
 		"Claim":   claimErr,
 		"Find":    findErr,
 		"Check":   s.Check(t.Context()),
-		"Revive":  s.Revive(t.Context(), items...),
-		"Drop":    s.Drop(t.Context(), items...),
+		"Revive":  second(s.Revive(t.Context(), items...)),
+		"Drop":    second(s.Drop(t.Context(), items...)),
 	} {
 		if err == nil {
 			t.Errorf("%s worked on a closed database", what)

@@ -120,7 +120,7 @@ func TestTransportThatCallsItsOutboxOrBreaks(t *testing.T) {
 		}},
 		{"drops itself", func(b *outbox.Outbox) {
 			for it := range b.Pending() {
-				if err := b.Drop(context.Background(), it); err != nil {
+				if _, err := b.Drop(context.Background(), it); err != nil {
 					panic(err)
 				}
 			}

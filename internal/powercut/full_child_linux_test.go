@@ -138,8 +138,8 @@ func (w *worker) clear() {
 func (w *worker) dropDead() {
 	for it, err := range w.s.Dead() {
 		say("settle", it.ID)
-		if err = errors.Join(err, w.s.Drop(context.Background(), it)); err != nil {
-			broken("the disk is well, and yet: drop: %w", err)
+		if _, failed := w.s.Drop(context.Background(), it); errors.Join(err, failed) != nil {
+			broken("the disk is well, and yet: drop: %w", errors.Join(err, failed))
 		}
 		say("settled", it.ID)
 	}

@@ -158,7 +158,7 @@ func TestSalvageLostBranch(t *testing.T) {
 			}
 		}
 		dead := storetest.List(t, s.Dead())
-		if err := s.Revive(t.Context(), dead...); err != nil {
+		if _, err := s.Revive(t.Context(), dead...); err != nil {
 			t.Error(err)
 		}
 		if n := len(storetest.Drain(t, s)); n < 900 {
