@@ -190,6 +190,11 @@ func (s *Store) releaseDue(ctx context.Context, now time.Time) error {
 			if t.at(from) == nil {
 				return format.Unreachable("timed", k)
 			}
+			if err := t.checkSeqs(1); err != nil && n == 0 {
+				return refused{err}
+			} else if err != nil {
+				return nil
+			}
 			to, err := t.nextReady()
 			if err != nil {
 				return err

@@ -186,8 +186,12 @@ func (s *Store) append(t *txn, recs []prepared) error {
 	return nil
 }
 
-// admit returns an error if the lane would hold more than MaxPending items or MaxBytes bytes.
+// admit returns an error if the lane would hold more than MaxPending items or MaxBytes bytes, or has
+// no Seq left for so many.
 func (s *Store) admit(t *txn, items, size int) error {
+	if err := t.checkSeqs(items); err != nil {
+		return err
+	}
 	if n := t.Ledger.Pending() + s.sentCount(); s.opts.MaxPending > 0 && n+uint64(items) > uint64(s.opts.MaxPending) {
 		return fmt.Errorf("%w: %d pending and %d more, at most %d (MaxPending): nothing was stored", sender.ErrFull, n, items, s.opts.MaxPending)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
@@ -15,7 +16,8 @@ import (
 
 // A Sealer encrypts what records hold: kind, key, header, payload and the recorded reasons.
 // [AESGCM] is the usual one; another may ask a key service. All methods must be safe for concurrent
-// use, must not keep their arguments, and must not put a payload or key material into errors.
+// use, must not keep their arguments, and must not put a payload or key material into errors. A
+// panic counts as an error.
 //
 // The store writes the key id in front of what Seal returns and passes it to Open. To change the
 // key, open the lane with a Sealer whose Current is the new key and which still knows the old ones.
@@ -34,6 +36,37 @@ type Sealer interface {
 	// [Store.Claim] returns the error and the record stays where it is. In the middle of a commit
 	// it fails that commit.
 	Open(dst []byte, id string, sealed, additional []byte) ([]byte, error)
+}
+
+// A guardedSealer is the caller's Sealer. Its panics become errors: they must end neither the commit
+// goroutine nor a caller of Append, who may not even know that there is a Sealer.
+type guardedSealer struct{ Sealer }
+
+func (g guardedSealer) Current() (id string) {
+	defer recoverInto("Current", new(error)) // the empty id that is returned is an error of the caller
+	return g.Sealer.Current()
+}
+
+func (g guardedSealer) Seal(dst []byte, id string, plain, additional []byte) (sealed []byte, err error) {
+	defer recoverInto("Seal", &err)
+	return g.Sealer.Seal(dst, id, plain, additional)
+}
+
+func (g guardedSealer) Open(dst []byte, id string, sealed, additional []byte) (plain []byte, err error) {
+	defer recoverInto("Open", &err)
+	return g.Sealer.Open(dst, id, sealed, additional)
+}
+
+// recoverInto is deferred. It makes a panic in a method of a Sealer an error. The value of the panic
+// is left out, unless the runtime made it: it may hold a payload or a key.
+func recoverInto(method string, err *error) {
+	switch v := recover().(type) {
+	case nil:
+	case runtime.Error:
+		*err = fmt.Errorf("the Sealer panicked in %s: %w", method, v)
+	default:
+		*err = fmt.Errorf("the Sealer panicked in %s: %T", method, v)
+	}
 }
 
 // secretData is the additional data under which the lane's secret is sealed. No record's additional

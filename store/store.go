@@ -189,6 +189,7 @@ func (o *Options) withDefaults() (Options, error) {
 		}
 	}
 	if opts.Sealer != nil {
+		opts.Sealer = guardedSealer{opts.Sealer}
 		if n := len(opts.Sealer.Current()); n < 1 || n > maxKeyID {
 			return opts, fmt.Errorf("store: the Sealer's current key id has %d bytes, 1 to %d expected", n, maxKeyID)
 		}

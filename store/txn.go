@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -173,7 +174,16 @@ func (t *txn) drop(p place) error {
 	return t.remove(p)
 }
 
-// nextReady returns a new place at the end of ready. It assigns a Seq.
+// checkSeqs returns an error if n items cannot get a new Seq each. A sequence that wrapped would
+// overwrite the oldest items. Only damage, or the application, can bring it near its end.
+func (t *txn) checkSeqs(n int) error {
+	if last := t.Root.Sequence(); uint64(n) >= math.MaxUint64-last {
+		return fmt.Errorf("%w: the sequence of the lane is at %d, and %d more would go beyond its end: nothing was stored", ErrCorrupt, last, n)
+	}
+	return nil
+}
+
+// nextReady returns a new place at the end of ready. It assigns a Seq; see checkSeqs.
 func (t *txn) nextReady() (place, error) {
 	seq, err := t.Root.NextSequence()
 	return place{ready, format.ReadyKey(seq)}, err
