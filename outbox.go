@@ -139,9 +139,8 @@ type Outbox struct {
 	closeErr error         // read after done is closed
 }
 
-// Open opens the outbox in the file at path, creates it when there is none, and starts to deliver
-// to t. A nil t stores and sends nothing. The errors of store.Open come wrapped; a setting that is
-// not acceptable is an error before the file is touched.
+// Open opens the outbox in the file at path, creates it when there is none, and delivers to t. A nil
+// t only stores. Errors of store.Open come wrapped; a bad setting is an error before it opens.
 func Open(path string, t sender.Transport, o *Options) (*Outbox, error) {
 	o, err := o.check()
 	if err != nil {
@@ -312,8 +311,8 @@ func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
 //
 //	id, err := b.PutBy(e, func(it sender.Item) error { return lane.AppendTx(ctx, tx, it) })
 //
-// The function is not called for an invalid event, nor after Shutdown or Close. It must not keep
-// what the item holds. Its error is returned wrapped, with the ID.
+// It is not called for an invalid event, nor after Shutdown or Close, and must not keep what the item
+// holds. Its error is returned wrapped, with the ID.
 func (b *Outbox) PutBy(e Event, store func(sender.Item) error) (uuid.UUID, error) {
 	it, err := e.item(time.Now())
 	if err == nil {
@@ -364,8 +363,7 @@ func (b *Outbox) enter() error {
 	return nil
 }
 
-// Pending lists the events not yet delivered; see store.Store.Pending. The loop may take its time:
-// no transaction is open while its body runs.
+// Pending lists the events not yet delivered. The loop may take its time: see store.Store.Pending.
 func (b *Outbox) Pending() iter.Seq2[sender.Item, error] {
 	return b.list("pending", sender.Lister.Pending)
 }
@@ -401,16 +399,16 @@ func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) (n int, err e
 	return n, b.wrap("revive", err)
 }
 
-// Drop removes events, pending or dead, never to be sent again, and returns how many. An event in
-// flight may still arrive. ID and Seq name an event; with Seq 0 the ID does, as in Find.
+// Drop removes events, pending or dead, and returns how many. One in flight may still arrive. ID and
+// Seq name an event; with Seq 0 the ID does, as in Find.
 func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) (n int, err error) {
 	err = with(b, func(s sender.Reviver) (err error) { n, err = s.Drop(ctx, items...); return err })
 	return n, b.wrap("drop", err)
 }
 
-// Erase drops every event with that key, pending or dead, and then clears the file of what these
-// and delivered events held: for requests to delete personal data. It returns how many it dropped.
-// An event in flight may still arrive. After an error, repeat the call. See store.Store.Erase.
+// Erase drops every event with that key and clears the file of what these and delivered events held:
+// for requests to delete personal data. It returns how many it dropped. An event in flight may
+// still arrive. After an error, repeat the call. See store.Store.Erase.
 func (b *Outbox) Erase(ctx context.Context, key string) (n int, err error) {
 	err = with(b, func(s sender.Eraser) (err error) { n, err = s.Erase(ctx, key); return err })
 	return n, b.wrap("erase", err)
@@ -421,8 +419,8 @@ func (b *Outbox) Check(ctx context.Context) error {
 	return b.wrap("check", with(b, func(s sender.Checker) error { return s.Check(ctx) }))
 }
 
-// Compact makes the file as small as its contents, which happens by itself after a large backlog.
-// Put waits for it: about two seconds for a million events. See store.Store.Compact.
+// Compact makes the file as small as its contents, as happens after a large backlog. Put waits for
+// it: about two seconds for a million events. See store.Store.Compact.
 func (b *Outbox) Compact(ctx context.Context) error {
 	return b.wrap("compact", with(b, func(s sender.Compacter) error { return s.Compact(ctx) }))
 }
@@ -476,11 +474,9 @@ func (b *Outbox) why(said string) string {
 			parts = append(parts, part)
 		}
 	}
-	add(s.Ready > 0, fmt.Sprintf("%d ready", s.Ready))
-	add(s.Scheduled > 0, fmt.Sprintf("%d scheduled", s.Scheduled))
-	add(s.Retrying > 0, fmt.Sprintf("%d retrying", s.Retrying))
-	add(s.InLine > 0, fmt.Sprintf("%d in line behind their key", s.InLine))
-	add(s.InFlight > 0, fmt.Sprintf("%d in flight", s.InFlight))
+	for i, n := range [...]int{s.Ready, s.Scheduled, s.Retrying, s.InLine, s.InFlight} {
+		add(n > 0, fmt.Sprint(n, [...]string{" ready", " scheduled", " retrying", " in line behind their key", " in flight"}[i]))
+	}
 	add(b.sender == nil, "no transport")
 	add(!s.PausedUntil.IsZero(), "paused until "+s.PausedUntil.Format(time.RFC3339))
 	add(s.Held != "" && !strings.Contains(said, s.Held), "held: "+s.Held)
@@ -548,38 +544,40 @@ func (b *Outbox) end(ctx context.Context, flush bool) {
 	b.closeErr = errors.Join(flushErr, b.wrap("shutdown", b.runErr), b.wrap("shutdown", closeErr))
 }
 
-// Stats is a snapshot of an [Outbox].
+// Stats is a snapshot of an [Outbox]. In JSON a time or a text that is zero is left out.
 type Stats struct {
 	// Pending counts the events not delivered, dead, expired or dropped. The next five add up to
 	// it, except that an event dropped while in line or in flight stays there for a while.
-	Pending   int
-	Ready     int   // could be sent now
-	Scheduled int   // NotBefore has not come
-	Retrying  int   // failed, waiting for the next try
-	InLine    int   // waiting behind an earlier event of their key
-	InFlight  int   // handed to the transport, or its answer not yet recorded
-	Dead      int   // failed for good; what is being sent at most once is in flight until its answer is known
-	Abandoned int   // calls into a transport that ignores its context
-	Bytes     int64 // of pending payloads
+	Pending   int   `json:"pending"`
+	Ready     int   `json:"ready"`     // could be sent now
+	Scheduled int   `json:"scheduled"` // NotBefore has not come
+	Retrying  int   `json:"retrying"`  // failed, waiting for the next try
+	InLine    int   `json:"in_line"`   // waiting behind an earlier event of their key
+	InFlight  int   `json:"in_flight"` // handed to the transport, or its answer not yet recorded
+	Dead      int   `json:"dead"`      // failed for good; not yet what is in flight to be sent at most once
+	Abandoned int   `json:"abandoned"` // calls into a transport that ignores its context
+	Bytes     int64 `json:"bytes"`     // of pending payloads
 
-	Oldest      time.Time // Created of the first event that could be sent; zero: none
-	PausedUntil time.Time // end of the pause that the destination asked for; zero: no pause
-	Held        string    // why nothing is sent (destination unavailable, disk failed); "": nothing is in the way
-	HeldSince   time.Time // zero unless Held
-	Rate        float64   // requests per second now allowed; below the setting after a 429; 0: no limit
-	Fallback    string    // why the file was opened as of the commit before its newest one; "": it was not
+	Oldest      time.Time `json:"oldest,omitzero"`       // no pending event that is not scheduled was put before; zero: there is none
+	PausedUntil time.Time `json:"paused_until,omitzero"` // end of the pause that the destination asked for; zero: no pause
+	Held        string    `json:"held,omitzero"`         // why nothing is sent (destination unavailable, disk failed); "": nothing is in the way
+	HeldSince   time.Time `json:"held_since,omitzero"`   // zero unless the sender holds the lane
+	Failed      string    `json:"failed,omitzero"`       // why the store cannot record or read (a failed disk, damage); "": it can
+	Rate        float64   `json:"rate"`                  // requests per second now allowed; below the setting after a 429; 0: no limit
+	Fallback    string    `json:"fallback,omitzero"`     // why the file was opened as of the commit before its newest one; "": it was not
 
-	Put, Delivered, Expired, Dropped uint64 // since the file was made
+	Put       uint64 `json:"put"` // since the file was made; all of Pending, Dead and these three
+	Delivered uint64 `json:"delivered"`
+	Expired   uint64 `json:"expired"`
+	Dropped   uint64 `json:"dropped"`
 }
 
 // Stats returns a snapshot in constant time, without waiting for the disk; also after Close.
 func (b *Outbox) Stats() Stats {
 	c := b.store.Counts()
-	s := Stats{
-		Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying, InLine: c.InLine,
-		InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, Oldest: c.Oldest,
-		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped,
-	}
+	s := Stats{Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying,
+		InLine: c.InLine, InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, Oldest: c.Oldest,
+		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped}
 	if c.PausedUntil.After(time.Now()) {
 		s.PausedUntil = c.PausedUntil
 	}
@@ -587,8 +585,9 @@ func (b *Outbox) Stats() Stats {
 		st := b.sender.Status()
 		s.Abandoned, s.Held, s.HeldSince = st.Abandoned, st.Held, st.HeldSince
 	}
-	if c.Err != nil && s.Held == "" {
-		s.Held = c.Err.Error()
+	if c.Err != nil {
+		s.Failed = c.Err.Error()
+		s.Held = cmp.Or(s.Held, s.Failed)
 	}
 	if b.limiter != nil {
 		s.Rate = b.limiter.Rate()

@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -235,8 +236,11 @@ const place = `lane "mail" of /var/lib/app/events.db`
 // failing is a store with a place, all of whose methods return errors.
 type failing struct {
 	sendertest.Memory
-	err error
+	err    error
+	counts sender.Counts
 }
+
+func (f *failing) Counts() sender.Counts { return f.counts }
 
 func (f *failing) in(op string) error {
 	return &sender.StoreError{Op: "store: " + op, Place: place, Err: f.err}
@@ -383,4 +387,22 @@ func TestOneOrder(t *testing.T) {
 			t.Errorf("%q arrived, want %q", got, want)
 		}
 	})
+}
+
+// What a dashboard reads: no year 1, and the reason of a store that cannot work under its own name.
+func TestStatsAsJSON(t *testing.T) {
+	b := over(t, &failing{err: sender.ErrFull}, nil)
+	got, err := json.Marshal(b.Stats())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"pending":0,"ready":0,"scheduled":0,"retrying":0,"in_line":0,"in_flight":0,"dead":0,"abandoned":0,"bytes":0,` +
+		`"rate":0,"put":0,"delivered":0,"expired":0,"dropped":0}`
+	if string(got) != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	b = over(t, &failing{counts: sender.Counts{Err: errors.New("no disk")}}, nil)
+	if s := b.Stats(); s.Failed != "no disk" || s.Held != "no disk" {
+		t.Errorf("failed %q, held %q", s.Failed, s.Held)
+	}
 }

@@ -56,7 +56,11 @@ type Counts struct {
 	Bytes     int64 // of pending payloads
 	DeadBytes int64 // of payloads that are stored as dead, in flight or not
 
-	Oldest      time.Time // Created of the next item to be handed out, as last seen; zero: none is known
+	// Oldest tells the age of the backlog. It is the earliest Created of the items that are pending
+	// and not scheduled: ready, in line, retrying, in flight. Of those that never failed only the
+	// first is looked at. A store may give an earlier time, of an item that has left; never a later
+	// one. Zero: there are none.
+	Oldest      time.Time
 	PausedUntil time.Time // end of the kept pause; zero: none was ever asked for
 
 	// The ledger: Put = Pending + Dead + Delivered + Expired + Dropped.

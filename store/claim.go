@@ -196,7 +196,6 @@ func (c *claim) handOut() (more bool) {
 		f := c.found(p, src)
 		size := len(f.item.Payload)
 		if len(c.items) >= c.max || f.damage == nil && c.maxBytes > 0 && len(c.items) > 0 && c.bytes+size > c.maxBytes {
-			c.s.oldest = f.item.Created
 			return true
 		}
 		c.round.Take()

@@ -7,7 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store/internal/storetest"
@@ -171,6 +174,7 @@ func TestExpiredAreHandedOut(t *testing.T) {
 	}
 }
 
+// Oldest covers what is ready, in line, retrying and in flight, however the lane is opened.
 func TestOldest(t *testing.T) {
 	s := newStore(t, nil)
 	oldest := func(what string, want time.Time) {
@@ -179,22 +183,181 @@ func TestOldest(t *testing.T) {
 			t.Errorf("%s: oldest %v, want %v", what, got, want)
 		}
 	}
+	again := func() {
+		path := s.Path()
+		checkedClose(t, s)
+		s = openStore(t, path, nil)
+	}
 	oldest("empty", time.Time{})
-	its := events(3)
+	its := []sender.Item{event("first", "a"), event("second", "b"), event("in line", "a"), event("scheduled", "")}
 	for i := range its {
 		its[i].Created = born.Add(time.Duration(i) * time.Minute)
 	}
+	its[3].Created = born.Add(-time.Hour)
+	its[3].Due = time.Now().Add(time.Hour)
 	put(t, s, its...)
-	oldest("three", its[0].Created)
-	claims(t, s, 1)
-	oldest("the first in flight", its[1].Created)
-	path := s.Path()
-	checkedClose(t, s)
-	s = openStore(t, path, nil)
-	oldest("opened again", its[0].Created)
-	first := claims(t, s, 10)
-	settle(t, s, delivered(first...)...)
-	oldest("all delivered", time.Time{})
+	oldest("all ready", its[0].Created)
+	items := claims(t, s, 2)
+	oldest("in flight", its[0].Created)
+	soon, late := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
+	settle(t, s, failed(items[0], sender.Retry, late), failed(items[1], sender.Retry, soon))
+	oldest("retrying", its[0].Created)
+	again()
+	oldest("retrying, opened again", its[0].Created)
+	if n, err := s.Drop(t.Context(), items[0]); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if got := s.Counts().Oldest; got.After(its[1].Created) {
+		t.Errorf("the oldest was dropped: %v, want at most %v", got, its[1].Created)
+	}
+	again()
+	oldest("the second is left, opened again", its[1].Created)
+	if n, err := s.Drop(t.Context(), items[1]); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	oldest("one that was in line is left", its[2].Created)
+	settle(t, s, delivered(claims(t, s, 1)...)...)
+	oldest("only a scheduled one is left", time.Time{})
+}
+
+// Many retries with all kinds of times: Oldest is never later than the truth, and exact when the
+// items that are older have left.
+func TestOldestOfManyRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, nil)
+		const n = 500
+		its := events(n)
+		for i := range its {
+			its[i].Created = born.Add(time.Duration(i) * time.Second)
+		}
+		put(t, s, its...)
+		began := time.Now()
+		due := func(i int) time.Time { return began.Add(time.Duration(1+i*7919%n) * time.Minute) }
+		outcomes := make([]sender.Outcome, n)
+		left := make(map[int]bool)
+		for i, it := range claims(t, s, n) {
+			outcomes[i] = failed(it, sender.Retry, due(i))
+			left[i] = true
+		}
+		settle(t, s, outcomes...)
+		for len(left) > 0 {
+			first := n
+			for i := range left {
+				first = min(first, i)
+			}
+			if got := s.Counts().Oldest; got.IsZero() || got.After(its[first].Created) {
+				t.Fatalf("%d left: oldest %v, want %v or earlier", len(left), got, its[first].Created)
+			}
+			time.Sleep(time.Until(began.Add(time.Duration(n-len(left)+1) * time.Minute)))
+			items := claims(t, s, 2)
+			if len(items) != 1 {
+				t.Fatalf("%d items are due, want 1", len(items))
+			}
+			settle(t, s, delivered(items...)...)
+			delete(left, int(items[0].Seq)-1)
+		}
+		if got := s.Counts().Oldest; !got.IsZero() {
+			t.Errorf("oldest of none: %v", got)
+		}
+	})
+}
+
+// The report of our own commit may come after that of a later transaction of the application.
+func TestCountsAddUpWhenCommitsAreReportedOutOfOrder(t *testing.T) {
+	for _, verdict := range []sender.Verdict{sender.Sending, sender.Delivered, sender.Retry, sender.Dead} {
+		t.Run(verdict.String(), func(t *testing.T) {
+			db, s := newIn(t, nil)
+			put(t, s, events(3)...)
+			items := claims(t, s, 3)
+			reached, goOn := make(chan struct{}), make(chan struct{})
+			s.Fault(func(committed bool) error {
+				if committed {
+					close(reached)
+					<-goOn
+				}
+				return nil
+			})
+			done := make(chan error)
+			go func() {
+				var outcomes []sender.Outcome
+				for _, it := range items {
+					outcomes = append(outcomes, sender.Outcome{Item: it, Verdict: verdict, Due: time.Now().Add(time.Hour)})
+				}
+				done <- s.Settle(t.Context(), outcomes...)
+			}()
+			<-reached
+			for range 2 {
+				if err := db.Update(func(tx *bolt.Tx) error { return s.AppendTx(tx, event("b", "")) }); err != nil {
+					t.Fatal(err)
+				}
+				addsUp(t, s)
+			}
+			close(goOn)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			addsUp(t, s)
+			if c := s.Counts(); c.Put != 5 || c.Ready != 2 {
+				t.Errorf("counts %+v", c)
+			}
+			s.Fault(nil)
+		})
+	}
+}
+
+// Snapshots add up while an application puts in its own transactions and items are sent at most once.
+func TestCountsAddUpInAnApplicationsDatabase(t *testing.T) {
+	db, s := newIn(t, nil)
+	var wg, watching sync.WaitGroup
+	stop := make(chan struct{})
+	watching.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if addsUp(t, s); t.Failed() {
+					return
+				}
+			}
+		}
+	})
+	const n = 300
+	wg.Go(func() {
+		for i := range n {
+			if err := db.Update(func(tx *bolt.Tx) error { return s.AppendTx(tx, event("e", fmt.Sprint(i%5))) }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 3 {
+		wg.Go(func() {
+			for s.Counts().Delivered < n && !t.Failed() {
+				items, _, err := s.Claim(t.Context(), time.Now(), 2, 0)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, it := range items {
+					settle(t, s, sender.Outcome{Item: it, Verdict: sender.Sending})
+					settle(t, s, delivered(it)...)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	watching.Wait()
+}
+
+func addsUp(t *testing.T, s *Store) {
+	t.Helper()
+	c := s.Counts()
+	if sum := c.Ready + c.Scheduled + c.Retrying + c.InLine + c.InFlight; sum != c.Pending {
+		t.Errorf("%d by the parts: %+v", sum, c)
+	}
+	if sum := uint64(c.Pending+c.Dead) + c.Delivered + c.Expired + c.Dropped; sum != c.Put {
+		t.Errorf("put %d, accounted for %d: %+v", c.Put, sum, c)
+	}
 }
 
 // Snapshots add up at every moment.

@@ -112,7 +112,7 @@ func (l *lane) Apply(tx *bolt.Tx, group []*boltfile.Write) error {
 	s.mu.Lock()
 	t.erasing = slices.Clone(s.erasing)
 	s.mu.Unlock()
-	outcomes := s.applying.outcomes[:0]
+	outcomes, refusals := s.applying.outcomes[:0], 0
 	for _, b := range group {
 		w, ok := b.Change.(*write)
 		if !ok {
@@ -124,6 +124,7 @@ func (l *lane) Apply(tx *bolt.Tx, group []*boltfile.Write) error {
 		}
 		if r, ok := err.(refused); ok {
 			b.Refuse(r.error)
+			refusals++
 			continue
 		}
 		if err != nil {
@@ -143,7 +144,15 @@ func (l *lane) Apply(tx *bolt.Tx, group []*boltfile.Write) error {
 	}
 	clear(outcomes)
 	s.applying.outcomes, s.applying.txn = outcomes, t
-	return errors.Join(s.reap(t), t.flush())
+	if err := errors.Join(s.reap(t), t.flush()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unreported = 0; len(group) > refusals { // else the transaction may be rolled back
+		s.unreported = uint64(tx.ID())
+	}
+	return nil
 }
 
 // Committed updates memory with what the last Apply did.

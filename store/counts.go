@@ -23,9 +23,11 @@ func (s *Store) Counts() sender.Counts {
 // publish makes the snapshot that Counts returns from what s.mu guards. s.mu is held.
 //
 // A claim may have read a commit of which committed has not told memory yet (ahead). Then order and
-// ledger do not add up, and the old snapshot stays until committed is called.
+// ledger do not add up, and the old snapshot stays until committed is called. The same holds if an
+// application's transaction is reported before an older commit of ours: the ledger has its outcomes,
+// and the order does not know of them yet (unreported).
 func (s *Store) publish() {
-	if s.ahead {
+	if s.ahead || s.unreported != 0 && s.unreported < s.txid {
 		return
 	}
 	l, n := &s.ledger, s.order.Counts()
@@ -39,7 +41,7 @@ func (s *Store) publish() {
 		Pending:     int(l.Pending()) + n.Sent,
 		Bytes:       int64(l.Bytes),
 		DeadBytes:   int64(l.DeadBytes),
-		Oldest:      s.oldest,
+		Oldest:      s.oldest(),
 		PausedUntil: s.pause,
 		Put:         l.Put, Delivered: l.Delivered, Expired: l.Expired, Dropped: l.Dropped,
 	}
@@ -57,11 +59,13 @@ func (s *Store) makeRoom() {
 }
 
 // committed updates memory after transaction id is on disk. t is the part of this lane in it, and
-// group its writes, for which it calls after. The transactions of an application may be reported in
+// group its writes, for which it calls after; nil: it is an application's transaction. The transactions of an application may be reported in
 // another order than they committed.
 func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 	s.mu.Lock()
-	s.learn(id, t)
+	if s.learn(id, t); group != nil {
+		s.unreported = 0
+	}
 	if s.file.Own() || id >= s.seenTxid || s.ledger == s.seen { // else a newer one has yet to be learnt of
 		s.ahead = false
 	}
@@ -90,12 +94,13 @@ func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 
 // learn takes over the ledger of transaction id, unless memory has a newer one. s.mu is held.
 func (s *Store) learn(id uint64, t *txn) {
+	for _, a := range t.retried {
+		s.retries.add(a)
+	}
 	if id < s.txid && !s.file.Own() { // ours commits in order, and counts from 1 once compacted
 		return
 	}
-	if s.ledger.Pending() == 0 {
-		s.oldest = t.firstCreated
-	}
+	s.learnOldest(t)
 	s.txid, s.ledger, s.longest = id, t.Ledger, max(s.longest, t.Longest)
 	if t.pause.After(s.pause) {
 		s.pause = t.pause

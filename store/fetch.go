@@ -270,7 +270,6 @@ func (c *claim) install(r *reading) {
 	if r.fresh {
 		s.fetched = r.ready
 	}
-	s.oldest = time.Time{}
 	if r.txid > s.txid && r.ledger != s.ledger { // same ledger: another lane
 		s.ahead, s.seen, s.seenTxid = true, r.ledger, r.txid
 	}

@@ -116,9 +116,8 @@ func (s *Store) appendTx(tx *bolt.Tx, items []sender.Item) error {
 type prepared struct {
 	value   format.Record
 	bodySum uint32
-	timed   int64 // NotBefore, nanoseconds since 1970; 0: it goes into ready
-	payload int   // bytes, see format.Record.PayloadLen
-	created time.Time
+	timed   int64    // NotBefore, nanoseconds since 1970; 0: it goes into ready
+	payload int      // bytes, see format.Record.PayloadLen
 	room    [16]byte // for its bucket key
 }
 
@@ -136,7 +135,7 @@ func (s *Store) prepare(w *write, items []sender.Item) error {
 		if err != nil {
 			return fmt.Errorf("%w: nothing was stored", err)
 		}
-		p := prepared{value: v, bodySum: v.BodySum(), payload: v.PayloadLen(), created: it.Created}
+		p := prepared{value: v, bodySum: v.BodySum(), payload: v.PayloadLen()}
 		if it.Due.Round(0).After(now) { // by the wall clock, since the application chose the time
 			p.timed = it.Due.UnixNano()
 			w.Scattered = true
@@ -170,8 +169,6 @@ func (s *Store) append(t *txn, recs []prepared) error {
 		to := place{ready, format.AppendReadyKey(r.room[:0], seq)}
 		if r.timed != 0 {
 			to = place{timed, format.AppendTimedKey(r.room[:0], r.timed, seq)}
-		} else if t.firstCreated.IsZero() {
-			t.firstCreated = r.created
 		}
 		if err := t.KeepLargest(len(r.value)); err != nil {
 			return err

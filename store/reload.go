@@ -26,11 +26,12 @@ func (s *Store) reload() error {
 	}
 	s.mu.Unlock()
 	var (
-		l    format.Lane
-		id   uint64
-		told struct{ until, at int64 }
-		old  time.Time
-		sent = make(map[uint64]bool)
+		l       format.Lane
+		id      uint64
+		told    struct{ until, at int64 }
+		first   time.Time // Created of the first record of ready
+		retries ages
+		sent    = make(map[uint64]bool)
 	)
 	if err := s.view(func(t *txn) error {
 		if err := t.CheckLane(s.bucket); err != nil {
@@ -39,8 +40,13 @@ func (s *Store) reload() error {
 		l, id = t.Lane, uint64(t.Root.Tx().ID())
 		told.until, told.at = t.Paused()
 		s.file.NoteLargest(t.Largest())
-		if _, v := t.Ready.Cursor().First(); v != nil {
-			old = format.Record(v).Created()
+		_, v := t.Ready.Cursor().First()
+		first = format.Record(v).Created()
+		c := t.Later.Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if len(k) == 24 {
+				retries.add(age{format.Key(k).Due(), format.Record(v).Created()})
+			}
 		}
 		for _, seq := range flights {
 			sent[seq] = t.at(place{dead, format.ReadyKey(seq)}).IsSending()
@@ -53,9 +59,9 @@ func (s *Store) reload() error {
 	s.order.Invalidate(func(seq uint64) bool { return sent[seq] })
 	s.forgetFetched()
 	s.ledger, s.txid, s.longest = l.Ledger, id, l.Longest
-	s.ahead = false
+	s.ahead, s.unreported = false, 0
 	s.damage.Store(nil)
-	s.oldest = old
+	s.firstReady, s.retries = first, retries
 	if s.pause.IsZero() && told.until > told.at {
 		// A wrong clock must not make a pause longer than the destination asked for.
 		now := s.clock.now()

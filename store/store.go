@@ -92,7 +92,9 @@ type Store struct {
 	seenTxid   uint64
 	longest    time.Duration // the longest delay that a retry ever had, see clampRetries
 	pause      time.Time     // end of the pause that is stored; zero: none
-	oldest     time.Time     // Created of the next item to be claimed, as last seen
+	firstReady time.Time     // Created of the first item of ready; zero: there is none
+	retries    ages          // of later
+	unreported uint64        // our transaction that may be on disk, and that committed was not told of; 0: none
 	room       chan struct{} // closed when there may be room, then replaced
 	erasing    []*erasure    // the calls of Erase that run
 	wake       func()        // wakes the attached sender; nil: none is attached

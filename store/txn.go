@@ -26,12 +26,16 @@ type txn struct {
 	s      *Store
 	before format.Ledger // as it is on disk
 
-	erasing      []*erasure // calls of Erase, which are told where records of their key move
-	unsized      bool       // a record of unknown size was removed: flush counts all bytes
-	fingers      [4]finger  // one cursor for each bucket
-	appended     bool       // ready got an item: the sender must be woken
-	firstCreated time.Time  // Created of the first item appended to ready
-	pause        time.Time  // the pause that this transaction stores; zero: none
+	erasing      []*erasure     // calls of Erase, which are told where records of their key move
+	unsized      bool           // a record of unknown size was removed: flush counts all bytes
+	fingers      [4]finger      // one cursor for each bucket
+	appended     bool           // ready got an item: the sender must be woken
+	firstCreated time.Time      // Created of the first item appended to ready
+	removed      [dead + 1]bool // by box: a record was removed, so another may be the first
+	firstReady   time.Time      // if removed[ready]: Created of the first record; zero: there is none
+	firstDue     int64          // if removed[later]: due of the first record; math.MaxInt64: there is none
+	retried      []age          // what was put into later
+	pause        time.Time      // the pause that this transaction stores; zero: none
 }
 
 // openTxn opens the lane inside a transaction.
@@ -123,6 +127,12 @@ func (t *txn) put(p place, rec format.Record) error {
 	records, size := t.counts(p.in)
 	*records++
 	*size += uint64(rec.PayloadLen())
+	switch {
+	case p.in == later:
+		t.retried = append(t.retried, age{p.key.Due(), rec.Created()})
+	case p.in == ready && t.firstCreated.IsZero():
+		t.firstCreated = rec.Created()
+	}
 	return t.bucket(p.in).Put(p.key, rec)
 }
 
@@ -137,6 +147,7 @@ func (t *txn) remove(p place) error {
 	t.unsized = t.unsized || broken != nil
 	records, size := t.counts(p.in)
 	*records--
+	t.removed[p.in] = true
 	*size -= uint64(v.PayloadLen())
 	if err := t.finger(t.bucket(p.in)).Delete(); err != nil {
 		return err
@@ -224,7 +235,7 @@ func seekAfter(c *bolt.Cursor, after format.Key) (k, v []byte) {
 	return k, v
 }
 
-// flush writes the ledger if it has changed. A negative count is ErrCorrupt, which fails the
+// flush ends what a transaction does: it writes the ledger if that has changed. A negative count is ErrCorrupt, which fails the
 // commit.
 func (t *txn) flush() error {
 	l := &t.Ledger
@@ -233,6 +244,7 @@ func (t *txn) flush() error {
 			return err
 		}
 	}
+	t.noteFirsts()
 	if *l == t.before {
 		return nil
 	}

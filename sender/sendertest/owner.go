@@ -53,13 +53,13 @@ func (m *Memory) Counts() sender.Counts {
 		for _, it := range p.items {
 			c.Pending++
 			c.Bytes += int64(len(it.Payload))
+			if p.free != &c.Scheduled && (c.Oldest.IsZero() || it.Created.Before(c.Oldest)) {
+				c.Oldest = it.Created
+			}
 			if _, held := m.held[it.Seq]; held {
 				continue
 			}
 			*p.free++
-			if p.free == &c.Ready && c.Oldest.IsZero() {
-				c.Oldest = it.Created
-			}
 		}
 	}
 	for _, it := range m.dead {
