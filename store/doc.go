@@ -31,7 +31,7 @@
 // A listing reads page by page and shows each page as it was when it was read. A large file
 // compacts itself when its backlog has been delivered ([Store.Compact]).
 //
-// A lane in the application's own database depends on the application, which opens, heals and
-// closes the database. While the application holds a write transaction, all lanes of the database
+// A lane in the application's own database depends on the application, which opens and closes the
+// database, and calls [Heal] after a commit of its own has failed. While the application holds a write transaction, all lanes of the database
 // wait.
 package store

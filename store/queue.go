@@ -84,12 +84,11 @@ func (s *Store) appendTx(tx *bolt.Tx, items []sender.Item) error {
 	case !tx.Writable():
 		return errors.New("the transaction is for reading only")
 	}
-	_, err := s.open()
-	if err == nil {
-		err = naming(s.file.Err())
-	}
-	if err != nil {
+	if _, err := s.open(); err != nil {
 		return err
+	}
+	if err := s.file.Join(tx); err != nil {
+		return naming(fmt.Errorf("%w: nothing was stored", err))
 	}
 	var w write // it never goes to the commit goroutine: tx is the commit
 	if err := s.prepare(&w, items); err != nil {

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -147,5 +148,65 @@ func TestDiskFullInCommit(t *testing.T) {
 				t.Errorf("counts %+v", c)
 			}
 		})
+	}
+}
+
+// What a full disk refused in an application's database was not stored, and the lane goes on.
+func TestInDiskFullInCommit(t *testing.T) {
+	_, s := newIn(t, nil)
+	put(t, s, event("a", ""))
+	fails := 1
+	s.Fault(func(committed bool) error {
+		if fails--; fails >= 0 {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	err := s.Append(t.Context(), event("b", ""))
+	wantError(t, err, sender.ErrFull)
+	if err == nil || !strings.Contains(err.Error(), "nothing was stored") {
+		t.Errorf("error %q does not say what became of the item", err)
+	}
+	put(t, s, event("c", ""))
+	wantNames(t, "delivered", drain(t, s), "a", "c")
+}
+
+// A full disk fails a commit in an application's database, of the lane or of the application. With room
+// both go on, without being opened again.
+func TestInDiskFull(t *testing.T) {
+	t.Parallel()
+	const limited = "OUTBOX_TEST_LIMITED"
+	if os.Getenv(limited) == "" {
+		c := exec.Command(os.Args[0], "-test.run=^TestInDiskFull$")
+		c.Env = append(os.Environ(), limited+"=1")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	db, s := newIn(t, nil)
+	db.AllocSize = 0
+	lift := limitFiles(t, 1<<20)
+	large := event("full", "")
+	large.Payload = make([]byte, 50_000)
+	n := 0
+	var err error
+	for ; err == nil && n < 100; n++ {
+		err = s.Append(t.Context(), large)
+	}
+	n--
+	wantError(t, err, sender.ErrStorage)
+	if err := appendTx(db, s, large); err == nil || errors.Is(err, sender.ErrStorage) {
+		t.Errorf("error %v, want that of the application's own commit", err)
+	}
+	settle(t, s, delivered(claims(t, s, 2)...)...)
+
+	lift()
+	if err := appendTx(db, s, large); err != nil {
+		t.Error(err)
+	}
+	put(t, s, large)
+	if got := len(drain(t, s)); got != n {
+		t.Errorf("%d were left, %d expected", got, n)
 	}
 }

@@ -264,45 +264,6 @@ func TestInRefuses(t *testing.T) {
 	}
 }
 
-// The file is the application's: after a failed commit nobody heals it but who opened it.
-func TestInStaysFailed(t *testing.T) {
-	for _, when := range []int32{1, 2} {
-		db, s := newIn(t, nil)
-		second, err := In(db, "second", &prompt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(t, s, event("a", ""))
-		makeFaulty(s).armed.Store(when)
-		err = s.Append(t.Context(), event("b", ""))
-		wantError(t, err, sender.ErrStorage)
-		if err == nil || !strings.Contains(err.Error(), "unknown") {
-			t.Errorf("error %q does not say that the outcome is unknown", err)
-		}
-		for _, lane := range []*Store{s, second} {
-			wantError(t, lane.Append(t.Context(), event("c", "")), sender.ErrStorage)
-			wantError(t, db.Update(func(tx *bolt.Tx) error { return lane.AppendTx(tx, event("d", "")) }), sender.ErrStorage)
-			_, _, err = lane.Claim(t.Context(), time.Now(), 1, 0)
-			wantError(t, err, sender.ErrStorage)
-			wantError(t, lane.Counts().Err, sender.ErrStorage)
-		}
-		path := db.Path()
-		if err := errors.Join(second.Close(), s.Close(), db.Close()); err != nil {
-			t.Fatal(err)
-		}
-		if s, err = In(openDB(t, path), "events", &prompt); err != nil {
-			t.Fatal(err)
-		}
-		checkAtEnd(t, s)
-		put(t, s, event("e", ""))
-		want := []string{"a", "b", "e"}
-		if when == 1 {
-			want = []string{"a", "e"}
-		}
-		wantNames(t, "opened anew", drain(t, s), want...)
-	}
-}
-
 func TestDatabaseClosedByTheApplication(t *testing.T) {
 	db, s := newIn(t, nil)
 	put(t, s, events(3)...)

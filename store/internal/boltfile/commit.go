@@ -37,19 +37,20 @@ import (
 func (f *File) commitLoop() {
 	for {
 		f.mu.Lock()
-		idle := len(f.queue) == 0
+		idle, asked := len(f.queue) == 0, f.healAsked
+		f.healAsked = false
 		if idle && f.closing {
 			f.running = false
 			f.mu.Unlock()
 			return
 		}
-		if idle && !f.shouldCompact() {
+		if idle && !asked && !f.shouldCompact() {
 			f.running = false
 			f.mu.Unlock()
 			<-f.wake
 			continue
 		}
-		failed, mayHeal := f.failed, f.own && !f.now().Before(f.healAt)
+		failed, mayHeal := f.failed, !f.now().Before(f.healAt)
 		f.mu.Unlock()
 		switch {
 		case failed != nil && !(mayHeal && f.recover()):
@@ -58,6 +59,7 @@ func (f *File) commitLoop() {
 				w.answer(f.Err())
 			}
 			clear(group)
+		case idle && asked:
 		case idle:
 			_ = f.compact() // after an error it is tried again a minute later
 		default:
@@ -98,6 +100,11 @@ func (f *File) begin() (tx *bolt.Tx, err error) {
 	if err == nil && f.own && uint64(tx.ID()) != f.last+1 {
 		err = fmt.Errorf("%w: the last transaction is %d, our last one was %d: the file was written to while it was in use", pages.ErrCorrupt, tx.ID()-1, f.last)
 		err = errors.Join(err, Catch(tx.Rollback))
+	}
+	if err == nil && !f.own {
+		if err = f.Join(tx); err != nil {
+			err = errors.Join(err, Catch(tx.Rollback))
+		}
 	}
 	return tx, err
 }
@@ -232,8 +239,7 @@ func closeTx(tx *bolt.Tx) error {
 
 // fail heals the file after a failed commit, before anything else is written, and answers the
 // group. id is the transaction whose commit failed; 0: the commit did not begin, so nothing was
-// stored. An application's database is not healed: it stays failed until the application opens it
-// again.
+// stored.
 //
 // A commit may have failed because the disk is full. If it is not in the healed file, the writes
 // that store nothing are committed again, from the reserve.
@@ -244,7 +250,7 @@ func (f *File) fail(group []*Write, id uint64, err error) {
 	f.mu.Lock()
 	f.failed = err
 	f.mu.Unlock()
-	healed := f.own && f.recover()
+	healed := f.recover()
 	if healed && isFull(err) && f.last < max(id, 1) {
 		f.fullAt = f.now()
 		f.answerSingly(group, err)
@@ -289,11 +295,17 @@ func (f *File) commitAlone(w *Write) {
 // recover heals the file and lets every lane reload. It reports success. After a failure the next
 // try is at least a second later, when the next write comes.
 func (f *File) recover() bool {
-	err := f.heal()
-	if err == nil {
+	reload := func() (err error) {
 		for _, lane := range f.Lanes() {
 			err = errors.Join(err, lane.Reload())
 		}
+		return err
+	}
+	var err error
+	if !f.own {
+		err = f.healShared(reload)
+	} else if err = f.heal(); err == nil {
+		err = reload()
 	}
 	f.mu.Lock()
 	if err != nil {

@@ -93,11 +93,14 @@ type File struct {
 	largest atomic.Int64 // bytes of the largest record, as far as known, up to mostReserve
 	used    atomic.Int64 // bytes of the file that bbolt uses as of the last commit, when own
 
+	witness *witness // when not own; guarded by the lock of db: whoever writes holds it
+
 	// Owned by the commit goroutine; by Open before it starts, and by Close after it has ended.
-	// Used only when own, except group.
+	// Used only when own, except group, last, and the first two, which for a shared file are guarded
+	// like witness.
 	info            os.FileInfo // of the file that is open
 	statAt          time.Time   // when a stat last showed that the path names it
-	last            uint64      // the newest transaction in the file; 0: a new copy
+	last            uint64      // the newest transaction in the file; 0: a new copy. When not own: as it healed
 	size            int64       // bytes of the file that are written, zeros included
 	dirty           bool        // Close has to write the freelist
 	fullAt          time.Time   // when the disk was last found to be full; zero: it is not
@@ -115,6 +118,7 @@ type File struct {
 	closing   bool               // no more writes are accepted
 	failed    error              // why a commit failed, until the file has healed; nil: all is well
 	healAt    time.Time          // healing is not tried again before this
+	healAsked bool               // heal, though no write waits
 	fallback  error              // see Fallback
 
 	wake chan struct{}  // 1-buffered; sent to with mu held, only while started and not running
