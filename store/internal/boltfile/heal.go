@@ -101,9 +101,22 @@ func (f *File) adopt(db *bolt.DB, raw *os.File) error {
 // then keeps; these are steps 1 and 2. With os.O_CREATE in flag the file is new, and is not
 // inspected.
 //
+// Where there is no address space for the usual map, it opens the file with the smallest one.
+//
 // Commits do not write the freelist; only finish does. With each commit it would cost up to a
 // megabyte once a large backlog has been delivered.
 func openBolt(path string, flag int, mode os.FileMode, wait time.Duration) (db *bolt.DB, raw *os.File, found pages.Inspection, err error) {
+	start := time.Now()
+	db, raw, found, err = openMapped(path, flag, mode, wait, mapSize())
+	if errors.Is(err, syscall.ENOMEM) {
+		// A new file exists by now.
+		db, raw, found, err = openMapped(path, flag&^os.O_EXCL, mode, wait-time.Since(start), 0)
+	}
+	return db, raw, found, err
+}
+
+// openMapped is openBolt with a map of at least this size.
+func openMapped(path string, flag int, mode os.FileMode, wait time.Duration, mapped int) (db *bolt.DB, raw *os.File, found pages.Inspection, err error) {
 	start, release := time.Now(), func() {}
 	err = Catch(func() (err error) {
 		db, err = bolt.Open(path, mode, &bolt.Options{
@@ -111,7 +124,7 @@ func openBolt(path string, flag int, mode os.FileMode, wait time.Duration) (db *
 			FreelistType:    bolt.FreelistMapType,
 			NoFreelistSync:  true,
 			NoSync:          withoutFix == "sync",
-			InitialMmapSize: mapSize,
+			InitialMmapSize: mapped,
 			OpenFile: func(name string, _ int, mode os.FileMode) (*os.File, error) {
 				if raw, err = os.OpenFile(name, flag, mode); err != nil {
 					return nil, withoutPath(err)
@@ -183,15 +196,17 @@ func (f *File) Inspect(txid uint64) error {
 	return asDisk(err)
 }
 
-// mapSize is the address space, in bytes, that bbolt maps at first. It costs no memory. While the
-// file is smaller, the map never has to move, for which readers and writers would wait for each
-// other. On Windows the file itself would grow to this size; 0: as little as the file needs.
-var mapSize = func() int {
+// mapSize returns how much address space, in bytes, bbolt maps at first. It costs no memory. While
+// the file is smaller, the map never has to move, for which readers and writers would wait for each
+// other. A process whose address space is limited gives a small part of it, because the rest of the
+// program needs some too, and a compaction maps two files. On Windows the file itself would grow to
+// this size; 0: as little as the file needs.
+func mapSize() int {
 	if runtime.GOOS == "windows" || math.MaxInt == math.MaxInt32 {
 		return 0
 	}
-	return 1 << 30
-}()
+	return int(min(1<<30, addressSpace()/64))
+}
 
 // explain makes an error of openBolt one that callers know. A file that passed the inspection is a
 // bbolt database: if bbolt still refuses it, it is damaged.
