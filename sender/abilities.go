@@ -7,6 +7,33 @@ import (
 	"github.com/google/uuid"
 )
 
+// A Prober is a [Transport] that can ask whether the destination works without sending an item. The
+// sender finds it by type assertion, and uses it for a lane that must not send twice
+// ([Options].AtMostOnce). While such a lane is held, Probe goes out in place of an item, at the times
+// of the lane's backoff and only while something is due. So an outage costs the items that were in
+// flight when it began, and no more. Without a Prober each probe of the lane is an item, and is dead
+// if its answer is unknown.
+//
+// After a Probe that returned nil one item goes next, alone: its success opens the lane. If it fails,
+// the hold goes on. So a Prober that is content while items fail costs one item for each probe.
+type Prober interface {
+	// Probe makes one harmless request, best to the same host with the same credentials. nil means
+	// that the destination answers; any error keeps the hold, and its text becomes the reason in
+	// Status. [Throttled] is obeyed. Probe takes a token of the limiter, has Options.Timeout, and
+	// must return soon after ctx has ended. A panic is recovered and counts as an error. The sender
+	// calls Probe from one goroutine at a time, except while an earlier call ignores its context.
+	Probe(ctx context.Context) error
+}
+
+// An IdleCloser is a [Transport] that can close its idle connections, as an http.Client can. The
+// sender finds it by type assertion, and calls it before the first request that probes a held lane,
+// each time. So the probe takes a new connection: an old one may be what does not work. Connections
+// in use stay open.
+type IdleCloser interface {
+	// CloseIdleConnections does not wait for the network, and is safe for concurrent use.
+	CloseIdleConnections()
+}
+
 // A Flusher is a store that can tell old items from new ones. Without it Outbox.Flush waits until
 // nothing at all is due or in flight, and counts everything that is pending.
 type Flusher interface {

@@ -25,15 +25,17 @@ func (l *loop) answered(r *request) {
 		l.releaseUnsent(r)
 		return
 	}
+	if r.test {
+		l.testAnswered(r, probe)
+		return
+	}
 	if r.split() {
 		half := len(r.items) / 2
 		l.pieces = append(slices.Collect(slices.Chunk(r.items, half)), l.pieces...)
 		l.stopBaton() // a worker that waits for a token would claim new items with it
 		return
 	}
-	if r.asksFor > 0 {
-		l.options.Logger.Warn("sender: the destination asked for a pause that is too long, cut", "asked", r.asksFor, "pause", longestPause)
-	}
+	l.logAbsurdPause(r)
 	works := slices.Contains(r.errs, nil)
 	if works {
 		l.succeeded(r)
@@ -75,6 +77,27 @@ func (l *loop) answered(r *request) {
 		l.firstFailed++ // a batch counts once
 	}
 	l.applyEffect(strongest, cause, r, probe)
+}
+
+// testAnswered takes in what the Prober said. Only an order of the destination counts if the lane
+// has stopped waiting for it.
+func (l *loop) testAnswered(r *request, probe bool) {
+	l.logAbsurdPause(r)
+	switch err := r.errs[0]; {
+	case !r.pause.IsZero():
+		l.applyEffect(slowDown, err, r, probe)
+	case err != nil && probe:
+		l.applyEffect(unreachable, err, r, probe)
+	case probe:
+		l.changeSilence(r.ended, func(s *silence) { s.testPassed(r.ended) })
+	}
+}
+
+// logAbsurdPause logs an order that was too long.
+func (l *loop) logAbsurdPause(r *request) {
+	if r.asksFor > 0 {
+		l.options.Logger.Warn("sender: the destination asked for a pause that is too long, cut", "asked", r.asksFor, "pause", longestPause)
+	}
 }
 
 // releaseUnsent releases the items of a request that was not made. If the record failed, settling

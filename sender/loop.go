@@ -196,12 +196,16 @@ func (l *loop) offer(now time.Time) {
 	r := &request{
 		baton:  l.baton,
 		probe:  l.silence.on(),
-		peek:   !l.moreDue && l.limiter != nil,
+		test:   l.prober != nil && l.silence.untested(),
+		fresh:  l.silence.untested(),
 		token:  l.token,
 		failed: l.silence.failed,
 	}
+	r.peek = !l.moreDue && len(l.pieces) == 0 && (r.test || l.limiter != nil)
 	l.token = time.Time{}
-	if len(l.pieces) > 0 {
+	if r.test {
+		l.askAgain = false
+	} else if len(l.pieces) > 0 {
 		r.piece, r.items = true, l.pieces[0]
 		l.pieces = l.pieces[1:]
 	} else {
@@ -254,7 +258,7 @@ func (l *loop) claimed(r *request) {
 	case r.withdrawn:
 		l.rest(r.worker)
 		l.release(r)
-	case len(r.items) > 0:
+	case r.goes:
 		r.slot = len(l.flight)
 		l.flight = append(l.flight, r)
 		l.inFlight.Store(int64(len(l.flight)))

@@ -26,13 +26,16 @@ type request struct {
 	baton  context.Context // ends when the lane falls silent: then no worker waits for a token
 	piece  bool            // items are given: a part of a batch that was split
 	probe  bool            // the one request during a silence
+	test   bool            // it asks the Prober, and sends no items
+	fresh  bool            // it may use no idle connection
 	peek   bool            // nothing may be due: ask the queue before taking a token
 	token  time.Time       // when an unused token was granted; zero: there is none
 	failed int             // requests that failed in a row, for the lane's backoff
 
 	// Written by the worker while it has the baton, and only read from then on.
-	items      []Item    // to be sent; none: there will be no answer
-	withdrawn  bool      // items go back unsent; there will be no answer
+	items      []Item    // to be sent
+	goes       bool      // it is made now, and there will be an answer
+	withdrawn  bool      // items go back unsent
 	expired    []Item    // claimed too late to be sent
 	asked      time.Time // when the queue was last asked; zero: it was not
 	next       time.Time // what the queue said then
@@ -47,7 +50,7 @@ type request struct {
 	recordErr error     // AtMostOnce: why the items could not be recorded
 	unsent    bool      // the request was not made (see mayBegin); nothing below is set
 	ended     time.Time
-	errs      []error         // one for each item
+	errs      []error         // one for each item; of a test, one
 	delays    []time.Duration // the backoff of each item; nil: none failed
 	pause     time.Time       // the end of the pause that an answer ordered; zero: none did
 	asksFor   time.Duration   // the wait that an answer ordered, if it was too long; else 0
@@ -68,13 +71,13 @@ type request struct {
 func (l *loop) serve(r *request) {
 	l.obtain(r)
 	r.withdrawn = len(r.items) > 0 && (r.limiterErr != nil || r.baton.Err() != nil)
-	sending := len(r.items) > 0 && !r.withdrawn
+	r.goes = !r.withdrawn && !r.began.IsZero() && (len(r.items) > 0 || r.test)
 	r.deadline = r.began.Add(l.options.Timeout + abandonAfter)
-	if l.options.AtMostOnce {
+	if l.options.AtMostOnce && !r.test {
 		r.deadline = r.deadline.Add(l.options.Timeout) // of the record
 	}
 	l.inbox.leave(claim{r})
-	if sending {
+	if r.goes {
 		l.deliver(r)
 	}
 }
@@ -82,12 +85,17 @@ func (l *loop) serve(r *request) {
 // obtain gets a token and then items to spend it on, so that batches fill while tokens are scarce.
 // A crash here changes nothing on disk: a claim is memory of the queue.
 func (l *loop) obtain(r *request) {
-	if r.peek && !r.piece {
+	if r.peek {
 		if l.claim(r, 0); r.queueErr != nil || !r.moreDue() {
 			return
 		}
 	}
 	if !l.takeToken(r) {
+		return
+	}
+	if r.test {
+		r.began = l.now()
+		r.granted, r.token = r.token, time.Time{}
 		return
 	}
 	for !r.piece {
@@ -158,7 +166,7 @@ func (it *Item) expired(now time.Time) bool { return !it.Expires.IsZero() && !no
 // markSending has committed, and they stay among the dead.
 func (l *loop) deliver(r *request) {
 	defer l.inbox.leave(answer{r})
-	r.unsent = !l.mayBegin(r) || l.options.AtMostOnce && !l.markSending(r)
+	r.unsent = !l.mayBegin(r) || l.options.AtMostOnce && !r.test && !l.markSending(r)
 	if r.unsent {
 		return
 	}
@@ -172,7 +180,15 @@ func (l *loop) deliver(r *request) {
 		l.classify(r)
 	}()
 	r.call.run, r.call.deadline = l.ctx, r.began.Add(l.options.Timeout)
-	l.send(&r.call, r)
+	if r.fresh && l.idleCloser != nil {
+		l.idleCloser.CloseIdleConnections()
+	}
+	if r.test {
+		r.single[0] = l.prober.Probe(&r.call)
+		r.errs = r.single[:]
+	} else {
+		l.send(&r.call, r)
+	}
 	returned = true
 }
 
@@ -224,9 +240,17 @@ func panicError(v any) error {
 	return fmt.Errorf("sender: the transport panicked: %T", v) // without the value: it may hold a payload
 }
 
+// answers returns how many answers there are to be.
+func (r *request) answers() int {
+	if r.test {
+		return 1
+	}
+	return len(r.items)
+}
+
 // failAll gives every item the same answer.
 func (r *request) failAll(err error) {
-	r.errs = make([]error, len(r.items))
+	r.errs = make([]error, r.answers())
 	for i := range r.errs {
 		r.errs[i] = err
 	}
@@ -237,7 +261,7 @@ func (r *request) failAll(err error) {
 // runs here, so that it cannot hold up the loop.
 func (l *loop) classify(r *request) {
 	r.stopped = l.ctx.Err() != nil
-	if len(r.errs) != len(r.items) {
+	if len(r.errs) != r.answers() {
 		r.failAll(fmt.Errorf("sender: the transport returned %d verdicts for %d items", len(r.errs), len(r.items)))
 	}
 	var longest time.Duration
@@ -266,6 +290,9 @@ func (l *loop) classify(r *request) {
 			r.failAll(order) // refused as a whole: the lane pauses first, and splits if the next answer says so
 		}
 		l.applyPause(r, longest)
+	}
+	if r.test {
+		return
 	}
 	for i, err := range r.errs {
 		if err == nil {

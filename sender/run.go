@@ -94,13 +94,15 @@ func (o *Options) withDefaults() (Options, error) {
 // A Sender drains one [Queue] into one [Transport]. [New] makes it, Run works. All methods are safe
 // for concurrent use.
 type Sender struct {
-	options  Options // complete
-	queue    Queue
-	gatherer Gatherer // the queue; nil: it does not gather outcomes
-	limiter  Limiter  // nil: no limit
-	send     func(ctx context.Context, r *request)
-	maxItems int // per request
-	maxBytes int // per request; 0: no limit
+	options    Options // complete
+	queue      Queue
+	gatherer   Gatherer // the queue; nil: it does not gather outcomes
+	limiter    Limiter  // nil: no limit
+	send       func(ctx context.Context, r *request)
+	prober     Prober     // the transport; nil: it is none, or items may be sent twice
+	idleCloser IdleCloser // the transport; nil: it is none
+	maxItems   int        // per request
+	maxBytes   int        // per request; 0: no limit
 
 	now      func() time.Time // the only clock; tests step it
 	called   atomic.Bool
@@ -150,6 +152,10 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 		s.maxItems, s.maxBytes = max(items, 1), max(bytes, 0)
 		s.send = func(ctx context.Context, r *request) { r.errs = slices.Clone(b.SendBatch(ctx, r.items)) }
 	}
+	if options.AtMostOnce {
+		s.prober, _ = t.(Prober)
+	}
+	s.idleCloser, _ = t.(IdleCloser)
 	if e, ok := q.(Exclusive); ok {
 		if err := e.Attach(s.Wake); err != nil {
 			return nil, fmt.Errorf("sender: %w", err)

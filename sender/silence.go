@@ -14,18 +14,22 @@ type silence struct {
 	until  time.Time // no probe before
 	paused time.Time // the destination ordered that nothing starts before; zero: no order
 	held   bool      // the last answer says that the destination does not work
+	tested bool      // since then a Prober has found that it answers: the next probe is an item
 	failed int       // requests that failed in a row: the one that began it, and the probes
 	cause  string    // of the last failure; "": a pause kept from before the start
 }
 
 func (s *silence) on() bool { return !s.since.IsZero() }
 
+// untested reports whether nothing says that the destination answers again.
+func (s *silence) untested() bool { return s.held && !s.tested }
+
 // pause begins or extends a silence by order of the destination.
 func (s *silence) pause(now, until time.Time, cause string) {
 	if !s.on() {
 		s.since, s.failed = now, 1
 	}
-	s.held, s.cause = false, cause
+	s.held, s.tested, s.cause = false, false, cause
 	s.paused = latest(s.paused, until)
 	s.until = latest(s.until, s.paused)
 }
@@ -42,8 +46,14 @@ func (s *silence) hold(now time.Time, cause string) {
 // probeFailed prolongs the silence after a probe that failed without an order to wait.
 func (s *silence) probeFailed(now time.Time, cause string) {
 	s.failed++
-	s.held, s.cause = true, cause
+	s.held, s.tested, s.cause = true, false, cause
 	s.until = latest(now.Add(laneBackoff(s.failed)), s.paused)
+}
+
+// testPassed lets an item be the next probe, at once unless a pause is in force.
+func (s *silence) testPassed(now time.Time) {
+	s.tested = true
+	s.until = latest(now, s.paused)
 }
 
 // probeThrottled prolongs the silence after a probe that was told to wait, or to back off.
