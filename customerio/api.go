@@ -21,13 +21,14 @@ type api struct {
 	client *http.Client
 	base   string // URL without a slash at the end
 	header string // Authorization
+	agent  string // User-Agent
 	hush   *strings.Replacer
 	check  string // what to check when the credentials are refused
 }
 
 func trackAPI(o *Options, c *http.Client) *api {
 	return &api{
-		client: c, base: o.TrackURL, header: "Basic " + base64.StdEncoding.EncodeToString(o.pair()),
+		client: c, base: o.TrackURL, agent: o.UserAgent, header: "Basic " + base64.StdEncoding.EncodeToString(o.pair()),
 		hush:  hush(o),
 		check: fmt.Sprintf("check SiteID and TrackKey, and that the account is in region %s", o.Region),
 	}
@@ -35,7 +36,7 @@ func trackAPI(o *Options, c *http.Client) *api {
 
 func appAPI(o *Options, c *http.Client) *api {
 	return &api{
-		client: c, base: o.AppURL, header: "Bearer " + string(o.AppKey),
+		client: c, base: o.AppURL, agent: o.UserAgent, header: "Bearer " + string(o.AppKey),
 		hush:  hush(o),
 		check: fmt.Sprintf("check AppKey (that of the App API, not of the Track API), that it may do this, and that the account is in region %s", o.Region),
 	}
@@ -70,7 +71,7 @@ func (a *api) do(ctx context.Context, method, path string, body []byte) (*httpse
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Authorization", a.header)
-	req.Header.Set("User-Agent", "outbox-customerio")
+	req.Header.Set("User-Agent", a.agent)
 	answer, err := httpsend.Do(a.client, req)
 	if err != nil {
 		err = a.explain(answer, err)

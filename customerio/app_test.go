@@ -26,6 +26,8 @@ func TestSends(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.open(nil)
 		ctx := t.Context()
+		letter := email("a@example.org")
+		letter.Attachments = map[string][]byte{"a.txt": []byte("hello"), "b.bin": {0xfb, 0xff}}
 		push := customerio.Message{Template: "welcome", Identifiers: customerio.ID("18"), SendAt: time.Now().Add(time.Hour).Unix(), Extra: map[string]any{"language": "de"}}
 		for _, row := range []struct {
 			put  func() (uuid.UUID, error)
@@ -33,11 +35,19 @@ func TestSends(t *testing.T) {
 		}{
 			{func() (uuid.UUID, error) { return c.SendEmail(ctx, email("a@example.org")) },
 				`email {"identifiers":{"id":"17"},"message_data":{"n":1},"to":"a@example.org","transactional_message_id":7}`},
+			{func() (uuid.UUID, error) { return c.SendEmail(ctx, letter) },
+				`email {"attachments":{"a.txt":"aGVsbG8=","b.bin":"+/8="},"identifiers":{"id":"17"},"message_data":{"n":1},"to":"a@example.org","transactional_message_id":7}`},
+			{func() (uuid.UUID, error) {
+				return c.SendWhatsApp(ctx, customerio.Message{Template: "7", Identifiers: customerio.CioID("17"), To: "+15551234567", Extra: map[string]any{"from": "+1555"}})
+			}, `whatsapp {"from":"+1555","identifiers":{"cio_id":"17"},"to":"+15551234567","transactional_message_id":7}`},
+			{func() (uuid.UUID, error) {
+				return c.SendPush(ctx, customerio.Message{Template: "7", Identifiers: customerio.ID("17"), To: "token"})
+			}, `push {"identifiers":{"id":"17"},"to":"token","transactional_message_id":7}`},
 			{func() (uuid.UUID, error) { return c.SendPush(ctx, push) },
 				fmt.Sprintf(`push {"identifiers":{"id":"18"},"language":"de","send_at":%d,"transactional_message_id":"welcome"}`, push.SendAt)},
 			{func() (uuid.UUID, error) {
-				return c.SendSMS(ctx, customerio.Message{Template: "7", Identifiers: customerio.ID("17")})
-			}, `sms {"identifiers":{"id":"17"},"transactional_message_id":7}`},
+				return c.SendSMS(ctx, customerio.Message{Template: "7", Identifiers: customerio.ID("17"), To: "+15551234567"})
+			}, `sms {"identifiers":{"id":"17"},"to":"+15551234567","transactional_message_id":7}`},
 			{func() (uuid.UUID, error) {
 				return c.SendInApp(ctx, customerio.Message{Template: "7", Identifiers: customerio.ID("17")})
 			}, `in_app {"identifiers":{"id":"17"},"transactional_message_id":7}`},
@@ -71,7 +81,7 @@ func TestSends(t *testing.T) {
 		}
 		w.flush(c)
 		v := w.Verdict()
-		if took := time.Since(began); v.RefusedForRate != 0 || v.Operations != 6+305 || took < 50*time.Second || took > 61*time.Second {
+		if took := time.Since(began); v.RefusedForRate != 0 || v.Operations != 9+305 || took < 50*time.Second || took > 61*time.Second {
 			t.Errorf("in %v: %v", took, v)
 		}
 		w.check(c)
@@ -94,9 +104,14 @@ func TestSendValidation(t *testing.T) {
 			"To has 27 bytes, with a line":      change(func(m *customerio.Message) { m.To = "a@example.org\r\nBcc: b@c.org" }),
 			"Extra.body is missing":             change(func(m *customerio.Message) { m.Template = "" }),
 			"SendAt must be Unix seconds":       change(func(m *customerio.Message) { m.SendAt = 1700000000000 }),
-			"Extra.to is there already":         change(func(m *customerio.Message) { m.Extra = map[string]any{"to": "x"} }),
-			"the body cannot be written":        change(func(m *customerio.Message) { m.Data = map[string]any{"f": func() {}} }),
-			"at most 2048000":                   change(func(m *customerio.Message) { m.Data = map[string]any{"f": strings.Repeat("x", 2_048_000)} }),
+			"Attachments need a name":           change(func(m *customerio.Message) { m.Attachments = map[string][]byte{" ": nil} }),
+			"have 2000000 bytes, less than":     change(func(m *customerio.Message) { m.Attachments = map[string][]byte{"a": make([]byte, 2_000_000)} }),
+			"Extra.attachments is there": change(func(m *customerio.Message) {
+				m.Attachments, m.Extra = map[string][]byte{"a": nil}, map[string]any{"attachments": 1}
+			}),
+			"Extra.to is there already":  change(func(m *customerio.Message) { m.Extra = map[string]any{"to": "x"} }),
+			"the body cannot be written": change(func(m *customerio.Message) { m.Data = map[string]any{"f": func() {}} }),
+			"at most 2048000":            change(func(m *customerio.Message) { m.Data = map[string]any{"f": strings.Repeat("x", 2_048_000)} }),
 		} {
 			if _, err := c.SendEmail(t.Context(), m); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v", want, err)

@@ -139,7 +139,7 @@ func (c *Client) openLanes() error {
 	}{
 		{LaneTrack, track, c.trackPace, false},
 		{LaneTransactional, app, paced(c.o.TransactionalLimit, c.o.Share), true},
-		{LaneBroadcast, app, broadcasts(c.o.Share), true},
+		{LaneBroadcast, app, broadcasts(c.o.BroadcastEvery, c.o.Share), true},
 		{LaneImport, track, behind(c.trackPace, c.o.ImportRate*c.o.Share), false},
 	} {
 		st, err := c.file, error(nil)

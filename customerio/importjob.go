@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed8107221f/outbox"
 )
 
 // A Job is an import that the service itself runs, from a CSV that it downloads.
@@ -50,10 +52,11 @@ type jobState struct {
 // ImportJob starts an import over the App API and returns when it has ended. It asks for the state
 // every five seconds. A workspace runs one import at a time, so ImportJob waits for an import that
 // an earlier call started, also before a restart. If that was the same Job, its result is returned.
-// A crash between the start and the commit that records it starts the Job again.
+// It waits as well while the service answers 409: an import runs that somebody else started. A crash
+// between the start and the commit that records it starts the Job again.
 //
-// Failed questions are repeated until ctx ends. A failed start is repeated only after a 429. When
-// ctx ends, the import goes on, and the next call finds it.
+// Failed questions are repeated until ctx ends. A failed start is repeated only after a 429 or 409.
+// When ctx ends, the import goes on, and the next call finds it.
 func (c *Client) ImportJob(ctx context.Context, j Job) (JobResult, error) {
 	body, err := j.body()
 	if err != nil {
@@ -137,8 +140,8 @@ func (c *Client) noteJob(ctx context.Context, note []byte) error {
 	return c.lanes[LaneTrack].store.AppendNoted(ctx, jobNote, note)
 }
 
-// startJob starts an import. It tries again only after a 429: after any other failure the import
-// may have started.
+// startJob starts an import. It tries again after a 429, and after a 409, which says that another
+// import is running. After any other failure the import may have started.
 func (c *Client) startJob(ctx context.Context, body []byte) (int64, error) {
 	for {
 		s, err := c.askJob(ctx, http.MethodPost, "/v1/imports", body)
@@ -148,8 +151,18 @@ func (c *Client) startJob(ctx context.Context, body []byte) (int64, error) {
 		if err == nil {
 			return s.ID, nil
 		}
-		if code(err) != http.StatusTooManyRequests || ctx.Err() != nil {
+		wait := time.Duration(0) // a 429 has made the limiter of askJob wait
+		if code(err) == http.StatusConflict {
+			wait = jobPoll
+		} else if code(err) != http.StatusTooManyRequests {
 			return 0, fmt.Errorf("customerio: start of the import job: %w", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-c.quit:
+			return 0, fmt.Errorf("customerio: the import job was not started: %w: %w", outbox.ErrClosed, err)
+		case <-ctx.Done():
+			return 0, fmt.Errorf("customerio: the import job was not started: %w: %w", context.Cause(ctx), err)
 		}
 	}
 }

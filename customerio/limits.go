@@ -20,10 +20,10 @@ func paced(limit int, share float64) *limiter.Limiter {
 	return l
 }
 
-// broadcasts returns the limiter of broadcasts: one in ten seconds divided by share, at most a
-// minute apart.
-func broadcasts(share float64) *limiter.Limiter {
-	return limiter.Within(1, min(time.Duration(float64(10*time.Second)/share), time.Minute))
+// broadcasts returns the limiter of broadcasts: one in every divided by share, at most a minute
+// apart.
+func broadcasts(every time.Duration, share float64) *limiter.Limiter {
+	return limiter.Within(1, time.Duration(min(float64(every)/share, float64(time.Minute))))
 }
 
 // both is the limiter of a lane followed by the limiter of its API.

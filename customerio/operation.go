@@ -61,7 +61,8 @@ const (
 )
 
 // Identifiers name one person, object or delivery. Exactly one field is set; for an object, both
-// ObjectTypeID and ObjectID, or CioObjectID. [ID], [Email] and [Object] make the usual ones.
+// ObjectTypeID and ObjectID, or CioObjectID. [ID], [Email], [Phone], [CioID] and [Object] make the
+// usual ones.
 type Identifiers struct {
 	ID           string `json:"id,omitempty"`
 	Email        string `json:"email,omitempty"`
@@ -78,6 +79,14 @@ func ID(id string) Identifiers { return Identifiers{ID: id} }
 
 // Email names a person by email address.
 func Email(address string) Identifiers { return Identifiers{Email: address} }
+
+// Phone names a person by phone number, as the workspace has it. Messages and segments do not accept
+// it.
+func Phone(number string) Identifiers { return Identifiers{Phone: number} }
+
+// CioID names a person by the id that the service gave it, without the prefix "cio_" that paths of
+// API v1 have.
+func CioID(id string) Identifiers { return Identifiers{CioID: id} }
 
 // Object names an object by type and id. typeID is the number that the service gave the type, such
 // as "1".
@@ -144,8 +153,9 @@ func (i Identifiers) named() []named {
 // crockford is the alphabet of ULIDs.
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// ulid writes the 128 bits of a UUID as a ULID.
-func ulid(id uuid.UUID) string {
+// ULID writes the 128 bits of a UUID as a ULID: 26 characters of Crockford's alphabet. So the ID of a
+// stored event is the id under which the service knows it.
+func ULID(id uuid.UUID) string {
 	var text [26]byte
 	bits, n := uint(0), 2 // 26 characters of 5 bits: the first is short of 2
 	at := 0
@@ -160,7 +170,7 @@ func ulid(id uuid.UUID) string {
 	return string(text[:])
 }
 
-// parseULID is the inverse of ulid, for an id of the caller.
+// parseULID is the inverse of ULID, for an id of the caller.
 func parseULID(text string) (id uuid.UUID, ok bool) {
 	if len(text) != 26 || text[0] > '7' {
 		return id, false

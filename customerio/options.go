@@ -59,14 +59,17 @@ type Options struct {
 	TrackLimit int
 	// TransactionalLimit is the same for messages. 0 means 100.
 	TransactionalLimit int
+	// BroadcastEvery is the least time from one broadcast to the next. 0 means 10s, as the
+	// service documents; at most 1m.
+	BroadcastEvery time.Duration
 	// QueryLimit is the same for [Client.Do] and [Client.ImportJob]. 0 means 10.
 	QueryLimit int
 	// ImportRate is how many requests a second the import lane sends at most. They also count
 	// against TrackLimit. 0 means 50.
 	ImportRate float64
 	// Share is the part of every limit that this process may use when several use the same
-	// credentials: above 0, up to 1. 0 means 1. Broadcasts then start every 10 s divided by Share,
-	// and at least once a minute.
+	// credentials: above 0, up to 1. 0 means 1. Broadcasts then start every BroadcastEvery divided
+	// by Share, and at least once a minute.
 	Share float64
 
 	// BatchItems is how many operations share a request at most. 0 means 500; 1: each operation has
@@ -87,6 +90,9 @@ type Options struct {
 	// Logger gets what stops a lane, when it recovers, and the health lines. No payload, identifier
 	// or key is logged. nil: no logs.
 	Logger *slog.Logger
+	// UserAgent names the application to the service, in the header User-Agent of all requests. ""
+	// means outbox-customerio.
+	UserAgent string
 	// Client sends the requests. nil means a client made by httpsend.NewClient. Redirects are never
 	// followed.
 	Client *http.Client
@@ -142,6 +148,12 @@ func (o *Options) withDefaults() (Options, error) {
 	if d.Share == 0 {
 		d.Share = 1
 	}
+	if d.UserAgent == "" {
+		d.UserAgent = "outbox-customerio"
+	}
+	if d.BroadcastEvery == 0 {
+		d.BroadcastEvery = 10 * time.Second
+	}
 	if d.HealthEvery == 0 {
 		d.HealthEvery = 10 * time.Second
 	}
@@ -158,6 +170,9 @@ func (o *Options) checkCredentials() error {
 		if i := strings.IndexFunc(f.value, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
 			return fmt.Errorf("customerio: %s, of %d bytes, has a space, a line break or worse at byte %d", f.name, len(f.value), i)
 		}
+	}
+	if i := strings.IndexFunc(o.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+		return fmt.Errorf("customerio: UserAgent, of %d bytes, has a line break or what is not ASCII at byte %d", len(o.UserAgent), i)
 	}
 	switch {
 	case (o.SiteID == "") != (o.TrackKey == ""):
@@ -205,6 +220,9 @@ func (o *Options) checkNumbers() error {
 		if f.n < 0 {
 			return fmt.Errorf("customerio: %s is %d, at least 0 expected", f.name, f.n)
 		}
+	}
+	if o.BroadcastEvery < 0 || o.BroadcastEvery > time.Minute {
+		return fmt.Errorf("customerio: BroadcastEvery is %v, from 0 (meaning 10s) to 1m expected", o.BroadcastEvery)
 	}
 	if !(o.Share >= 0 && o.Share <= 1) {
 		return fmt.Errorf("customerio: Share is %v, from 0 (meaning 1) to 1 expected", o.Share)

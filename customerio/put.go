@@ -91,7 +91,7 @@ func (o Operation) event(now time.Time, limit int) (e outbox.Event, err error) {
 		return e, err
 	}
 	if o.isEvent() {
-		o.ID = ulid(e.ID)
+		o.ID = ULID(e.ID)
 	}
 	if o.Timestamp == 0 && o.timed() {
 		o.Timestamp = now.Unix()

@@ -78,6 +78,9 @@ func (a *api) request(req *http.Request) (*http.Request, error) {
 		out.Header = http.Header{}
 	}
 	out.Header.Set("Authorization", a.header)
+	if out.Header.Get("User-Agent") == "" {
+		out.Header.Set("User-Agent", a.agent)
+	}
 	return out, nil
 }
 

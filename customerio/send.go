@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -16,8 +17,9 @@ import (
 
 // Limits that the App API documents.
 const (
-	maxMessage  = 2_048_000 // bytes of the request
-	maxAudience = 10_000    // ids of a broadcast
+	maxMessage     = 2_048_000 // bytes of the request
+	maxAttachments = 2_000_000 // bytes of all files of an email, exclusive
+	maxAudience    = 10_000    // ids of a broadcast
 )
 
 // A Message is a transactional message to one person.
@@ -27,13 +29,20 @@ type Message struct {
 	Template string
 	// Identifiers name the person: by ID, Email or CioID.
 	Identifiers Identifiers
-	// To is the address of an email, or several separated by commas. "" for other messages.
+	// To is where the message goes. Of an email: an address, or several separated by commas;
+	// required. Of a text or WhatsApp message: a phone number, such as "+15551234567"; "" means
+	// that of the template. Of a push message: the token of a device, or what else the API
+	// documents; "" means as the template says. "" for other messages.
 	To string
+	// Attachments are the files of an email, by name: below 2,000,000 bytes in all, and below
+	// 2,048,000 bytes with the rest of the message in base64. They are stored in the file until the
+	// message is sent.
+	Attachments map[string][]byte
 	// Data fills the template.
 	Data map[string]any
 	// SendAt is when to send it, in Unix seconds, at most 90 days ahead. 0: at once.
 	SendAt int64
-	// Extra is what else the API documents for the channel, such as "attachments" or "language". A
+	// Extra is what else the API documents for the channel, such as "from", "headers" or "language". A
 	// field that is above is refused here.
 	Extra map[string]any
 }
@@ -53,6 +62,11 @@ func (c *Client) SendPush(ctx context.Context, m Message) (uuid.UUID, error) {
 // SendSMS sends a text message, as SendEmail does.
 func (c *Client) SendSMS(ctx context.Context, m Message) (uuid.UUID, error) {
 	return c.send(ctx, "sms", m)
+}
+
+// SendWhatsApp sends a WhatsApp message, as SendEmail does.
+func (c *Client) SendWhatsApp(ctx context.Context, m Message) (uuid.UUID, error) {
+	return c.send(ctx, "whatsapp", m)
 }
 
 // SendInApp sends a message into the app, as SendEmail does.
@@ -79,6 +93,9 @@ func (c *Client) send(ctx context.Context, channel string, m Message) (uuid.UUID
 	if m.To != "" {
 		body["to"] = m.To
 	}
+	if len(m.Attachments) > 0 {
+		body["attachments"] = m.Attachments
+	}
 	if m.Data != nil {
 		body["message_data"] = m.Data
 	}
@@ -100,8 +117,12 @@ func (m *Message) check(channel string) error {
 	switch {
 	case channel == "email" && strings.TrimSpace(m.To) == "":
 		return invalid("To", "is missing or blank")
-	case channel != "email" && m.To != "":
-		return invalid("To", "belongs to an email, not to %s", channel)
+	case (channel == "in_app" || channel == "inbox_message") && m.To != "":
+		return invalid("To", "does not belong to %s", channel)
+	case channel != "email" && len(m.Attachments) > 0:
+		return invalid("Attachments", "belong to an email, not to %s", channel)
+	case !m.attachable():
+		return invalid("Attachments", "need a name each, of printable characters, and have %d bytes, less than %d", m.attached(), maxAttachments)
 	case strings.TrimSpace(m.Template) != "":
 	case channel != "email":
 		return invalid("Template", "is missing or blank")
@@ -113,6 +134,24 @@ func (m *Message) check(channel string) error {
 		}
 	}
 	return checkTimestamp("SendAt", m.SendAt)
+}
+
+// attached returns the size of all attachments.
+func (m *Message) attached() (n int) {
+	for _, content := range m.Attachments {
+		n += len(content)
+	}
+	return n
+}
+
+// attachable reports whether the attachments are small enough and have names.
+func (m *Message) attachable() bool {
+	for name := range m.Attachments {
+		if strings.TrimSpace(name) == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+			return false
+		}
+	}
+	return m.attached() < maxAttachments
 }
 
 // A Broadcast says how to start an API-triggered broadcast. At most one of IDs, Emails and
@@ -129,7 +168,8 @@ type Broadcast struct {
 }
 
 // TriggerBroadcast starts the broadcast with that number, as SendEmail sends a message, in
-// LaneBroadcast. The service accepts one in ten seconds; others wait in the file.
+// LaneBroadcast. The service accepts one in ten seconds (Options.BroadcastEvery); others wait in
+// the file.
 func (c *Client) TriggerBroadcast(ctx context.Context, broadcast int, b Broadcast) (uuid.UUID, error) {
 	if broadcast < 1 {
 		return uuid.Nil, invalid("broadcast", "is %d, at least 1 expected", broadcast)

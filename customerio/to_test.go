@@ -10,19 +10,22 @@ import (
 	"github.com/seed8107221f/outbox/customerio"
 )
 
-// Only an email has an address. Other messages with one are refused, and nothing is stored.
-func TestToBelongsToAnEmail(t *testing.T) {
+// A message into the app has no address and no files. With one it is refused, and nothing is stored.
+func TestToDoesNotBelongEverywhere(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.open(nil)
 		type send func(customerio.Message) (uuid.UUID, error)
 		ctx := t.Context()
 		for channel, send := range map[string]send{
-			"push":          func(m customerio.Message) (uuid.UUID, error) { return c.SendPush(ctx, m) },
-			"sms":           func(m customerio.Message) (uuid.UUID, error) { return c.SendSMS(ctx, m) },
 			"in_app":        func(m customerio.Message) (uuid.UUID, error) { return c.SendInApp(ctx, m) },
 			"inbox_message": func(m customerio.Message) (uuid.UUID, error) { return c.SendInboxMessage(ctx, m) },
 		} {
-			if _, err := send(email("a@example.org")); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), "To belongs to an email, not to "+channel) {
+			if _, err := send(email("a@example.org")); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), "To does not belong to "+channel) {
+				t.Errorf("%s: %v", channel, err)
+			}
+			m := email("")
+			m.Attachments = map[string][]byte{"a.txt": nil}
+			if _, err := send(m); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), "Attachments belong to an email, not to "+channel) {
 				t.Errorf("%s: %v", channel, err)
 			}
 		}

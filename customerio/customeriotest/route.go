@@ -42,6 +42,7 @@ var routes = []route{
 	{method: "POST", path: "/v1/send/email", api: Transactional, shape: metaError, handle: message("email")},
 	{method: "POST", path: "/v1/send/push", api: Transactional, shape: metaError, handle: message("push")},
 	{method: "POST", path: "/v1/send/sms", api: Transactional, shape: metaError, handle: message("sms")},
+	{method: "POST", path: "/v1/send/whatsapp", api: Transactional, shape: metaError, handle: message("whatsapp")},
 	{method: "POST", path: "/v1/send/in_app", api: Transactional, shape: metaError, handle: message("in_app")},
 	{method: "POST", path: "/v1/send/inbox_message", api: Transactional, shape: metaError, handle: message("inbox_message")},
 
