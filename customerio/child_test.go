@@ -52,7 +52,7 @@ func child(path, url, imported string) int {
 		_, err = fmt.Sscan(string(note), &live)
 	}
 	for ; err == nil; live++ {
-		_, err = c.PutNoted(ctx, "live", fmt.Append(nil, live+1), liveEvent(live))
+		_, err = c.With(customerio.Meta{NoteKey: "live", Note: fmt.Append(nil, live+1)}).Put(ctx, liveEvent(live))
 		time.Sleep(5 * time.Millisecond)
 	}
 	fmt.Fprintln(os.Stderr, err)

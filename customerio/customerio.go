@@ -62,6 +62,13 @@ func Lanes() []Lane { return []Lane{LaneTrack, LaneTransactional, LaneBroadcast,
 // A Client puts operations into a file and delivers them in the background. All methods are safe
 // for concurrent use. Close it before the process ends.
 type Client struct {
+	*shared
+	meta  Meta   // of what this client puts
+	group *group // what Together gathers; nil: each call stores at once
+}
+
+// shared is what the clients that With and Together make have in common with the one of Open.
+type shared struct {
 	o         Options // complete, with defaults
 	file      *store.Store
 	lanes     map[Lane]*lane
@@ -100,7 +107,7 @@ func Open(path string, o *Options) (*Client, error) {
 	if err := d.Sender.Check(); err != nil {
 		return nil, fmt.Errorf("customerio: %w", err)
 	}
-	c := &Client{o: d, lanes: make(map[Lane]*lane), quit: make(chan struct{}), done: make(chan struct{}), job: make(chan struct{}, 1), importing: make(chan struct{}, 1)}
+	c := &Client{shared: &shared{o: d, lanes: make(map[Lane]*lane), quit: make(chan struct{}), done: make(chan struct{}), job: make(chan struct{}, 1), importing: make(chan struct{}, 1)}}
 	c.http = d.Client
 	if c.http == nil {
 		c.http = httpsend.NewClient()

@@ -82,7 +82,7 @@ func (c *Client) Import(ctx context.Context, rows iter.Seq2[Row, error], o *Impo
 	}
 	switch {
 	case c.o.TrackKey == "":
-		return Progress{}, fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)
+		return Progress{}, errNoTrack
 	case len(im.o.Name) > maxName:
 		return Progress{}, invalid("Name", "has %d bytes, at most %d", len(im.o.Name), maxName)
 	}

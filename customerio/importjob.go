@@ -63,7 +63,7 @@ func (c *Client) ImportJob(ctx context.Context, j Job) (JobResult, error) {
 		return JobResult{}, err
 	}
 	if c.o.AppKey == "" {
-		return JobResult{}, fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
+		return JobResult{}, errNoApp
 	}
 	select {
 	case c.job <- struct{}{}:

@@ -106,6 +106,11 @@ type Options struct {
 // ErrCredentials: the options have no credentials for this API. Nothing was stored.
 var ErrCredentials = errors.New("customerio: no credentials")
 
+var (
+	errNoTrack = fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)
+	errNoApp   = fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
+)
+
 // FromEnv reads CUSTOMERIO_SITE_ID, CUSTOMERIO_TRACK_API_KEY, CUSTOMERIO_APP_API_KEY,
 // CUSTOMERIO_REGION, CUSTOMERIO_TRACK_URL and CUSTOMERIO_APP_URL. A variable that is not set leaves
 // its field zero. It returns the errors of [Open] for invalid values.

@@ -22,32 +22,7 @@ func (c *Client) Put(ctx context.Context, ops ...Operation) ([]uuid.UUID, error)
 	if err != nil {
 		return nil, err
 	}
-	ids, err := c.lanes[LaneTrack].PutAll(ctx, events...)
-	if err != nil {
-		return ids, fmt.Errorf("customerio: %w", err)
-	}
-	return ids, nil
-}
-
-// PutNoted is [Client.Put] that also stores a note in the same commit: what the application must
-// remember together with the operations, for example how far it has read its input. See
-// store.Store.AppendNoted. Keys that begin with "customerio/" are reserved.
-func (c *Client) PutNoted(ctx context.Context, key string, note []byte, ops ...Operation) ([]uuid.UUID, error) {
-	now := time.Now()
-	events, err := c.events(now, ops)
-	if err != nil {
-		return nil, err
-	}
-	return c.lanes[LaneTrack].putNoted(ctx, now, key, note, events)
-}
-
-// Note returns the note that PutNoted last stored under key; nil: there is none.
-func (c *Client) Note(key string) ([]byte, error) {
-	note, err := c.lanes[LaneTrack].store.Note(key)
-	if err != nil {
-		return nil, fmt.Errorf("customerio: %w", err)
-	}
-	return note, nil
+	return c.keep(ctx, LaneTrack, events...)
 }
 
 func (l *lane) putNoted(ctx context.Context, now time.Time, key string, note []byte, events []outbox.Event) ([]uuid.UUID, error) {
@@ -55,7 +30,7 @@ func (l *lane) putNoted(ctx context.Context, now time.Time, key string, note []b
 	ids := make([]uuid.UUID, len(events))
 	for i, e := range events {
 		ids[i] = e.ID
-		items[i] = sender.Item{ID: e.ID, Kind: e.Kind, Key: e.Key, Payload: e.Payload, Created: now}
+		items[i] = sender.Item{ID: e.ID, Kind: e.Kind, Key: e.Key, Header: e.Header, Payload: e.Payload, Created: now}
 	}
 	if err := l.store.AppendNoted(ctx, key, note, items...); err != nil {
 		return ids, fmt.Errorf("customerio: %w", err)
@@ -66,16 +41,25 @@ func (l *lane) putNoted(ctx context.Context, now time.Time, key string, note []b
 // events encodes operations as events of the outbox.
 func (c *Client) events(now time.Time, ops []Operation) ([]outbox.Event, error) {
 	if c.o.TrackKey == "" {
-		return nil, fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)
+		return nil, errNoTrack
+	}
+	if c.meta.ID != uuid.Nil && len(ops) != 1 {
+		return nil, invalid("Meta.ID", "names one operation, there are %d", len(ops))
 	}
 	events := make([]outbox.Event, len(ops))
-	for i := range ops {
-		var err error
-		if events[i], err = ops[i].event(now, c.o.OperationBytes); err != nil {
+	for i, op := range ops {
+		err := c.meta.complete(&op)
+		if err == nil {
+			events[i], err = op.event(now, c.o.OperationBytes)
+		}
+		if err != nil {
 			if len(ops) > 1 {
 				err = fmt.Errorf("operation %d of %d: %w", i+1, len(ops), err)
 			}
 			return nil, err
+		}
+		if c.meta.ID != uuid.Nil {
+			events[i].ID = c.meta.ID
 		}
 	}
 	return events, nil

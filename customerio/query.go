@@ -23,7 +23,7 @@ import (
 // ErrInvalid, because the key would go to that host. Redirects are not followed.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	if c.o.AppKey == "" {
-		return nil, fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
+		return nil, errNoApp
 	}
 	out, err := c.app.request(req)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *api) request(req *http.Request) (*http.Request, error) {
 // against TrackLimit.
 func (c *Client) CheckCredentials(ctx context.Context) error {
 	if c.o.TrackKey == "" {
-		return fmt.Errorf("%w: the Track API needs SiteID and TrackKey", ErrCredentials)
+		return errNoTrack
 	}
 	if err := c.trackPace.Wait(ctx); err != nil {
 		return fmt.Errorf("customerio: %w", err)

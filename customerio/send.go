@@ -3,7 +3,6 @@ package customerio
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -220,7 +219,7 @@ const headerPath = "path"
 // putApp stores a call of the App API.
 func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, body, extra map[string]any) (uuid.UUID, error) {
 	if c.o.AppKey == "" {
-		return uuid.Nil, fmt.Errorf("%w: the App API needs AppKey", ErrCredentials)
+		return uuid.Nil, errNoApp
 	}
 	for field, value := range extra {
 		if body[field] != nil {
@@ -235,11 +234,12 @@ func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, 
 	if n := len(payload); n > maxMessage {
 		return uuid.Nil, invalid("the body", "has %d bytes as JSON, at most %d", n, maxMessage)
 	}
-	id, err := c.lanes[name].Put(ctx, outbox.Event{Kind: kind, Key: key, Header: map[string]string{headerPath: path}, Payload: payload})
+	id, err := c.meta.name()
 	if err != nil {
-		return id, fmt.Errorf("customerio: %w", err)
+		return id, err
 	}
-	return id, nil
+	_, err = c.keep(ctx, name, outbox.Event{ID: id, Kind: kind, Key: key, Header: map[string]string{headerPath: path}, Payload: payload})
+	return id, err
 }
 
 // appTransport sends stored calls of the App API.

@@ -289,8 +289,8 @@ func TestCloseAndShutdown(t *testing.T) {
 		if _, err := c.Put(t.Context(), identifies(0, 1)...); !errors.Is(err, outbox.ErrClosed) {
 			t.Errorf("Put after Close: %v", err)
 		}
-		if _, err := c.PutNoted(t.Context(), "k", []byte("v"), identifies(0, 1)...); err == nil {
-			t.Error("PutNoted after Close stores")
+		if _, err := c.With(customerio.Meta{NoteKey: "k", Note: []byte("v")}).Put(t.Context(), identifies(0, 1)...); err == nil {
+			t.Error("a Put with a note after Close stores")
 		}
 		w.SetFaults(customeriotest.Faults{})
 		c = w.open(nil)
@@ -304,14 +304,14 @@ func TestCloseAndShutdown(t *testing.T) {
 }
 
 // A note is kept with the operations of one call, or neither is.
-func TestPutNoted(t *testing.T) {
+func TestPutWithNote(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.open(nil)
-		if _, err := c.PutNoted(t.Context(), "line", []byte("3"), identifies(0, 3)...); err != nil {
+		if _, err := c.With(customerio.Meta{NoteKey: "line", Note: []byte("3")}).Put(t.Context(), identifies(0, 3)...); err != nil {
 			t.Fatal(err)
 		}
 		bad := customerio.Operation{Type: "person", Action: "event", Identifiers: customerio.ID("1")}
-		if _, err := c.PutNoted(t.Context(), "line", []byte("4"), bad); !errors.Is(err, customerio.ErrInvalid) {
+		if _, err := c.With(customerio.Meta{NoteKey: "line", Note: []byte("4")}).Put(t.Context(), bad); !errors.Is(err, customerio.ErrInvalid) {
 			t.Error(err)
 		}
 		w.flush(c)

@@ -96,7 +96,7 @@ func feed(ctx context.Context, c *customerio.Client, in io.Reader, stderr io.Wri
 	commit := func() error {
 		note, err := json.Marshal(r.position())
 		if err == nil {
-			_, err = c.PutNoted(ctx, r.note, note, ops...)
+			_, err = c.With(customerio.Meta{NoteKey: r.note, Note: note}).Put(ctx, ops...)
 		}
 		ops, waiting = ops[:0], 0
 		return err
