@@ -213,7 +213,8 @@ func (b *Broadcast) check() error {
 	return nil
 }
 
-// headerPath is the header of an item that names its path in the App API.
+// headerPath is the header of an item that names its path, in the App API or in version 1 of the
+// Track API.
 const headerPath = "path"
 
 // putApp stores a call of the App API.

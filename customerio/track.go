@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
@@ -29,10 +30,21 @@ func (t *trackTransport) BatchLimit() (items, bytes int) {
 	return t.items, max(1, t.bytes-len(batchOpen)-len(batchClose)-(t.items-1))
 }
 
-// Send sends one operation.
+// Send sends one operation, or a call of API v1, whose path is in its header.
 func (t *trackTransport) Send(ctx context.Context, it sender.Item) error {
-	answer, err := t.post(ctx, "/api/v2/entity", it.Payload)
-	if err != nil {
+	path := it.Header[headerPath]
+	v1 := path != ""
+	switch {
+	case !v1:
+		path = "/api/v2/entity"
+	case !strings.HasPrefix(path, "/api/v1/"):
+		return sender.Permanent(errors.New("customerio: the item names no path of the Track API"))
+	}
+	answer, err := t.post(ctx, path, it.Payload)
+	switch {
+	case err != nil && v1:
+		return err // a 404 may be about a segment
+	case err != nil:
 		return t.verdict(err)
 	}
 	if err := t.foreign(answer); err != nil {
@@ -47,12 +59,22 @@ func (t *trackTransport) Send(ctx context.Context, it sender.Item) error {
 // SendBatch sends all items in one request. Operations that the answer refuses by index are
 // permanent errors. If the service refuses the whole batch, or the answer does not say which
 // operations it refuses, the batch is sent again in parts, until each operation has its own answer.
-// So no operation counts as accepted without an answer that says so.
+// So no operation counts as accepted without an answer that says so. A batch with a call of API v1,
+// which must be alone, is parted without a request.
 func (t *trackTransport) SendBatch(ctx context.Context, items []sender.Item) []error {
 	errs := make([]error, len(items))
 	if len(items) == 1 {
 		errs[0] = t.Send(ctx, items[0])
 		return errs
+	}
+	for i := range items {
+		if items[i].Header[headerPath] != "" {
+			err := sender.Split(errors.New("customerio: a call of API v1 goes alone"))
+			for i := range errs {
+				errs[i] = err
+			}
+			return errs
+		}
 	}
 	answer, err := t.post(ctx, "/api/v2/batch", batch(items))
 	switch c := code(err); {

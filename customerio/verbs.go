@@ -35,7 +35,13 @@ func (c *Client) Track(ctx context.Context, who Identifiers, event string, data 
 
 // TrackAnonymous is Track for a person who is not known yet, by an id that the application makes.
 // API v2 accepts it, and other integrations use it, but its specification does not mention it.
+//
+// anonymousID "" makes an invitation: the service sends the message of the event to the address in
+// data["recipient"], which must be there. API v2 does not have it, so it is a request of its own.
 func (c *Client) TrackAnonymous(ctx context.Context, anonymousID, event string, data map[string]any) (uuid.UUID, error) {
+	if anonymousID == "" {
+		return c.invite(ctx, event, data)
+	}
 	return c.event(ctx, ActionEvent, Identifiers{AnonymousID: anonymousID}, event, data)
 }
 
