@@ -131,12 +131,9 @@ func Open(path string, o *Options) (*Client, error) {
 
 // openLanes starts each lane. A lane without credentials keeps what it holds and sends nothing.
 func (c *Client) openLanes() error {
-	var track, app sender.Transport
+	var track sender.Transport
 	if c.o.TrackKey != "" {
 		track = &trackTransport{api: c.track, items: c.o.BatchItems, bytes: c.o.BatchBytes}
-	}
-	if c.o.AppKey != "" {
-		app = &appTransport{c.app}
 	}
 	for _, l := range [...]struct {
 		name  Lane
@@ -145,8 +142,8 @@ func (c *Client) openLanes() error {
 		sends bool
 	}{
 		{LaneTrack, track, c.trackPace, false},
-		{LaneTransactional, app, paced(c.o.TransactionalLimit, c.o.Share), true},
-		{LaneBroadcast, app, broadcasts(c.o.BroadcastEvery, c.o.Share), true},
+		{LaneTransactional, nil, paced(c.o.TransactionalLimit, c.o.Share), true},
+		{LaneBroadcast, nil, broadcasts(c.o.BroadcastEvery, c.o.Share), true},
 		{LaneImport, track, behind(c.trackPace, c.o.ImportRate*c.o.Share), false},
 	} {
 		st, err := c.file, error(nil)
@@ -159,8 +156,18 @@ func (c *Client) openLanes() error {
 		if o.Sender.Logger != nil {
 			o.Sender.Logger = o.Sender.Logger.With("lane", string(l.name))
 		}
+		var r *receipts
 		if l.sends {
 			o.Sender.AtMostOnce = !c.o.AtLeastOnce
+			if c.o.OnOutcome != nil {
+				r = &receipts{all: map[uint64]Receipt{}}
+			}
+			if c.o.AppKey != "" {
+				l.t = &appTransport{c.app, r}
+			}
+		}
+		if c.o.OnOutcome != nil {
+			o.Sender.OnOutcome = tell(l.name, r, c.o.OnOutcome)
 		}
 		b, err := outbox.New(st, l.t, &o)
 		if err != nil {

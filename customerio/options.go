@@ -90,6 +90,9 @@ type Options struct {
 	// Logger gets what stops a lane, when it recovers, and the health lines. No payload, identifier
 	// or key is logged. nil: no logs.
 	Logger *slog.Logger
+	// OnOutcome is called with what became of each operation, message and broadcast, of all lanes,
+	// by the rules of sender.Options.OnOutcome, which it replaces unless nil. nil: no calls.
+	OnOutcome func(Outcome)
 	// UserAgent names the application to the service, in the header User-Agent of all requests. ""
 	// means outbox-customerio.
 	UserAgent string

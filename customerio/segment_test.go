@@ -49,7 +49,9 @@ func TestSegments(t *testing.T) {
 		c := w.open(nil)
 		ctx := t.Context()
 		for _, put := range []func() (uuid.UUID, error){
-			func() (uuid.UUID, error) { return c.AddPeopleToSegment(ctx, 7, customerio.ID("1"), customerio.ID("b/2")) },
+			func() (uuid.UUID, error) {
+				return c.AddPeopleToSegment(ctx, 7, customerio.ID("1"), customerio.ID("b/2"))
+			},
 			func() (uuid.UUID, error) { return c.RemovePeopleFromSegment(ctx, 7, customerio.Email("a@example.org")) },
 			func() (uuid.UUID, error) { return c.AddPeopleToSegment(ctx, 7, customerio.CioID("0001")) },
 		} {

@@ -244,13 +244,19 @@ func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, 
 }
 
 // appTransport sends stored calls of the App API.
-type appTransport struct{ *api }
+type appTransport struct {
+	*api
+	receipts *receipts // nil: nobody asks for them
+}
 
 func (t *appTransport) Send(ctx context.Context, it sender.Item) error {
 	path := it.Header[headerPath]
 	if !strings.HasPrefix(path, "/v1/") {
 		return sender.Permanent(errors.New("customerio: the item names no path of the App API"))
 	}
-	_, err := t.post(ctx, path, it.Payload)
+	answer, err := t.post(ctx, path, it.Payload)
+	if err == nil && t.receipts != nil {
+		t.receipts.keep(it.Seq, answer.Body)
+	}
 	return err
 }
