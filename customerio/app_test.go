@@ -343,6 +343,7 @@ func TestImportJob(t *testing.T) {
 		for want, j := range map[string]customerio.Job{
 			"Name is missing":             {URL: "https://example.org/"},
 			"URL has 7 bytes and is not":  {Name: "n", URL: "ftp://x"},
+			"URL has 21 bytes and is not": {Name: "n", URL: "https://example.org/ "},
 			"Extra.name is there already": {Name: "n", URL: "https://example.org/", Extra: map[string]any{"name": "m"}},
 		} {
 			if _, err := c.ImportJob(t.Context(), j); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), want) {

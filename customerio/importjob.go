@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/seed8107221f/outbox"
 )
@@ -102,7 +103,7 @@ func (j *Job) body() ([]byte, error) {
 	switch {
 	case strings.TrimSpace(j.Name) == "":
 		return nil, invalid("Name", "is missing or blank")
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.ContainsFunc(j.URL, unicode.IsSpace):
 		return nil, invalid("URL", "has %d bytes and is not an http or https URL", len(j.URL))
 	}
 	fields := map[string]any{"name": j.Name, "data_file_url": j.URL, "type": "people", "identifier": "id"}

@@ -41,7 +41,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
 // everything else has a default.
 type Options struct {
 	// SiteID and TrackKey are the credentials of the Track API. Without them its methods return
-	// ErrCredentials.
+	// ErrCredentials. With spaces or quotes around them, or around AppKey or a URL, Open refuses
+	// them.
 	SiteID   string
 	TrackKey Secret
 	// AppKey is the key of the App API. Without it messages, broadcasts, Do and ImportJob return
@@ -178,6 +179,9 @@ func (o *Options) checkCredentials() error {
 		if i := strings.IndexFunc(f.value, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
 			return fmt.Errorf("customerio: %s, of %d bytes, has a space, a line break or worse at byte %d", f.name, len(f.value), i)
 		}
+		if err := checkQuotes(f.name, f.value); err != nil {
+			return err
+		}
 	}
 	if i := strings.IndexFunc(o.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 		return fmt.Errorf("customerio: UserAgent, of %d bytes, has a line break or what is not ASCII at byte %d", len(o.UserAgent), i)
@@ -187,6 +191,16 @@ func (o *Options) checkCredentials() error {
 		return errors.New("customerio: of SiteID and TrackKey one is empty: the Track API needs both")
 	case strings.Contains(o.SiteID, ":"):
 		return errors.New("customerio: SiteID has a colon, which cannot be sent")
+	}
+	return nil
+}
+
+// checkQuotes refuses quotes around a value: docker --env-file and the like leave them there, and
+// the service would answer 401.
+func checkQuotes(name, value string) error {
+	const quotes = "\"'`"
+	if value != "" && (strings.Contains(quotes, value[:1]) || strings.Contains(quotes, value[len(value)-1:])) {
+		return fmt.Errorf("customerio: %s, of %d bytes, is in quotes: remove them, also from a file of docker --env-file", name, len(value))
 	}
 	return nil
 }
@@ -210,6 +224,12 @@ func (o *Options) checkRegion() error {
 		o.AppURL = app
 	}
 	for name, field := range map[string]*string{"TrackURL": &o.TrackURL, "AppURL": &o.AppURL} {
+		if i := strings.IndexFunc(*field, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
+			return fmt.Errorf("customerio: %s, of %d bytes, has a space, a line break or worse at byte %d", name, len(*field), i)
+		}
+		if err := checkQuotes(name, *field); err != nil {
+			return err
+		}
 		u, err := url.Parse(*field)
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return fmt.Errorf("customerio: %s, of %d bytes, is not an http or https URL of a host, without user, query and fragment", name, len(*field))
