@@ -2,6 +2,7 @@ package customerio_test
 
 import (
 	"bytes"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
@@ -137,3 +138,20 @@ lines:
 	}
 	return n
 }
+
+// each returns rows as an iterator.
+func each(list ...customerio.Row) iter.Seq2[customerio.Row, error] {
+	return func(yield func(customerio.Row, error) bool) {
+		for _, r := range list {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// brief is the text of an error without what all of these errors say.
+func brief(err error) string { return strings.ReplaceAll(err.Error(), "customerio: invalid: ", "") }
+
+// A plan is text of a type of its own.
+type plan string

@@ -68,7 +68,10 @@ func (c *Client) events(now time.Time, ops []Operation) ([]outbox.Event, error) 
 // event completes and encodes an operation. Its id and time are fixed here, so it is the same at
 // every attempt.
 func (o Operation) event(now time.Time, limit int) (e outbox.Event, err error) {
-	if err := o.Check(); err != nil {
+	if o, err = o.prepare(); err == nil {
+		err = o.check()
+	}
+	if err != nil {
 		return e, err
 	}
 	if e.ID, err = o.identity(); err != nil {
@@ -80,7 +83,10 @@ func (o Operation) event(now time.Time, limit int) (e outbox.Event, err error) {
 	if o.Timestamp == 0 && o.timed() {
 		o.Timestamp = now.Unix()
 	}
-	if e.Payload, err = encode("attributes", o); err != nil {
+	if e.Payload, err = encode("the operation", o); err != nil {
+		if _, inner := encode("attributes", o.Attributes); inner != nil {
+			err = inner
+		}
 		return e, err
 	}
 	if n := len(e.Payload); n > limit {

@@ -2,6 +2,7 @@ package customerio
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -132,6 +133,11 @@ func (m *Message) check(channel string) error {
 			}
 		}
 	}
+	if channel == "email" {
+		if err := m.checkEnvelope(); err != nil {
+			return err
+		}
+	}
 	return checkTimestamp("SendAt", m.SendAt)
 }
 
@@ -154,7 +160,9 @@ func (m *Message) attachable() bool {
 }
 
 // A Broadcast says how to start an API-triggered broadcast. At most one of IDs, Emails and
-// Recipients is set. If none is set, it goes to the audience that the service has for it.
+// Recipients is set. If all are nil, it goes to the audience that the service has for it. A list
+// that is empty and not nil is ErrInvalid: it is to nobody. So make a list with make or a literal
+// if it may stay empty, because a nil list does not say that nobody is meant.
 type Broadcast struct {
 	IDs        []string       // at most 10,000
 	Emails     []string       // at most 10,000
@@ -203,12 +211,46 @@ func (b *Broadcast) check() error {
 	switch {
 	case audiences > 1:
 		return invalid("the audience", "is given %d times, at most 1", audiences)
+	case b.IDs != nil && len(b.IDs) == 0:
+		return invalid("IDs", "are an empty list: the broadcast is to nobody")
+	case b.Emails != nil && len(b.Emails) == 0:
+		return invalid("Emails", "are an empty list: the broadcast is to nobody")
 	case len(b.IDs) > maxAudience:
 		return invalid("IDs", "are %d, at most %d", len(b.IDs), maxAudience)
 	case len(b.Emails) > maxAudience:
 		return invalid("Emails", "are %d, at most %d", len(b.Emails), maxAudience)
 	case b.Recipients != nil && len(b.Recipients) == 0:
 		return invalid("Recipients", "is an empty filter, which the service refuses")
+	}
+	for i, id := range b.IDs {
+		if err := ID(id).check(fmt.Sprintf("IDs[%d]", i), personKinds); err != nil {
+			return err
+		}
+	}
+	for i, address := range b.Emails {
+		if err := checkEmail(fmt.Sprintf("Emails[%d]", i), address); err != nil {
+			return err
+		}
+	}
+	return checkPerUserData(b.Extra["per_user_data"])
+}
+
+// checkPerUserData requires data of at least one person, and of at most 10,000
+// (https://docs.customer.io/integrations/api/app/, campaigns/{id}/triggers).
+func checkPerUserData(data any) error {
+	if data == nil {
+		return nil
+	}
+	raw, err := encode("Extra.per_user_data", data)
+	if err != nil {
+		return err
+	}
+	var people []json.RawMessage
+	if err := json.Unmarshal(raw, &people); err != nil {
+		return invalid("Extra.per_user_data", "must be a list")
+	}
+	if n := len(people); n == 0 || n > maxAudience {
+		return invalid("Extra.per_user_data", "are of %d people, from 1 to %d expected", n, maxAudience)
 	}
 	return nil
 }

@@ -1,11 +1,11 @@
 package customerio
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,7 +14,9 @@ import (
 // length and the limit, and never the value.
 var ErrInvalid = errors.New("customerio: invalid")
 
-// Limits that the service documents, in bytes if no other unit is named.
+// Limits that the vendor documents, in bytes if no other unit is named:
+// https://docs.customer.io/journeys/invalid-api-requests and
+// https://docs.customer.io/integrations/api/track/.
 const (
 	maxIdentifier     = 150
 	maxEventName      = 100
@@ -22,8 +24,7 @@ const (
 	maxAttributeValue = 1000 // of a string, or of the JSON of other values
 	maxAttributes     = 300  // in a call
 
-	minTimestamp = 1e8  // Unix seconds, exclusive: in 1973
-	maxTimestamp = 1e11 // exclusive: milliseconds are above
+	maxTimestamp = 1e11 // Unix seconds, exclusive: milliseconds are above. The vendor names no range
 )
 
 func invalid(field, format string, args ...any) error {
@@ -31,8 +32,56 @@ func invalid(field, format string, args ...any) error {
 }
 
 // Check returns nil if the service accepts the operation, and otherwise ErrInvalid. It does not
-// check the size of the whole operation. Put does the same before it stores anything.
+// check the size of the whole operation. Put does the same before it stores anything. Where the
+// vendor documents no rule, Check has none either.
 func (o *Operation) Check() error {
+	prepared, err := o.prepare()
+	if err != nil {
+		return err
+	}
+	return prepared.check()
+}
+
+// prepare returns the operation as it is sent: with times as Unix seconds, and the anonymous_id of
+// an identify as the attribute that joins the two.
+func (o *Operation) prepare() (p Operation, err error) {
+	p = *o
+	if p.Attributes, err = seconds("attributes", o.Attributes); err != nil {
+		return p, err
+	}
+	who := p.Identifiers
+	who.AnonymousID = ""
+	if anonymous := p.Identifiers.AnonymousID; p.Type == TypePerson && p.Action == ActionIdentify && anonymous != "" && who != (Identifiers{}) {
+		if _, has := p.Attributes[anonymousID]; has {
+			return p, invalid("attributes."+anonymousID, "is there already, among the identifiers")
+		}
+		if err := (Identifiers{AnonymousID: anonymous}).check("identifiers", []string{anonymousID}); err != nil {
+			return p, err
+		}
+		p.Identifiers, p.Attributes = who, maps.Clone(p.Attributes)
+		if p.Attributes == nil {
+			p.Attributes = map[string]any{}
+		}
+		p.Attributes[anonymousID] = anonymous
+	}
+	if o.Device != nil {
+		d := *o.Device
+		if d.Attributes, err = seconds("device.attributes", d.Attributes); err != nil {
+			return p, err
+		}
+		p.Device = &d
+	}
+	p.Relationships = slices.Clone(o.Relationships)
+	for i := range p.Relationships {
+		r := &p.Relationships[i]
+		if r.Attributes, err = seconds(fmt.Sprintf("cio_relationships[%d].relationship_attributes", i), r.Attributes); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+func (o *Operation) check() error {
 	switch o.Type {
 	case TypePerson:
 		return o.checkPerson()
@@ -46,19 +95,19 @@ func (o *Operation) Check() error {
 
 func (o *Operation) checkPerson() error {
 	if o.Action == ActionMerge {
-		return errors.Join(o.Primary.check("primary", personKinds), o.Secondary.check("secondary", personKinds),
+		return errors.Join(o.Primary.check("primary", mergeKinds), o.Secondary.check("secondary", mergeKinds),
 			o.only("identifiers", o.Identifiers == Identifiers{}))
 	}
 	kinds := personKinds
-	if o.isEvent() {
-		kinds = append(kinds[:len(kinds):len(kinds)], "anonymous_id")
+	if o.isEvent() || o.Action == ActionIdentify {
+		kinds = append(kinds[:len(kinds):len(kinds)], anonymousID)
 	}
 	if err := o.Identifiers.check("identifiers", kinds); err != nil {
 		return err
 	}
 	switch o.Action {
 	case ActionIdentify:
-		return errors.Join(checkAttributes(o.Attributes), checkTimestamp("timestamp", o.Timestamp), checkRelationships(o.Relationships, objectKinds, false))
+		return errors.Join(checkAttributes("attributes", o.Attributes), checkEmailAttribute(o.Attributes), checkTimestamp("timestamp", o.Timestamp), checkRelationships(o.Relationships, objectKinds, false))
 	case ActionDelete, ActionSuppress, ActionUnsuppress:
 		return checkTimestamp("timestamp", o.Timestamp)
 	case ActionEvent, ActionPage, ActionScreen:
@@ -101,7 +150,11 @@ func (o *Operation) checkObject() error {
 	}
 	switch o.Action {
 	case ActionIdentify, ActionIdentifyAnonymous:
-		return errors.Join(checkAttributes(o.Attributes), checkTimestamp("timestamp", o.Timestamp), checkRelationships(o.Relationships, personKinds, false))
+		kinds := personKinds
+		if o.Action == ActionIdentifyAnonymous {
+			kinds = []string{anonymousID}
+		}
+		return errors.Join(checkAttributes("attributes", o.Attributes), checkTimestamp("timestamp", o.Timestamp), checkRelationships(o.Relationships, kinds, false))
 	case ActionDelete:
 		return nil
 	case ActionAddRelationships, ActionDeleteRelationships:
@@ -123,13 +176,16 @@ func (o *Operation) checkDelivery() error {
 	return errors.Join(o.Identifiers.check("identifiers", []string{"id"}), checkTimestamp("timestamp", o.Timestamp))
 }
 
+const anonymousID = "anonymous_id"
+
 var (
 	personKinds = []string{"id", "email", "phone", "cio_id"}
+	mergeKinds  = []string{"id", "email", "cio_id"} // https://docs.customer.io/integrations/api/track/, merge
 	objectKinds = []string{"object_type_id", "object_id", "cio_object_id"}
 )
 
 // check requires exactly one identifier of these kinds. The type and the id of an object count as
-// one.
+// one. Spaces in and around an id are taken, because the vendor documents nothing about them.
 func (i Identifiers) check(field string, kinds []string) error {
 	count := 0
 	for _, f := range i.named() {
@@ -151,6 +207,16 @@ func (i Identifiers) check(field string, kinds []string) error {
 		case !utf8.ValidString(f.value):
 			return invalid(at, "has %d bytes that are not UTF-8", len(f.value))
 		}
+		var err error
+		switch f.name {
+		case "email":
+			err = checkEmail(at, f.value)
+		case "phone":
+			err = checkPhone(at, f.value)
+		}
+		if err != nil {
+			return err
+		}
 		if f.name != "object_id" {
 			count++
 		}
@@ -170,6 +236,11 @@ func (d *Device) check(add bool) error {
 		return invalid("device.token", "is missing or blank")
 	case add && d.Platform != "ios" && d.Platform != "android":
 		return invalid("device.platform", "must be ios or android, it has %d bytes", len(d.Platform))
+	case !utf8.ValidString(d.Token):
+		return invalid("device.token", "has %d bytes that are not UTF-8", len(d.Token))
+	}
+	if _, err := encode("device.attributes", d.Attributes); err != nil {
+		return err
 	}
 	return checkTimestamp("device.last_used", d.LastUsed)
 }
@@ -179,41 +250,55 @@ func checkRelationships(rs []Relationship, kinds []string, needed bool) error {
 		return invalid("cio_relationships", "are missing")
 	}
 	for i, r := range rs {
-		if err := r.Identifiers.check(fmt.Sprintf("cio_relationships[%d].identifiers", i), kinds); err != nil {
+		at := fmt.Sprintf("cio_relationships[%d].", i)
+		if err := r.Identifiers.check(at+"identifiers", kinds); err != nil {
+			return err
+		}
+		if err := checkAttributes(at+"relationship_attributes", r.Attributes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkAttributes checks the attributes of a person or an object. The data of events has no such
-// limits.
-func checkAttributes(attributes map[string]any) error {
+// checkEmailAttribute checks the address of a person whom another identifier names. "" removes it.
+func checkEmailAttribute(attributes map[string]any) error {
+	raw, err := encode("attributes.email", attributes["email"])
+	var address string
+	if err != nil || json.Unmarshal(raw, &address) != nil || address == "" {
+		return err
+	}
+	return checkEmail("attributes.email", address)
+}
+
+// checkAttributes checks the attributes of a person, an object or a relationship, by the rules of
+// https://docs.customer.io/journeys/invalid-api-requests. The data of events has no such limits.
+func checkAttributes(field string, attributes map[string]any) error {
 	if n := len(attributes); n > maxAttributes {
-		return invalid("attributes", "are %d, at most %d", n, maxAttributes)
+		return invalid(field, "are %d, at most %d", n, maxAttributes)
 	}
 	for name, value := range attributes {
 		switch {
 		case strings.TrimSpace(name) == "":
-			return invalid("attributes", "have a name that is blank")
+			return invalid(field, "have a name that is blank")
 		case len(name) > maxAttributeName:
-			return invalid("attributes", "have a name of %d bytes, at most %d", len(name), maxAttributeName)
+			return invalid(field, "have a name of %d bytes, at most %d", len(name), maxAttributeName)
+		case !utf8.ValidString(name):
+			return invalid(field, "have a name of %d bytes that is not UTF-8", len(name))
 		case name == "cio_relationships" || name == "cio_subscription_preferences":
 			continue // instructions, not attributes
 		}
-		raw, err := encode("attributes."+name, value)
+		raw, err := encodeAttribute(field+"."+name, name, value)
 		if err != nil {
 			return err
 		}
 		n := len(raw)
-		if text, ok := value.(string); ok {
-			n = len(text)
+		var text *string
+		if json.Unmarshal(raw, &text) == nil && text != nil {
+			n = len(*text)
 		}
 		if n > maxAttributeValue {
-			return invalid("attributes."+name, "has a value of %d bytes, at most %d", n, maxAttributeValue)
-		}
-		if f, err := strconv.ParseFloat(string(raw), 64); name == "created_at" && err == nil && f >= maxTimestamp {
-			return invalid("attributes.created_at", "must be Unix seconds, and looks like milliseconds")
+			return invalid(field+"."+name, "has a value of %d bytes, at most %d", n, maxAttributeValue)
 		}
 	}
 	return nil
@@ -222,35 +307,10 @@ func checkAttributes(attributes map[string]any) error {
 // checkTimestamp requires Unix seconds; 0: none.
 func checkTimestamp(field string, t int64) error {
 	switch {
-	case t == 0 || t > minTimestamp && t < maxTimestamp:
+	case t >= 0 && t < maxTimestamp:
 		return nil
 	case t >= maxTimestamp:
 		return invalid(field, "must be Unix seconds below %.0f, and looks like milliseconds", float64(maxTimestamp))
 	}
-	return invalid(field, "must be Unix seconds above %.0f", float64(minTimestamp))
-}
-
-// encode writes JSON without the escapes that only HTML needs.
-func encode(field string, v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, invalid(field, "cannot be written as JSON: %s", unencodable(err))
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// unencodable says why encoding failed, without the text of the caller's MarshalJSON, which may
-// contain the value.
-func unencodable(err error) string {
-	var kind *json.UnsupportedTypeError
-	var value *json.UnsupportedValueError
-	switch {
-	case errors.As(err, &kind):
-		return "it holds a " + kind.Type.String()
-	case errors.As(err, &value):
-		return "it holds " + value.Str // NaN, an infinity, or a cycle
-	}
-	return fmt.Sprintf("%T", err)
+	return invalid(field, "must be Unix seconds above 0")
 }

@@ -248,7 +248,7 @@ func TestKeys(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		w.SetFaults(always(customeriotest.Fault{Status: 401}))
 		c := w.open(nil)
-		people := []customerio.Identifiers{{ID: "7"}, {Phone: "7"}, {CioID: "7"}, {Email: "7"}}
+		people := []customerio.Identifiers{{ID: "+71"}, {Phone: "+71"}, {CioID: "+71"}, {Email: "7@example.org"}}
 		for _, p := range people {
 			for range 2 {
 				if _, err := c.Suppress(t.Context(), p); err != nil {
@@ -256,7 +256,7 @@ func TestKeys(t *testing.T) {
 				}
 			}
 		}
-		merge := customerio.Operation{Type: "person", Action: "merge", Primary: customerio.ID("7"), Secondary: customerio.ID("8")}
+		merge := customerio.Operation{Type: "person", Action: "merge", Primary: customerio.ID("+71"), Secondary: customerio.ID("8")}
 		object := customerio.Operation{Type: "object", Action: "delete", Identifiers: customerio.Object("1", "7")}
 		other := customerio.Operation{Type: "object", Action: "delete", Identifiers: customerio.Object("2", "7")}
 		put(t, c, merge, object, object, other)
@@ -267,7 +267,7 @@ func TestKeys(t *testing.T) {
 			}
 			times[it.Key]++
 		}
-		want := map[string]int{"id:7": 3, "phone:7": 2, "cio_id:7": 2, "email:7": 2, "object:1/7": 2, "object:2/7": 1}
+		want := map[string]int{"id:+71": 3, "phone:+71": 2, "cio_id:+71": 2, "email:7@example.org": 2, "object:1/7": 2, "object:2/7": 1}
 		if !maps.Equal(times, want) {
 			t.Errorf("keys: %v, want %v", times, want)
 		}
