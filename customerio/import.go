@@ -20,7 +20,9 @@ import (
 // ImportOptions are the settings of [Client.Import]. nil and the zero value mean the defaults.
 type ImportOptions struct {
 	// Name identifies an import: an import with the same name continues where the last one was
-	// interrupted. "" means that the first row is the name. At most 200 bytes.
+	// interrupted. One that is complete has nothing left to put but rows that were added at the end,
+	// so use each name once. "" means that the first row is the name, until the import is complete
+	// and another one has put rows: then it starts anew. At most 200 bytes.
 	Name string
 	// OnProgress is called with the progress, by the goroutine of Import. nil: no calls.
 	OnProgress func(Progress)
@@ -66,10 +68,13 @@ const (
 //
 // The progress is stored in the same commits. After a crash, or when ctx ends, the same call with
 // the same input continues after the last row that was put, and puts no row twice. The earlier rows
-// must be the same, otherwise the error is ErrInputChanged. Rows may be added at the end.
+// must be the same, otherwise the error is ErrInputChanged. Rows may be added at the end. An import
+// without a Name that was complete before another import put its rows is a thing of the past: the
+// same call then puts all rows again.
 //
-// An invalid row is left out: it has neither id nor email, [Client.Put] would refuse it, the line
-// is malformed, or its id came within the last 100,000 rows. The error at the end names the first
+// An invalid row is left out: it has neither id nor email, [Client.Put] would refuse it, its id or
+// email is not as [Row] says, the line is malformed, or its id came within the last 100,000 rows.
+// The error at the end names the first
 // ten such rows and wraps ErrInvalid. Any other error ends the import at that row; rows that were
 // put are still delivered. One import of a client puts rows at a time; others wait.
 func (c *Client) Import(ctx context.Context, rows iter.Seq2[Row, error], o *ImportOptions) (Progress, error) {
@@ -131,10 +136,14 @@ type importState struct {
 	Rows    int    `json:"rows"`
 	Put     int    `json:"put"`
 	Invalid int    `json:"invalid"`
-	Hash    string `json:"hash"`    // of the rows
-	Before  uint64 `json:"before"`  // items put into the lane before this import
-	Refused uint64 `json:"refused"` // how many of those were dead or dropped
+	Hash    string `json:"hash"`          // of the rows
+	Before  uint64 `json:"before"`        // items put into the lane before this import
+	Refused uint64 `json:"refused"`       // how many of those were dead or dropped
+	End     uint64 `json:"end,omitempty"` // items put into the lane when the input had been read to its end; 0: not yet
 }
+
+// past reports whether this import was complete before the latest one began.
+func (s *importState) past(lane outbox.Stats) bool { return s.End > 0 && lane.Put > s.End }
 
 func (im *importer) putAll(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	for row, err := range rows {
@@ -158,7 +167,7 @@ func (im *importer) putAll(ctx context.Context, rows iter.Seq2[Row, error]) erro
 		return fmt.Errorf("%w: it has %d rows, %d were put before", ErrInputChanged, im.rows, im.kept.Rows)
 	}
 	im.complete = true
-	if im.rows == im.state.Rows {
+	if im.rows == im.state.Rows && (im.state.End > 0 || im.rows == 0) {
 		return nil
 	}
 	return im.commit(ctx)
@@ -227,22 +236,26 @@ func (im *importer) sum() string { return hex.EncodeToString(im.hash.Sum(nil)) }
 
 // resume reads what an earlier run has put. It is called after the first row.
 func (im *importer) resume() error {
-	if im.o.Name == "" {
+	unnamed := im.o.Name == ""
+	if unnamed {
 		im.o.Name = im.sum()
 	}
 	raw, err := im.lane.store.Note(importNotes + im.o.Name)
 	if err != nil {
 		return fmt.Errorf("customerio: import: %w", err)
 	}
-	if raw == nil {
-		s := im.lane.Stats()
+	var kept importState
+	if raw != nil {
+		if err := json.Unmarshal(raw, &kept); err != nil {
+			return fmt.Errorf("customerio: import: the note of %d bytes in the file is not readable: %w", len(raw), err)
+		}
+	}
+	s := im.lane.Stats()
+	if raw == nil || unnamed && kept.past(s) {
 		im.state.Before, im.state.Refused = s.Put, uint64(s.Dead)+s.Dropped
 		return nil
 	}
-	if err := json.Unmarshal(raw, &im.kept); err != nil {
-		return fmt.Errorf("customerio: import: the note of %d bytes in the file is not readable: %w", len(raw), err)
-	}
-	im.state = im.kept
+	im.kept, im.state = kept, kept
 	return nil
 }
 
@@ -250,7 +263,10 @@ func (im *importer) resume() error {
 func (im *importer) commit(ctx context.Context) error {
 	next := im.state
 	next.Put += len(im.events)
-	next.Rows, next.Hash = im.rows, im.sum()
+	next.Rows, next.Hash, next.End = im.rows, im.sum(), 0
+	if im.complete {
+		next.End = im.lane.Stats().Put + uint64(len(im.events)) // nobody else puts into this lane
+	}
 	note, err := json.Marshal(next)
 	if err != nil {
 		return fmt.Errorf("customerio: import: %w", err)

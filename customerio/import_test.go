@@ -152,7 +152,7 @@ func TestImportResumes(t *testing.T) {
 		each := 1_000 * pick(2, 1, 1)
 		last := pick(4, 4, 2) // run
 		all := last*each + 1_000 + 100*last
-		csv := people(all) + "\n,,\n" + "i3,again@example.org,x\n"
+		csv := people(all) + "\n,,x\n" + "i3,again@example.org,x\n"
 		for run := range last + 1 {
 			c := w.open(nil)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -334,4 +334,28 @@ func TestWriteImportCSV(t *testing.T) {
 			t.Error("a file open for reading alone was written")
 		}
 	}
+}
+
+// An import that was complete before another one swallows nothing: its rows are put again.
+func TestImportOfAnEarlierInput(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		c := w.open(nil)
+		a, b := "id,plan\n1,basic\n2,basic\n", "id,plan\n2,pro\n1,pro\n"
+		for run, csv := range []string{a, b, a, b, b + "3,pro\n"} {
+			p, err := c.Import(t.Context(), customerio.ReadCSV(strings.NewReader(csv)), nil)
+			if want := 2 + run/4; err != nil || p.Put != want || p.Delivered != want || !p.Complete {
+				t.Errorf("run %d: %+v, %v", run, p, err)
+			}
+			if plan := w.Attributes("1")["plan"]; fmt.Sprint(plan) != []string{"basic", "pro"}[min(run, 3)%2] {
+				t.Errorf("run %d: the plan is %v", run, plan)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			c = w.open(nil)
+		}
+		if s := c.Stats()[customerio.LaneImport]; s.Put != 9 {
+			t.Errorf("%d put, want four times two, and the row that was added", s.Put)
+		}
+	})
 }
