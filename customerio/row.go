@@ -3,19 +3,23 @@ package customerio
 import (
 	"bufio"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // A Row is one person of an import. ID names the person, or Email if ID is "".
+//
+// White space and invisible characters around ID and Email are cut off, as Unicode defines them:
+// files and spreadsheets carry no-break spaces, zero-width spaces and byte order marks, and the
+// vendor documents no trimming, so each spelling would be a person of its own. Invisible characters
+// inside them make the row invalid. Attributes arrive as they are.
 type Row struct {
 	// Line is the line of the input where the row begins, counted from 1. 0: Import counts the rows.
 	Line int
@@ -42,13 +46,20 @@ const maxRow = 1 << 20
 
 const byteOrderMark = "\ufeff"
 
-// ReadCSV reads people from CSV (RFC 4180), row by row, in input of any size. The first line names
-// the columns: id, email, or both, in any case; all others are attributes. A byte order mark is
-// skipped. Lines end with LF or CRLF.
+// ReadCSV reads people from CSV (RFC 4180) in UTF-8, row by row, in input of any size. The first
+// line names the columns: id, email, or both, in any case; all others are attributes. A byte order
+// mark is skipped. Lines end with LF or CRLF; a CRLF inside quotes becomes LF.
 //
-// Values are strings, except a whole number in created_at. Empty cells are left out. To convert
-// other values, range over ReadCSV and yield changed rows. A malformed row yields a [RowError]. Any
-// other error is the last value.
+// A header with control or invisible characters, or without id and email, is ErrInvalid, and the
+// error names the cause: another encoding, another separator, the "sep=" line of a spreadsheet, or
+// lines that end with CR alone. Rows and columns without a name that are empty throughout, which
+// spreadsheets leave behind, are none. A row that repeats the header is invalid, and so is one with
+// control characters other than tab and line feed.
+//
+// Values are strings, except created_at, which must be a whole number: Unix seconds. ID and Email
+// are trimmed as [Row] says, names of columns and created_at likewise; other cells are not. Empty
+// cells are left out. To convert values, range over ReadCSV and yield changed rows. A malformed row
+// yields a [RowError]. Any other error is the last value.
 func ReadCSV(r io.Reader) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		in := &capped{r: r, left: maxRow}
@@ -58,7 +69,7 @@ func ReadCSV(r io.Reader) iter.Seq2[Row, error] {
 		}
 		c := csv.NewReader(text)
 		c.FieldsPerRecord, c.ReuseRecord = -1, true
-		columns, err := readHeader(c)
+		columns, err := readHeader(c, in)
 		if err != nil {
 			yield(Row{}, err)
 			return
@@ -75,6 +86,8 @@ func ReadCSV(r io.Reader) iter.Seq2[Row, error] {
 			case err != nil:
 				yield(Row{}, fmt.Errorf("customerio: import: read CSV: %w", err))
 				return
+			case blank(cells):
+				continue
 			}
 			var row Row
 			if err == nil {
@@ -92,7 +105,10 @@ func ReadCSV(r io.Reader) iter.Seq2[Row, error] {
 type capped struct {
 	r    io.Reader
 	left int
+	head []byte // the first bytes, to tell what is wrong with a header
 }
+
+const maxHead = 1024
 
 func (c *capped) Read(p []byte) (int, error) {
 	if c.left <= 0 {
@@ -100,58 +116,134 @@ func (c *capped) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.left -= n
+	c.head = append(c.head, p[:min(n, maxHead-len(c.head))]...)
 	return n, err
 }
 
-// readHeader returns the names of the columns, with id and email in lower case.
-func readHeader(c *csv.Reader) ([]string, error) {
+// readHeader returns the names of the columns, with id and email in lower case. A column without a
+// name is "". There are none at the end.
+func readHeader(c *csv.Reader, in *capped) ([]string, error) {
 	cells, err := c.Read()
-	if err == io.EOF {
-		err = errors.New("it is empty")
-	}
-	if err != nil {
+	var parse *csv.ParseError
+	switch {
+	case err == io.EOF:
+		return nil, fmt.Errorf("%w: the header of the CSV: it is empty", ErrInvalid)
+	case errors.As(err, &parse):
+		return nil, fmt.Errorf("%w: the header of the CSV: line %d: %w%s", ErrInvalid, parse.Line, parse.Err, in.suspect())
+	case err != nil:
 		return nil, fmt.Errorf("customerio: import: read the header of the CSV: %w", err)
 	}
-	columns := slices.Clone(cells)
+	columns := make([]string, len(cells))
+	for i, name := range cells {
+		columns[i] = column(name)
+	}
+	columns = withoutBlanks(columns)
 	seen := map[string]bool{}
 	for i, name := range columns {
-		name = strings.TrimSpace(name)
-		if lower := strings.ToLower(name); lower == "id" || lower == "email" {
-			name = lower
-		}
+		at := strings.IndexFunc(name, hidden)
 		switch {
-		case name == "":
-			return nil, fmt.Errorf("%w: the header of the CSV: column %d has no name", ErrInvalid, i+1)
-		case seen[name]:
+		case !utf8.ValidString(name):
+			return nil, fmt.Errorf("%w: the header of the CSV: column %d is not UTF-8%s", ErrInvalid, i+1, in.suspect())
+		case at >= 0:
+			return nil, fmt.Errorf("%w: the header of the CSV: column %d has %s%s", ErrInvalid, i+1, character(name[at:]), in.suspect())
+		case name != "" && seen[name]:
 			return nil, fmt.Errorf("%w: the header of the CSV: column %d has the name of an earlier one", ErrInvalid, i+1)
 		}
-		columns[i], seen[name] = name, true
+		seen[name] = true
 	}
 	if !seen["id"] && !seen["email"] {
-		return nil, fmt.Errorf("%w: the header of the CSV: among its %d columns is neither id nor email", ErrInvalid, len(columns))
+		return nil, fmt.Errorf("%w: the header of the CSV: among its %d columns is neither id nor email%s", ErrInvalid, len(columns), in.suspect())
 	}
 	return columns, nil
 }
 
+// suspect names what is probably wrong with an input whose header is not acceptable.
+func (c *capped) suspect() string {
+	head := strings.TrimPrefix(string(c.head), byteOrderMark)
+	line, _, _ := strings.Cut(head, "\n")
+	switch {
+	case strings.HasPrefix(head, "\xff\xfe"), strings.HasPrefix(head, "\xfe\xff"), strings.Contains(head, "\x00"):
+		return ": is it UTF-16? Save it as UTF-8"
+	case !utf8.ValidString(line):
+		return ": save it as UTF-8"
+	case len(line) >= len("sep=") && strings.EqualFold(line[:len("sep=")], "sep="):
+		return ": its first line is a sep= line, which only spreadsheets read: remove it"
+	case strings.Contains(strings.TrimSuffix(line, "\r"), "\r"):
+		return ": its lines end with CR alone: save it with LF or CRLF"
+	case strings.Contains(line, "\t"):
+		return ": are its columns separated by tabs? They must be by commas"
+	case strings.Contains(line, ";"):
+		return ": are its columns separated by semicolons? They must be by commas"
+	}
+	return ""
+}
+
+// column returns the name of a column as it is written in a header.
+func column(name string) string {
+	name = strings.TrimSpace(name)
+	if lower := strings.ToLower(name); lower == "id" || lower == "email" {
+		return lower
+	}
+	return strings.Clone(name) // the cells share the memory of their row
+}
+
+func withoutBlanks(columns []string) []string {
+	for len(columns) > 0 && columns[len(columns)-1] == "" {
+		columns = columns[:len(columns)-1]
+	}
+	return columns
+}
+
+// blank reports whether nothing can be seen in any cell.
+func blank(cells []string) bool {
+	for _, text := range cells {
+		if trim(text) != "" {
+			return false
+		}
+	}
+	return true
+}
+
 func makeRow(line int, columns, cells []string) (Row, error) {
 	row := Row{Line: line, Attributes: make(map[string]any, len(cells))}
-	if len(cells) != len(columns) {
-		return row, &RowError{line, fmt.Errorf("%w: %d columns, the header has %d", ErrInvalid, len(cells), len(columns))}
+	wrong := func(i int, format string, args ...any) (Row, error) {
+		return row, &RowError{line, invalid(fmt.Sprintf("column %d", i+1), format, args...)}
 	}
+	repeats := true
 	for i, text := range cells {
-		text = strings.Clone(text) // the cells share the memory of their row
-		if !utf8.ValidString(text) {
-			return row, &RowError{line, invalid(fmt.Sprintf("column %d", i+1), "has %d bytes that are not UTF-8", len(text))}
+		at := strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' })
+		switch {
+		case !utf8.ValidString(text):
+			return wrong(i, "has %d bytes that are not UTF-8", len(text))
+		case at >= 0 && text[at] == '\r':
+			return wrong(i, "has a CR without LF at byte %d: do lines end with CR alone?", at+1)
+		case at >= 0:
+			return wrong(i, "has %s, at byte %d", character(text[at:]), at+1)
+		case i >= len(columns) && text == "":
+		case i >= len(columns):
+			return row, &RowError{line, fmt.Errorf("%w: %d columns, the header has %d", ErrInvalid, len(cells), len(columns))}
+		case columns[i] == "" && text != "":
+			return wrong(i, "has no name in the header, and a value of %d bytes", len(text))
 		}
-		switch name := columns[i]; {
+		repeats = repeats && (i >= len(columns) || column(trim(text)) == columns[i])
+	}
+	switch {
+	case len(cells) < len(columns):
+		return row, &RowError{line, fmt.Errorf("%w: %d columns, the header has %d", ErrInvalid, len(cells), len(columns))}
+	case repeats:
+		return row, &RowError{line, invalid("the row", "repeats the header: is the input made of several files?")}
+	}
+	for i, name := range columns {
+		text := strings.Clone(cells[i]) // the cells share the memory of their row
+		switch {
 		case text == "":
 		case name == "id":
-			row.ID = text
+			row.ID = trim(text)
 		case name == "email":
-			row.Email = text
+			row.Email = trim(text)
 		default:
 			row.Attributes[name] = text
-			if n, err := strconv.ParseInt(text, 10, 64); name == "created_at" && err == nil {
+			if n, err := strconv.ParseInt(trim(text), 10, 64); name == createdAt && err == nil {
 				row.Attributes[name] = n
 			}
 		}
@@ -159,78 +251,37 @@ func makeRow(line int, columns, cells []string) (Row, error) {
 	return row, nil
 }
 
+// names returns the trimmed ID and Email of a row, at least one of them.
+func (r *Row) names() (id, email string, err error) {
+	id, email = trim(r.ID), trim(r.Email)
+	if at := strings.IndexFunc(id, hidden); at >= 0 {
+		return "", "", invalid("id", "has %s, at byte %d of its %d", character(id[at:]), at+1, len(id))
+	}
+	switch {
+	case id == "" && email == "":
+		return "", "", invalid("the row", "has neither id nor email")
+	case email != "":
+		err = checkEmail("email", email)
+	}
+	return id, email, err
+}
+
 // operation makes an identify from a row.
 func (r *Row) operation() (Operation, error) {
-	op := person(ActionIdentify, ID(r.ID))
+	id, email, err := r.names()
+	op := person(ActionIdentify, ID(id))
 	op.Attributes = r.Attributes
 	switch {
-	case r.ID == "" && r.Email == "":
-		return op, invalid("the row", "has neither id nor email")
-	case r.ID == "":
-		op.Identifiers = Email(r.Email)
-	case r.Email != "":
+	case err != nil:
+		return op, err
+	case id == "":
+		op.Identifiers = Email(email)
+	case email != "":
 		op.Attributes = maps.Clone(r.Attributes)
 		if op.Attributes == nil {
 			op.Attributes = map[string]any{}
 		}
-		op.Attributes["email"] = r.Email
+		op.Attributes["email"] = email
 	}
 	return op, nil
-}
-
-// WriteImportCSV writes people as CSV, for an import in the service's dashboard or
-// [Client.ImportJob]. The columns are id, email and the given attributes; any other attribute of a
-// row is an error. Strings are written as they are, other values as JSON.
-func WriteImportCSV(w io.Writer, attributes []string, rows iter.Seq2[Row, error]) error {
-	out := csv.NewWriter(w)
-	if err := out.Write(append([]string{"id", "email"}, attributes...)); err != nil {
-		return fmt.Errorf("customerio: write CSV: %w", err)
-	}
-	n := 0
-	for row, err := range rows {
-		if err != nil {
-			return fmt.Errorf("customerio: write CSV: %w", err)
-		}
-		n++
-		cells := []string{row.ID, row.Email}
-		if row.ID == "" && row.Email == "" {
-			return fmt.Errorf("customerio: write CSV: row %d: %w", n, invalid("the row", "has neither id nor email"))
-		}
-		known := 0
-		for _, name := range attributes {
-			value, ok := row.Attributes[name]
-			if ok {
-				known++
-			}
-			text, err := cell(name, value)
-			if err != nil {
-				return fmt.Errorf("customerio: write CSV: row %d: %w", n, err)
-			}
-			cells = append(cells, text)
-		}
-		if known < len(row.Attributes) {
-			return fmt.Errorf("customerio: write CSV: row %d: %w", n, invalid("the row", "has %d attributes, %d of them are columns", len(row.Attributes), known))
-		}
-		if err := out.Write(cells); err != nil {
-			return fmt.Errorf("customerio: write CSV: %w", err)
-		}
-	}
-	out.Flush()
-	if err := out.Error(); err != nil {
-		return fmt.Errorf("customerio: write CSV: %w", err)
-	}
-	return nil
-}
-
-func cell(name string, value any) (string, error) {
-	switch v := value.(type) {
-	case nil:
-		return "", nil
-	case string:
-		return v, nil
-	case json.RawMessage:
-		return string(v), nil
-	}
-	raw, err := encode("attributes."+name, value)
-	return string(raw), err
 }
