@@ -54,11 +54,6 @@ func checkPhone(field, number string) error {
 // (https://docs.customer.io/integrations/api/app/, send/email).
 const maxRecipients = 15
 
-// maxAttachments is the limit of all attachments of an email in bytes, exclusive
-// (https://docs.customer.io/integrations/api/app/, send/email: less than 2 MB in all). The vendor
-// does not say whether before or after base64; here it is before.
-const maxAttachments = 2_000_000
-
 // checkEnvelope checks the addresses and attachments of an email.
 func (m *Message) checkEnvelope() error {
 	lists := [...]struct {
@@ -104,8 +99,9 @@ func addresses(list string) (all []string) {
 	return all
 }
 
-// checkAttachments requires names of files and their contents in base64
-// (https://docs.customer.io/integrations/api/app/, send/email). A []byte becomes base64 by itself.
+// checkAttachments requires names of files and their contents in base64, less than 2 MB in all
+// (https://docs.customer.io/integrations/api/app/, send/email). The vendor does not say whether
+// before or after base64; here it is before. A []byte becomes base64 by itself.
 func checkAttachments(field string, attachments any) error {
 	if attachments == nil {
 		return nil

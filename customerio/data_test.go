@@ -301,3 +301,46 @@ func TestBroadcastToNobody(t *testing.T) {
 		}
 	})
 }
+
+// An event that is too large for API v2 goes by v1, with its id, its time and in its turn.
+func TestLargeEvents(t *testing.T) {
+	bubble(t, &customeriotest.Options{Sequence: customeriotest.Attribute("seq")}, func(t *testing.T, w *world) {
+		c := w.open(nil)
+		people := []customerio.Identifiers{{ID: "a/b c?"}, {Email: "a+b@example.org"}, {CioID: "0300"}, {AnonymousID: "a1"}}
+		seq := 0
+		var ops []customerio.Operation
+		for round := range 3 {
+			for _, who := range people {
+				for _, action := range []string{"event", "page", "screen"} {
+					data := map[string]any{"seq": seq}
+					if round == 1 {
+						data["text"] = strings.Repeat("é", 45_000)
+					}
+					ops = append(ops, customerio.Operation{Type: "person", Action: action, Identifiers: who, Name: " seen ", Attributes: data, Timestamp: 1700000000})
+					seq++
+				}
+			}
+		}
+		ids, err := c.Put(t.Context(), ops...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.flush(c)
+		v := w.Verdict()
+		if v.Unique != len(ops) || v.OrderViolations != 0 || v.RefusedForRate != 0 {
+			t.Errorf("%v, dead: %q", v, dead(t, c, customerio.LaneTrack))
+		}
+		for _, got := range w.Record() {
+			n := int(got.Attributes["seq"].(float64))
+			want := ops[n]
+			if got.Action != want.Action || got.Name != "seen" || got.EventID != crockford(ids[n]) || got.Timestamp != want.Timestamp || got.Attributes["text"] != want.Attributes["text"] {
+				t.Errorf("operation %d, %s of %+v, arrived as %s of %s, with id %s and time %d", n, want.Action, want.Identifiers, got.Action, got.Subject, got.EventID, got.Timestamp)
+			}
+		}
+		for _, who := range []customerio.Identifiers{{ID: "a@b"}, {ID: "cio_1"}, {ID: ".."}, {Phone: "+14155552671"}} {
+			if _, err := c.Track(t.Context(), who, "seen", map[string]any{"text": strings.Repeat("x", 32_000)}); !errors.Is(err, customerio.ErrInvalid) {
+				t.Errorf("%+v: %v", who, err)
+			}
+		}
+	})
+}

@@ -78,7 +78,9 @@ type Options struct {
 	BatchItems int
 	// BatchBytes is the largest size of such a request in bytes. 0 means 500,000.
 	BatchBytes int
-	// OperationBytes is the largest size of one operation as JSON, in bytes. 0 means 32,000.
+	// OperationBytes is the largest size of one operation as JSON, in bytes. 0 means 32,000. An event
+	// above it goes alone, by API v1, which takes 100,000 bytes of data, but no phone numbers and no
+	// ids that look like an address or a cio_id.
 	OperationBytes int
 
 	// AtLeastOnce makes the client deliver messages and broadcasts at least once: after a crash or

@@ -90,7 +90,16 @@ func (o Operation) event(now time.Time, limit int) (e outbox.Event, err error) {
 		return e, err
 	}
 	if n := len(e.Payload); n > limit {
-		return e, invalid("the operation", "has %d bytes as JSON, at most %d", n, limit)
+		path := ""
+		if o.isEvent() {
+			if path, e.Payload, err = o.byV1(); err != nil {
+				return e, err
+			}
+		}
+		if path == "" {
+			return e, invalid("the operation", "has %d bytes as JSON, at most %d", n, limit)
+		}
+		e.Header = map[string]string{headerPath: path}
 	}
 	e.Kind, e.Key = o.Type+"."+o.Action, o.key()
 	return e, nil

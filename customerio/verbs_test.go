@@ -193,7 +193,11 @@ func TestValidation(t *testing.T) {
 			{identify(map[string]any{"n": unencodable{}}), "attributes.n cannot be written as JSON"},
 			{with(event("seen"), func(o *customerio.Operation) { o.Attributes = map[string]any{"n": math.Inf(1)} }), "attributes cannot be written as JSON: it holds +Inf"},
 			{with(event("seen"), func(o *customerio.Operation) { o.Attributes = map[string]any{"n": long(31000)} }), ""},
-			{with(event("seen"), func(o *customerio.Operation) { o.Attributes = map[string]any{"n": long(32000)} }), "bytes as JSON, at most 32000"},
+			{with(event("seen"), func(o *customerio.Operation) { o.Attributes = map[string]any{"n": long(99_992)} }), ""},
+			{with(event("seen"), func(o *customerio.Operation) { o.Attributes = map[string]any{"n": long(99_993)} }), "attributes have 100001 bytes as JSON, at most 100000"},
+			{with(event("seen"), func(o *customerio.Operation) {
+				o.Attributes, o.Identifiers = map[string]any{"n": long(32000)}, customerio.Identifiers{Phone: "+14155552671"}
+			}), "bytes as JSON, at most 32000"},
 
 			{with(who(customerio.ID("1")), func(o *customerio.Operation) { o.Type = "hush" }), "type must be person, object or delivery"},
 			{with(who(customerio.ID("1")), func(o *customerio.Operation) { o.Action = "hush" }), "action is none that a person has"},
