@@ -107,7 +107,7 @@ func TestSendValidation(t *testing.T) {
 			"Attachments need a name":           change(func(m *customerio.Message) { m.Attachments = map[string][]byte{" ": nil} }),
 			"have 2000000 bytes, less than":     change(func(m *customerio.Message) { m.Attachments = map[string][]byte{"a": make([]byte, 2_000_000)} }),
 			"Extra.attachments is there": change(func(m *customerio.Message) {
-				m.Attachments, m.Extra = map[string][]byte{"a": nil}, map[string]any{"attachments": 1}
+				m.Attachments, m.Extra = map[string][]byte{"a": nil}, map[string]any{"attachments": map[string]string{"b": ""}}
 			}),
 			"Extra.to is there already":  change(func(m *customerio.Message) { m.Extra = map[string]any{"to": "x"} }),
 			"the body cannot be written": change(func(m *customerio.Message) { m.Data = map[string]any{"f": func() {}} }),

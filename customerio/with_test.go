@@ -115,7 +115,7 @@ func TestWithRefuses(t *testing.T) {
 				_, err := c.With(customerio.Meta{NoteKey: "customerio/job"}).Put(t.Context(), identifies(0, 1)...)
 				return err
 			},
-			"timestamp must be Unix seconds above 100000000": func() error {
+			"timestamp must be Unix seconds above 0": func() error {
 				_, err := c.With(customerio.Meta{Time: time.Unix(0, 0)}).Put(t.Context(), identifies(0, 1)...)
 				return err
 			},

@@ -103,7 +103,9 @@ func TestAtMostOnceOutageWithProber(t *testing.T) {
 }
 
 // logCount counts the requests that contain text.
-func (l *lane) logCount(text string) int { return strings.Count(strings.Join(l.requests(), "\n"), text) }
+func (l *lane) logCount(text string) int {
+	return strings.Count(strings.Join(l.requests(), "\n"), text)
+}
 
 // After a probe that passed one item goes alone, on the connection that the probe made. If it
 // fails, the hold goes on, and the probe is asked again.

@@ -56,16 +56,16 @@ func ExampleDurable() {
 		log.Fatal(err)
 	}
 	resp.Body.Close()
-	fmt.Println("answered:", resp.Status)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := b.Shutdown(ctx); err != nil {
 		log.Fatal(err)
 	}
+	fmt.Println("the SDK got:", resp.Status)
 	// Output:
-	// answered: 202 Accepted
 	// arrived: POST /customers/7 Bearer of-today {"plan":"basic"}
+	// the SDK got: 202 Accepted
 }
 
 // A transport around an SDK that shows neither status nor header.
