@@ -103,10 +103,8 @@ var (
 	ErrTooLarge = sender.ErrTooLarge          // for store.Options.MaxPayload, or for one PutAll
 	ErrFull     = sender.ErrFull              // MaxPending, MaxBytes or the disk; also from Revive
 
-	// From Flush and Shutdown: events remain. The error says how many and why.
-	ErrPending = errors.New("events remain")
-	// From Find: there is no event with that ID.
-	ErrNotFound = sender.ErrNotFound
+	ErrPending  = errors.New("events remain") // from Flush and Shutdown; the error says how many and why
+	ErrNotFound = sender.ErrNotFound          // from Find: there is no event with that ID
 
 	// From every method that reads or changes the outbox.
 	ErrClosed  = sender.ErrClosed  // it is shutting down or closed; nothing was stored
@@ -123,7 +121,7 @@ var (
 type Outbox struct {
 	store   Store
 	place   string             // of the store, for errors; "": not known
-	close   func() error       // closes the store; nil: the caller does
+	close   func() error       // closes the store; does nothing if the caller closes it
 	sender  *sender.Sender     // nil: store only
 	wake    func()             // wakes the sender, if the store does not
 	limiter sender.Limiter     // nil: none
@@ -169,7 +167,7 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Outbox{store: st, limiter: o.Limiter, wake: func() {}, done: make(chan struct{})}
+	b := &Outbox{store: st, limiter: o.Limiter, wake: func() {}, close: func() error { return nil }, done: make(chan struct{})}
 	if p, ok := st.(sender.Placer); ok {
 		b.place = p.Place()
 	}
@@ -230,11 +228,9 @@ func wrap(op, place string, err error) error {
 		return nil
 	}
 	err = without("sender: ", err)
-	at, ok := err.(*sender.StoreError)
-	switch {
-	case ok:
+	if at, ok := err.(*sender.StoreError); ok {
 		place, err = cmp.Or(at.Place, place), at.Err
-	case strings.Contains(err.Error(), place):
+	} else if strings.Contains(err.Error(), place) {
 		place = "" // the cause names it
 	}
 	return &sender.StoreError{Op: "outbox: " + op, Place: place, Err: err}
@@ -257,8 +253,6 @@ func with[A any](b *Outbox, do func(A) error) error {
 	}
 	return fmt.Errorf("%T is no %v: %w", b.store, reflect.TypeFor[A](), errors.ErrUnsupported)
 }
-
-const maxPutAll = 64 << 20 // bytes
 
 // single holds the memory of one item for each Put that runs.
 var single = sync.Pool{New: func() any { return new([1]sender.Item) }}
@@ -283,6 +277,7 @@ func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
 // PutAll stores events, all or none, with one commit, and returns their IDs in order. Their
 // payloads, kinds, keys and headers come to at most 64 MiB. Otherwise it is like Put.
 func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
+	const maxPutAll = 64 << 20 // bytes
 	items := make([]sender.Item, len(es))
 	ids := make([]uuid.UUID, len(es))
 	now, size := time.Now(), 0
@@ -428,17 +423,17 @@ func (b *Outbox) Compact(ctx context.Context) error {
 // Flush waits until every event put before the call that could be sent has been sent, or has been
 // tried once since; what is done until then is recorded at once. nil: none of them remains.
 // Otherwise the error wraps ErrPending and says how many remain and why (scheduled, retrying,
-// paused, held, no transport), and wraps the error of ctx if it ended. It returns at once when a
-// pause ends after the deadline of ctx, and with ErrClosed after Shutdown or Close.
+// paused, held, no transport), and wraps the error of ctx if it ended. It returns at once when the
+// lane is silent beyond the deadline of ctx, and with ErrClosed after Shutdown or Close.
 func (b *Outbox) Flush(ctx context.Context) error {
 	if err := b.enter(); err != nil {
 		return b.wrap("flush", err)
 	}
 	b.puts.Done()
-	return b.wrap("flush", b.flush(ctx))
+	return b.wrap("flush", b.flush(ctx, (*sender.Sender).Flush))
 }
 
-func (b *Outbox) flush(ctx context.Context) (err error) {
+func (b *Outbox) flush(ctx context.Context, by func(*sender.Sender, context.Context) error) (err error) {
 	var mark uint64
 	f, marks := b.store.(sender.Flusher)
 	if marks {
@@ -448,17 +443,15 @@ func (b *Outbox) flush(ctx context.Context) (err error) {
 	}
 	var cause error
 	if b.sender != nil {
-		cause = without("sender: flush: ", b.sender.Flush(ctx))
+		cause = without("sender: flush: ", by(b.sender, ctx))
 	}
 	remains := b.store.Counts().Pending > 0
 	if marks {
 		remains, err = f.Remains(mark)
 	}
 	switch {
-	case err != nil:
+	case err != nil || !remains:
 		return err
-	case !remains:
-		return nil
 	case cause == nil:
 		return fmt.Errorf("%w: %s", ErrPending, b.why(""))
 	}
@@ -483,13 +476,18 @@ func (b *Outbox) why(said string) string {
 	return fmt.Sprintf("%d pending (%s)", s.Pending, strings.Join(parts, ", "))
 }
 
-// Shutdown refuses new events, flushes under ctx, stops the sender, records what it did and closes
-// the file. What ctx cuts off stays on disk for the next start: then the error wraps ErrPending. It
-// returns within ctx plus one second, even when the transport or the disk hangs; the error says so,
-// and what hangs ends in the background. A second call waits for the first and returns the same.
+// Shutdown refuses new events, flushes under ctx, lets requests in flight finish and closes the
+// file. It starts no request that the end of ctx would cut off, judged by how long requests lately
+// took, and returns as soon as nothing more can be done. Requests in flight when ctx ends are cut
+// off: their events are sent again later, or are dead with AtMostOnce. ErrPending: events remain.
+//
+// It returns at most one second after ctx ends, even when the transport or the disk hangs; the
+// error says so, and what hangs ends in the background. So give it 8 seconds where SIGKILL follows
+// SIGTERM after 10. A second call waits for the first and returns the same. A nil ctx is an error.
 func (b *Outbox) Shutdown(ctx context.Context) error { return b.stop(ctx, true) }
 
-// Close is Shutdown without the flush. It returns within six seconds.
+// Close is Shutdown with five seconds, without the flush: requests in flight may finish, and no
+// other starts. It returns within six seconds.
 func (b *Outbox) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -497,6 +495,9 @@ func (b *Outbox) Close() error {
 }
 
 func (b *Outbox) stop(ctx context.Context, flush bool) error {
+	if ctx == nil {
+		return b.wrap("shutdown", errors.New("the context is nil"))
+	}
 	b.mu.Lock()
 	first := !b.closing
 	b.closing = true
@@ -520,7 +521,8 @@ func (b *Outbox) stop(ctx context.Context, flush bool) error {
 	}
 }
 
-// end takes the outbox down, step by step. ctx limits only the wait for other calls, and the flush.
+// end takes the outbox down, step by step. ctx limits the wait for other calls, the flush and the
+// requests in flight.
 func (b *Outbox) end(ctx context.Context, flush bool) {
 	defer close(b.done)
 	idle, cancel := context.WithCancel(ctx)
@@ -529,19 +531,18 @@ func (b *Outbox) end(ctx context.Context, flush bool) {
 		cancel()
 	}()
 	<-idle.Done()
-	var flushErr, closeErr error
+	var flushErr error
 	if flush {
-		flushErr = b.wrap("shutdown", b.flush(ctx))
+		flushErr = b.wrap("shutdown", b.flush(ctx, (*sender.Sender).Drain))
+	}
+	if b.sender != nil {
+		b.sender.Stop(ctx)
+	} else if e, ok := b.store.(sender.Exclusive); ok {
+		e.Detach()
 	}
 	b.cancel()
 	b.running.Wait()
-	if e, ok := b.store.(sender.Exclusive); ok && b.sender == nil {
-		e.Detach()
-	}
-	if b.close != nil {
-		closeErr = b.close()
-	}
-	b.closeErr = errors.Join(flushErr, b.wrap("shutdown", b.runErr), b.wrap("shutdown", closeErr))
+	b.closeErr = errors.Join(flushErr, b.wrap("shutdown", b.runErr), b.wrap("shutdown", b.close()))
 }
 
 // Stats is a snapshot of an [Outbox]. In JSON a time or a text that is zero is left out.

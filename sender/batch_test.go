@@ -98,8 +98,7 @@ func TestThrottledAndSplit(t *testing.T) {
 	})
 }
 
-// A part that waits for its token when the lane falls silent stays in hand, and goes first
-// afterwards.
+// A part that waits for its token when the lane falls silent goes back to the queue.
 func TestPieceWaitsInSilence(t *testing.T) {
 	in(t, func(l *lane) {
 		l.batch = 4
@@ -110,8 +109,8 @@ func TestPieceWaitsInSilence(t *testing.T) {
 		l.wait(time.Minute)
 		l.wants(`0s a+b+c+d split+ok
 			1s a+b 500ms+429:5s+ok
-			6.5s c+d ok
-			7.5s a+e+f ok`)
+			6.5s a+e+c+f ok
+			7.5s d ok`)
 		l.ends("delivered 6")
 	})
 }
@@ -186,5 +185,24 @@ func TestPieceExpires(t *testing.T) {
 		l.wait(time.Minute)
 		l.wants("0s a+b split+ok\n1s a ok")
 		l.ends("delivered 1, expired 1")
+	})
+}
+
+// What its owner drops while the lane is silent is not sent afterwards, also if it was part of a
+// batch that was split.
+func TestDroppedPartIsNotSent(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 1
+		l.batch = 4
+		l.answer("a", "split 429:24h ok")
+		l.put("a b c d")
+		l.run()
+		l.wait(time.Minute)
+		l.Drop(l.item("d").Seq)
+		l.wait(24 * time.Hour)
+		l.wants(`0s a+b+c+d split+ok
+			0s a+b 429:24h+ok
+			24h0m0s a+c ok`)
+		l.ends("delivered 3")
 	})
 }

@@ -49,11 +49,11 @@ func TestContextOfACall(t *testing.T) {
 			in(t, func(l *lane) {
 				run, stop := context.WithCancel(context.WithValue(l.Context(), key{}, "value"))
 				defer stop()
-				endOfRun := time.Minute
+				stopAt, endOfRun := time.Minute, time.Minute
 				if errors.Is(c.want, context.Canceled) {
-					endOfRun = 5 * time.Second
+					stopAt, endOfRun = time.Second, 6*time.Second // calls are left five seconds
 				}
-				time.AfterFunc(endOfRun, stop)
+				time.AfterFunc(stopAt, stop)
 				var kept context.Context
 				calls(l, run, func(ctx context.Context) {
 					kept = ctx

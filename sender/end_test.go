@@ -59,7 +59,7 @@ func TestRunWithDeadline(t *testing.T) {
 	})
 }
 
-// When Run's context ends, calls are cancelled; Run leaves
+// When Run is stopped and calls have no time to finish, they are cancelled; Run leaves
 // the others after half a second.
 func TestEndOfRun(t *testing.T) {
 	for _, c := range []struct {

@@ -29,10 +29,14 @@ type flush struct {
 // sent or tried once since the call, and until that is recorded. Meanwhile no outcome waits to
 // share a commit. Flush does not wait for items that are scheduled or wait for a retry.
 //
-// It returns an error if Run has not begun within a second, if Run ends, at once if a pause
-// outlasts the deadline of ctx, and when ctx ends. The last one wraps the error of ctx and says why
-// items remain. Several calls may wait at once.
+// It returns an error if Run has not begun within a second, if Run ends, at once if nothing can be
+// sent before the deadline of ctx (because of a pause, for instance, or because the next probe of a
+// held lane comes later), and when ctx ends. The last one wraps the error of ctx and says why items
+// remain. Several calls may wait at once.
 func (s *Sender) Flush(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("sender: flush: the context is nil")
+	}
 	begin := time.NewTimer(timeToBegin)
 	defer begin.Stop()
 	select {
@@ -83,6 +87,23 @@ func (s *Sender) whyNotFlushed(ctx context.Context) error {
 	return fmt.Errorf("%w (%s)", ctx.Err(), why)
 }
 
+// nothingBefore returns the time before which no request starts, and why; zero: one may start now.
+// While a probe is in flight nobody knows. A Settle that fails is no reason: the last try, at the
+// end of Run, may succeed, and the later it comes the better.
+func (l *loop) nothingBefore(now time.Time) (at time.Time, why string) {
+	switch s := &l.silence; {
+	case s.paused.After(now):
+		return s.paused, "paused until " + s.paused.Format(time.RFC3339)
+	case s.on() && l.probe == nil && s.until.After(now):
+		return s.until, "held: " + heldBecause + s.cause + "; the next probe is at " + s.until.Format(time.RFC3339)
+	case l.claimTrouble.again.After(now):
+		return l.claimTrouble.again, "held: " + l.claimTrouble.err.Error()
+	case l.limiterTrouble.again.After(now):
+		return l.limiterTrouble.again, "held: " + l.limiterTrouble.err.Error()
+	}
+	return time.Time{}, ""
+}
+
 // addFlush begins to serve f.
 func (l *loop) addFlush(f *flush) {
 	l.flushes = append(l.flushes, f)
@@ -99,9 +120,11 @@ func (l *loop) serveFlushes(now time.Time) {
 		if f.ctx.Err() != nil {
 			return true // it has returned
 		}
-		if deadline, ok := f.ctx.Deadline(); ok && l.silence.paused.After(now) && l.silence.paused.After(deadline) {
-			f.done <- fmt.Errorf("paused until %s, after the deadline %s", l.silence.paused.Format(time.RFC3339), deadline.Format(time.RFC3339))
-			return true
+		if deadline, ok := f.ctx.Deadline(); ok {
+			if at, why := l.nothingBefore(now); !at.IsZero() && (at.After(deadline) || l.tooLate(at)) {
+				f.done <- fmt.Errorf("%s, too late for the deadline %s", why, deadline.Format(time.RFC3339))
+				return true
+			}
 		}
 		if l.abandoned >= l.options.Concurrency {
 			f.done <- fmt.Errorf("all %d requests in flight ignore the end of their context", l.abandoned)
@@ -115,11 +138,17 @@ func (l *loop) serveFlushes(now time.Time) {
 	if l.abandoned > 0 && l.quiet(now) {
 		l.endFlushes(slices.Clone(l.flushes), now) // the rest has been tried, and may never return
 	}
+	m, marks := l.queue.(Marker)
+	if (!marks || !l.progress) && l.idle() && l.tooLate(now) && !l.quiet(now) {
+		for _, f := range l.flushes {
+			f.err = fmt.Errorf("too little time for another request: lately they took up to %v", l.usual.Round(time.Millisecond))
+		}
+		l.endFlushes(slices.Clone(l.flushes), now)
+	}
 	if len(l.flushes) == 0 || !l.progress {
 		return
 	}
-	m, ok := l.queue.(Marker)
-	if !ok {
+	if !marks {
 		if l.quiet(now) {
 			l.endFlushes(slices.Clone(l.flushes), now)
 		}

@@ -57,4 +57,5 @@ func (a answer) apply(l *loop)        { l.answered(a.request) }
 func (b *outcomes) apply(l *loop)     { l.settled(b) }
 func (gatheredFlushed) apply(l *loop) { l.gatheredFlushed(l.now()) }
 func (c checked) apply(l *loop)       { l.endFlushes(c, l.now()) }
+func (e ending) apply(l *loop)        { l.end(e) }
 func (f *flush) apply(l *loop)        { l.addFlush(f) }

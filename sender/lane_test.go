@@ -125,6 +125,7 @@ func (l *lane) begin() {
 	done := make(chan error, 1)
 	go func() { done <- l.s.Run(ctx) }()
 	l.stop = func() error {
+		l.s.Stop(nil) // no time to finish
 		cancel()
 		l.stop = func() error { return nil }
 		return <-done

@@ -9,7 +9,7 @@ import (
 
 const (
 	abandonAfter = time.Second            // a call is abandoned this long after its timeout
-	endAfter     = 500 * time.Millisecond // how long the end of Run waits for calls in flight
+	endAfter     = 500 * time.Millisecond // how long the end of Run waits for calls that it cancelled
 	longestSleep = time.Minute            // a timer stands still while the machine sleeps
 	repeatLog    = time.Hour              // the interval of log lines about a hold that lasts
 )
@@ -40,8 +40,9 @@ type loop struct {
 	*Sender // its fields do not change, or are safe for concurrent use
 
 	// The contexts of Run. They do not change after newLoop.
-	ctx         context.Context    // of all calls; cancelled when Run's ends, also by its deadline
-	stop        context.CancelFunc // of ctx
+	runCtx      context.Context    // Run's own; its end begins the end of Run
+	ctx         context.Context    // of all calls; cancelled when the grace of the end is over
+	cut         context.CancelFunc // of ctx
 	uncancelled context.Context    // of Settle: what happened must be recorded
 	endedCtx    context.Context    // has ended, like the calls that nobody listened to; see call
 
@@ -69,6 +70,11 @@ type loop struct {
 	abandoned   int       // those in flight that did not return in time
 	stuckSince  time.Time // when the latest of them was abandoned
 	nextAbandon time.Time // no request is overdue before this time; zero: none is in flight
+
+	// The end of Run. Written by the methods in stop.go.
+	stopping bool          // nothing is claimed any more
+	endsAt   time.Time     // when calls are going to be cancelled; zero: no time is known
+	usual    time.Duration // how long calls lately took; 0: none has returned
 
 	// Outcomes. Written by the methods in settle.go.
 	toSettle    *outcomes   // for the next Settle
@@ -111,6 +117,7 @@ type loop struct {
 func newLoop(s *Sender, ctx context.Context) *loop {
 	l := &loop{
 		Sender:       s,
+		runCtx:       ctx,
 		uncancelled:  context.WithoutCancel(ctx),
 		toSettle:     new(outcomes),
 		askAgain:     true,
@@ -118,14 +125,8 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 		refused:      make(map[uint64]time.Time),
 		timer:        time.AfterFunc(longestSleep, s.inbox.ring),
 	}
-	l.ctx, l.stop = context.WithCancel(l.uncancelled)
-	if ctx.Err() != nil {
-		l.stop()
-	}
-	context.AfterFunc(ctx, func() {
-		l.stop()
-		l.inbox.ring()
-	})
+	l.ctx, l.cut = context.WithCancel(l.uncancelled)
+	context.AfterFunc(ctx, l.inbox.ring)
 	endedCtx, end := context.WithCancel(l.uncancelled)
 	end()
 	l.endedCtx = endedCtx
@@ -148,7 +149,7 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 //     the outcome that carries it; a crash before that commit forgets the pause.
 func (l *loop) run() error {
 	defer l.timer.Stop()
-	defer l.stop()
+	defer l.cut()
 	defer l.dismiss()
 	now := l.now()
 	// A pause from before the restart goes on, for the loop, the workers and the limiter alike.
@@ -160,7 +161,7 @@ func (l *loop) run() error {
 		}
 		l.changed = true
 	}
-	for l.ctx.Err() == nil {
+	for l.readInbox(); !l.over(); l.readInbox() {
 		now := l.now()
 		l.abandonOverdue(now)
 		l.startSettle(now)
@@ -171,13 +172,17 @@ func (l *loop) run() error {
 		l.publish()
 		l.setTimer(now)
 		<-l.inbox.bell
-		l.readInbox()
 	}
 	return l.finish()
 }
 
 // offer starts a worker with the baton, if something may be due and nothing prevents it.
 func (l *loop) offer(now time.Time) {
+	if l.stopping || l.tooLate(now) {
+		l.stopBaton() // a token would come too late
+		l.releasePieces()
+		return
+	}
 	due := len(l.pieces) > 0 || l.moreDue || l.askAgain || l.askDue(now)
 	if !due || l.bearer != nil || len(l.flight) >= l.options.Concurrency || l.unsettled >= maxUnsettled {
 		return
@@ -186,6 +191,9 @@ func (l *loop) offer(now time.Time) {
 		return
 	}
 	if l.silence.on() && (l.probe != nil || now.Before(l.silence.until)) {
+		if l.probe == nil {
+			l.releasePieces() // nobody can erase them here
+		}
 		return
 	}
 	if l.baton.Err() != nil {
@@ -286,6 +294,18 @@ func (l *loop) release(r *request) {
 	}
 }
 
+// releasePieces gives back the parts of batches that were split. While nothing is sent they must not
+// be in hand: the owner of the items may drop or erase them meanwhile, and the queue then forgets
+// them.
+func (l *loop) releasePieces() {
+	for _, items := range l.pieces {
+		for _, it := range items {
+			l.addOutcome(Outcome{Item: it, Verdict: Released}, 0)
+		}
+	}
+	l.pieces = nil
+}
+
 // removeFlight takes a request that has returned out of flight. The last request moves to its slot.
 // A map instead of slots costs a drain a twentieth more CPU.
 func (l *loop) removeFlight(r *request) {
@@ -355,7 +375,7 @@ func (l *loop) setTimer(now time.Time) {
 	at := now.Add(longestSleep)
 	wanted := false
 	for _, t := range [...]time.Time{
-		l.askAt, l.silence.until, l.nextAbandon,
+		l.askAt, l.silence.until, l.nextAbandon, l.lastStart(),
 		l.settleTrouble.again, l.claimTrouble.again, l.limiterTrouble.again,
 		l.nextHoldLog(), l.nextCheck(), l.nextFlushGathered(), l.nextSettle(),
 	} {
@@ -373,11 +393,11 @@ func (l *loop) setTimer(now time.Time) {
 	l.timer.Reset(at.Sub(now))
 }
 
-// finish waits up to endAfter for the workers, releases what was not sent, and settles the rest. A
-// call that has not returned by then is left alone: its item stays claimed, and the next process
-// sends it again. An outcome that the queue cannot record is the error of Run.
+// finish waits up to endAfter for calls that were cancelled, releases what was not sent, and settles
+// the rest. A call that has not returned by then is left alone: its item stays claimed, and the next
+// sender or process sends it again. An outcome that the queue cannot record is the error of Run.
 func (l *loop) finish() error {
-	l.stopBaton()
+	l.cut()
 	patience := time.NewTimer(endAfter)
 	defer patience.Stop()
 	for waiting := true; waiting && (l.bearer != nil || len(l.flight) > l.abandoned); {
@@ -388,11 +408,7 @@ func (l *loop) finish() error {
 			waiting = false
 		}
 	}
-	for _, items := range l.pieces {
-		for _, it := range items {
-			l.addOutcome(Outcome{Item: it, Verdict: Released}, 0)
-		}
-	}
+	l.releasePieces()
 	l.awaitSettled()
 	l.settleTrouble.again, l.settleAgain = time.Time{}, time.Time{}
 	l.startSettle(l.now())

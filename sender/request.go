@@ -193,7 +193,7 @@ func (l *loop) deliver(r *request) {
 }
 
 // mayBegin reports whether the request may start: no pause that is known by now covers the time
-// when it began, Run goes on, and the token is not too old. A token grows old when the process
+// when it began, there is time to finish it before Run ends, and the token is not too old. A token grows old when the process
 // stands still.
 func (l *loop) mayBegin(r *request) bool {
 	if l.gate.shut(r.began) || l.ctx.Err() != nil {
@@ -338,6 +338,7 @@ func (l *loop) backoff(failures int) (d time.Duration) {
 type gate struct {
 	mu     sync.Mutex
 	until  time.Time // no request starts before
+	last   time.Time // no request starts from then on; zero: no such time
 	slowed time.Time // when the rate was last lowered; zero: never
 }
 
@@ -345,7 +346,14 @@ type gate struct {
 func (g *gate) shut(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return now.Before(g.until)
+	return now.Before(g.until) || !g.last.IsZero() && !now.Before(g.last)
+}
+
+// closeFrom lets no request start from last on, because the end of Run would cut it off.
+func (g *gate) closeFrom(last time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = last
 }
 
 // pause shuts the gate until the given time; it never opens an earlier one sooner. It reports

@@ -164,12 +164,22 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 	return s, nil
 }
 
-// Run sends what the queue holds until ctx ends, and returns once every answer is recorded: nil, or
-// why one could not be recorded. Requests in flight have half a second to notice the end of their
-// context. Run does not wait longer: their items stay in the queue, and the next process sends them
-// again. All other goroutines of Run have ended when it returns. Run may be called once; a second
-// call is an error.
+// Run sends what the queue holds until ctx ends, or [Sender.Stop] is called, and returns once every
+// answer is recorded: nil, or why one could not be recorded.
+//
+// The end of ctx does not cut off requests in flight, so ctx may be that of signal.NotifyContext.
+// From then on nothing is claimed, and the requests in flight have five seconds to finish, or less
+// if their timeout is sooner. Then their contexts are cancelled, and they have half a second to
+// notice it. Run does not wait longer: their items stay in the queue, and the next sender or
+// process sends them again; with AtMostOnce they are among the dead. So Run returns at most 5.5
+// seconds after the end of ctx, and the time that recording takes.
+//
+// All other goroutines of Run have ended when it returns. Run may be called once; a second call, or
+// a nil ctx, is an error.
 func (s *Sender) Run(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("sender: the context of Run is nil")
+	}
 	if s.called.Swap(true) {
 		return errors.New("sender: Run was called a second time")
 	}

@@ -113,7 +113,7 @@ func (l *loop) flushGatheredAt() (at time.Time, ok bool) {
 	switch {
 	case l.settling == 0 || l.flushingGathered || l.gatherer == nil:
 		return time.Time{}, false
-	case l.unsettled >= maxUnsettled || l.ctx.Err() != nil:
+	case l.unsettled >= maxUnsettled || l.stopping:
 		return l.flushGatheredAgain, true
 	case len(l.flushes) > 0 && l.busy():
 		return latest(l.flushGatheredAgain, l.gatheredFlushedAt.Add(checkEvery)), true

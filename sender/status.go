@@ -29,6 +29,9 @@ func (s *Sender) Status() Status {
 	return st
 }
 
+// heldBecause begins Status.Held when the destination does not work.
+const heldBecause = "destination unavailable: "
+
 // publish renews the snapshot if it may have changed.
 func (l *loop) publish() {
 	if !l.changed {
@@ -47,7 +50,7 @@ func (l *loop) publish() {
 		st.Held = fmt.Sprintf("all %d requests in flight ignore the end of their context", l.abandoned)
 		st.HeldSince = l.stuckSince
 	case l.silence.held:
-		st.Held, st.HeldSince = "destination unavailable: "+l.silence.cause, l.silence.since
+		st.Held, st.HeldSince = heldBecause+l.silence.cause, l.silence.since
 	}
 	l.status.Store(st)
 }
