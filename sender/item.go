@@ -205,7 +205,8 @@ type Exclusive interface {
 	// Attach reserves the queue for one sender until Detach, or returns an error that says who has
 	// it. From then on the queue calls wake after each change that may have made something due.
 	// wake does not block, and may be called from any goroutine, also after Detach; nil: there is
-	// nothing to wake.
+	// nothing to wake. Nothing is in flight then: what an earlier sender left is handed out again,
+	// and items recorded as Sending are dead.
 	Attach(wake func()) error
 	// Detach ends the reservation.
 	Detach()

@@ -47,7 +47,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 	c := &s.claiming
 	*c = claim{s: s, now: now, max: max, maxBytes: maxBytes}
 	defer func() { *c = claim{} }() // it must not keep payloads in memory
-	err := c.run()
+	err := c.run(ctx)
 	s.noteDamage(errors.Join(err, c.blocked))
 	if err != nil {
 		return nil, time.Time{}, s.wrap("claim", err)
@@ -124,8 +124,8 @@ type claim struct {
 	releaseDue bool // a scheduled item is due
 }
 
-// run fills c.items. After an error nothing is handed out.
-func (c *claim) run() error {
+// run fills c.items. After an error, or if ctx ends while the file is read, nothing is handed out.
+func (c *claim) run(ctx context.Context) error {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,6 +149,9 @@ func (c *claim) run() error {
 		s.mu.Unlock()
 		err := s.view(r.from)
 		s.mu.Lock()
+		if err == nil {
+			err = ctx.Err() // the sender may have gone meanwhile, and another one be attached
+		}
 		if err != nil { // take back all that was handed out
 			for i := range c.items {
 				s.order.Withdraw(c.items[i].Seq)

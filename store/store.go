@@ -303,15 +303,24 @@ func (s *Store) open() (room <-chan struct{}, err error) {
 	return s.room, s.refused
 }
 
-// Attach reserves the lane for one sender until Detach. A second sender gets [ErrLocked]. The store
-// calls wake after a commit that may have made an item due; it must not block. See
-// [sender.Exclusive].
+// Attach reserves the lane for one sender until Detach. A second sender gets [ErrLocked], and a
+// closed lane is sender.ErrClosed. What an earlier sender left in flight, because a call outlasted
+// it, is handed out again; items recorded as Sending stay dead. The store calls wake after a commit
+// that may have made an item due; it must not block. See [sender.Exclusive].
 func (s *Store) Attach(wake func()) error {
+	if s.closed.Load() {
+		return s.wrap("attach", sender.ErrClosed)
+	}
 	if s.attached.Swap(true) {
 		return s.wrap("attach", fmt.Errorf("%w: another sender drains it", ErrLocked))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for seq := range s.order.Flights() {
+		s.order.Withdraw(seq)
+		s.forgetFetched()
+	}
+	s.publish()
 	s.wake = wake
 	return nil
 }

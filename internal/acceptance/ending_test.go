@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store"
 )
 
 // service accepts each request when it arrives, and answers later.
@@ -206,6 +208,92 @@ func TestEndCutsOffWhatOutlastsIt(t *testing.T) {
 					t.Errorf("%+v", st)
 				}
 			})
+		})
+	}
+}
+
+// A call that outlasts its outbox does not keep its event, nor those behind it, from the next one
+// over the same store. What may not be sent twice is dead.
+func TestNextOutboxGetsWhatACallOutlasted(t *testing.T) {
+	t.Parallel()
+	for _, once := range []bool{false, true} {
+		t.Run(fmt.Sprintf("at most once %t", once), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				st, err := store.Open(newPath(t), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer st.Close()
+				o := &outbox.Options{Sender: sender.Options{AtMostOnce: once}}
+				start := func(tr sender.Transport) *outbox.Outbox {
+					b, err := outbox.New(st, tr, o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return b
+				}
+				d := deaf{make(chan struct{})}
+				b := start(d)
+				put(t, b, "track", "ann", "one")
+				put(t, b, "track", "ann", "two")
+				synctest.Wait()
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+				s := &service{latency: always(time.Second)}
+				b = start(s)
+				synctest.Wait()
+				close(d.answer) // too late
+				if err := shutdown(time.Minute)(b); err != nil {
+					t.Error(err)
+				}
+				if once {
+					for it := range b.Dead() {
+						if string(it.Payload) != "one" || !strings.Contains(it.LastErr, "unknown") {
+							t.Errorf("dead is %s: %s", it.Payload, it.LastErr)
+						}
+					}
+					s.once(t, 1)
+				} else {
+					s.once(t, 2)
+				}
+				if st := b.Stats(); st.Pending != 0 || (st.Dead == 1) != once || st.Held != "" {
+					t.Errorf("%+v", st)
+				}
+				if err := st.Check(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A closed store is no store for an outbox.
+func TestNewOverAClosedStore(t *testing.T) {
+	t.Parallel()
+	for name, tr := range map[string]sender.Transport{"sends": answer(nil), "stores only": nil} {
+		t.Run(name, func(t *testing.T) {
+			st, err := store.Open(newPath(t), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lane, err := st.Lane("other", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lane.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := outbox.New(lane, tr, nil); !errors.Is(err, outbox.ErrClosed) || b != nil {
+				t.Errorf("over a closed lane: %v, %v", b, err)
+			}
+			if err := st.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := outbox.New(st, tr, nil); !errors.Is(err, outbox.ErrClosed) || b != nil {
+				t.Errorf("over a closed store: %v, %v", b, err)
+			}
 		})
 	}
 }

@@ -10,6 +10,44 @@ import (
 
 // keeping is what must hold across restarts, under concurrent use, and for the owner of the items.
 var keeping = []clause{
+	{"a sender that is attached finds nothing in flight", func(s *subject) {
+		q := need[sender.Exclusive](s)
+		attach := func() {
+			s.Helper()
+			if err := q.Attach(func() {}); err != nil {
+				s.Fatal(err)
+			}
+		}
+		attach()
+		s.put("a1 a2 b1 c1 c2 1")
+		until(s.retry(time.Minute, s.claims("a1 b1 c1 1")[1]))
+		got := s.claims("b1")
+		before := s.counts()
+		q.Detach()
+		attach()
+		want := before
+		want.InFlight, want.InLine, want.Retrying = 0, 0, 1
+		s.ledger(want)
+		again := s.claims("a1 b1 c1 1")
+		if again[1].Seq != got[0].Seq || !again[1].Due.Equal(got[0].Due) {
+			s.Fatalf("b1 was claimed as %+v, comes again as %+v", got[0], again[1])
+		}
+		s.announce(again[0], again[1]) // they may have arrived, so they are not sent again
+		q.Detach()
+		attach()
+		want.Pending, want.Dead, want.Retrying = want.Pending-2, want.Dead+2, 0
+		s.ledger(want)
+		rest := s.claims("a2 c1 1")
+		if o, ok := s.q.(Owner); ok {
+			for _, it := range o.Dead() {
+				if it.LastErr != unknown {
+					s.Errorf("%s is dead because of %q, want %q", it.Payload, it.LastErr, unknown)
+				}
+			}
+		}
+		s.settle(sender.Delivered, rest...)
+		s.settle(sender.Delivered, s.claims("c2")...)
+	}},
 	{"a crash forgets what is in flight, and nothing else", func(s *subject) {
 		s.put("a1 a2 b1 b2 1 2 3")
 		scheduled := time.Now().Add(time.Hour)

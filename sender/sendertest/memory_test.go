@@ -20,6 +20,14 @@ func (r restarting) Reopen(*testing.T) Queue {
 	return r
 }
 
+// Attach makes it a queue that forgets an earlier sender.
+func (r restarting) Attach(func()) error {
+	r.Restart()
+	return nil
+}
+
+func (r restarting) Detach() {}
+
 func TestMemory(t *testing.T) {
 	Test(t, func(*testing.T) Queue { return restarting{new(Memory)} })
 }
