@@ -174,3 +174,20 @@ func TestDrainOfASilentLane(t *testing.T) {
 		})
 	}
 }
+
+// A nil context is an error, and Run can still be called.
+func TestNilContext(t *testing.T) {
+	in(t, func(l *lane) {
+		l.put("a")
+		l.make()
+		var none context.Context
+		for op, err := range map[string]error{"Run": l.s.Run(none), "Flush": l.s.Flush(none), "Drain": l.s.Drain(none)} {
+			if err == nil || !strings.Contains(err.Error(), "nil") {
+				t.Errorf("%s: %v", op, err)
+			}
+		}
+		l.begin()
+		l.wait(time.Second)
+		l.ends("delivered 1")
+	})
+}

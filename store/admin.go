@@ -133,6 +133,9 @@ func (s *Store) item(k format.Key, v format.Record) (sender.Item, error) {
 // Find returns the first item with that ID, pending or dead. sender.ErrNotFound: there is none. It
 // reads the whole lane page by page, which takes seconds for a million items on a cold file.
 func (s *Store) Find(ctx context.Context, id uuid.UUID) (sender.Item, error) {
+	if ctx == nil {
+		return sender.Item{}, s.wrap("find", boltfile.ErrNilContext)
+	}
 	found := errors.New("found")
 	for _, in := range [...]box{ready, later, timed, dead} {
 		for after, more := format.Key(nil), true; more; {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed8107221f/outbox/sender"
 
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -29,6 +30,9 @@ import (
 // about 10 bytes of memory for each scheduled or failed item and 100 for each page. When ctx ends,
 // it returns the error of ctx.
 func (s *Store) Check(ctx context.Context) error {
+	if ctx == nil {
+		return s.wrap("check", boltfile.ErrNilContext)
+	}
 	if s.closed.Load() {
 		return s.wrap("check", sender.ErrClosed)
 	}

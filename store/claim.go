@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed8107221f/outbox/internal/order"
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -27,6 +28,9 @@ const maxReadings = 16
 // next record cannot be opened now. [ErrCorrupt]: damage hides the next record. Calls run one after
 // another.
 func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]sender.Item, time.Time, error) {
+	if ctx == nil {
+		return nil, time.Time{}, s.wrap("claim", boltfile.ErrNilContext)
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, time.Time{}, s.wrap("claim", context.Cause(ctx))
 	}

@@ -6,12 +6,16 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
 // Mark returns the highest Seq that was assigned so far. Before that it moves every scheduled item
 // whose time has come, by now, to the end of ready, so that mark includes it. See [sender.Marker].
 func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error) {
+	if ctx == nil {
+		return 0, s.wrap("mark", boltfile.ErrNilContext)
+	}
 	for due := true; due && err == nil; {
 		if err = s.view(func(t *txn) error {
 			seq = t.Root.Sequence()
@@ -29,6 +33,9 @@ func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error)
 // return true for an item of ready that waits behind another of its key. An item that became due
 // after Mark has a Seq above mark. After an error it returns true. See [sender.Marker].
 func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent bool, err error) {
+	if ctx == nil {
+		return true, s.wrap("unsent", boltfile.ErrNilContext)
+	}
 	// Memory before the file: what memory does not name is in the file, or has been settled since.
 	s.mu.Lock()
 	unsent, cursor := s.order.Unsent(mark), s.order.Cursor()

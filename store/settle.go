@@ -17,6 +17,9 @@ import (
 // Settle may be called several times at once. When ctx ends or an error returns, the outcome is
 // unknown: repeat the call. A repetition changes nothing that is recorded already.
 func (s *Store) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
+	if ctx == nil {
+		return s.wrap("settle", boltfile.ErrNilContext)
+	}
 	if len(outcomes) == 0 {
 		return nil
 	}

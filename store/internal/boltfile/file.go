@@ -48,6 +48,8 @@ var (
 	ErrDisk = errors.New("the storage failed")
 	// ErrNoSpace: the disk has no room for the records. Nothing was stored.
 	ErrNoSpace = errors.New("no space left on the disk")
+	// ErrNilContext: a caller's mistake, which must not end the process.
+	ErrNilContext = errors.New("the context is nil: nothing was done")
 )
 
 // Options are the settings of [Open].

@@ -145,6 +145,9 @@ func (f *File) Leave(name string) {
 // nothing was stored, or, once the commit has begun, that the outcome is unknown; w must then not
 // be used again.
 func (f *File) Do(ctx context.Context, w *Write, gather time.Duration) error {
+	if ctx == nil {
+		return ErrNilContext
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("nothing was stored: %w", context.Cause(ctx))
 	}
