@@ -220,15 +220,20 @@ func (c *Client) each(fn func(*lane) error) error {
 	return errors.Join(errs...)
 }
 
-// Shutdown refuses new operations, flushes under ctx, stops the lanes and closes the file. What is
-// not sent when ctx ends stays in the file for the next start, and the error wraps
-// outbox.ErrPending. Shutdown returns at most two seconds after ctx ends. A second call waits for
-// the first and returns the same.
+// Shutdown refuses new operations, flushes under ctx, lets requests in flight finish, and closes the
+// file; see outbox.Outbox.Shutdown. What is not sent when ctx ends stays in the file for the next
+// start, and the error wraps outbox.ErrPending. Shutdown returns at most two seconds after ctx
+// ends. So give it 7 seconds where SIGKILL follows SIGTERM after 10. A second call waits for the
+// first and returns the same. A nil ctx is an error, and nothing ends.
 func (c *Client) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("customerio: shutdown: the context is nil")
+	}
 	return c.end(ctx, func(l *lane) error { return l.Shutdown(ctx) })
 }
 
-// Close is Shutdown without the flush. It returns within eight seconds.
+// Close is Shutdown with five seconds, without the flush: requests in flight may finish, and no
+// other starts. It returns within seven seconds.
 func (c *Client) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
