@@ -77,12 +77,17 @@ func (s *Sender) Flush(ctx context.Context) error {
 // whyNotFlushed returns the error of a ctx that has ended, with the reason why items remain.
 func (s *Sender) whyNotFlushed(ctx context.Context) error {
 	st := s.Status()
-	why := fmt.Sprintf("items are still being sent, requests in flight: %d", s.inFlight.Load())
+	n := s.inFlight.Load()
+	why := "no request is in flight, the queue is still at work"
 	switch {
 	case st.Held != "":
 		why = fmt.Sprintf("held since %s: %s", st.HeldSince.Format(time.RFC3339), st.Held)
 	case !st.PausedUntil.IsZero():
 		why = "paused until " + st.PausedUntil.Format(time.RFC3339)
+	case s.waiting.Load():
+		why = fmt.Sprintf("the next request waits for its turn under the rate limit, requests in flight: %d", n)
+	case n > 0:
+		why = fmt.Sprintf("items are still being sent, requests in flight: %d", n)
 	}
 	return fmt.Errorf("%w (%s)", ctx.Err(), why)
 }

@@ -121,7 +121,10 @@ func (l *loop) takeToken(r *request) bool {
 		return true
 	}
 	r.token = time.Time{}
-	if err := l.limiter.Wait(r.baton); err != nil {
+	l.waiting.Store(true)
+	err := l.limiter.Wait(r.baton)
+	l.waiting.Store(false)
+	if err != nil {
 		r.limiterErr = fmt.Errorf("limiter: %w", err)
 		return false
 	}

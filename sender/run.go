@@ -112,6 +112,7 @@ type Sender struct {
 	woken    atomic.Bool // more may be due
 	status   atomic.Pointer[Status]
 	inFlight atomic.Int64 // requests in flight, written by the loop
+	waiting  atomic.Bool  // the next request waits for the limiter; written by the worker with the baton
 }
 
 // New returns a Sender that drains q into t at the pace of l; a nil l means no limit. It returns an
