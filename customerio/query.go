@@ -45,7 +45,8 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 // heed makes the next calls wait, if the answer asks for it.
 func heed(l *limiter.Limiter, verdict error) {
 	var status *httpsend.StatusError
-	if !errors.As(verdict, &status) || status.Code != http.StatusTooManyRequests && status.RetryAfter <= 0 {
+	if !errors.As(verdict, &status) || status.Code != http.StatusTooManyRequests &&
+		(status.Code != http.StatusServiceUnavailable || status.RetryAfter <= 0) {
 		return
 	}
 	l.Slow()

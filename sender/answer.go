@@ -35,7 +35,7 @@ func (l *loop) answered(r *request) {
 		l.stopBaton() // a worker that waits for a token would claim new items with it
 		return
 	}
-	l.logAbsurdPause(r)
+	l.logAbsurdWait(r)
 	works := slices.Contains(r.errs, nil)
 	if works {
 		l.succeeded(r)
@@ -83,7 +83,7 @@ func (l *loop) answered(r *request) {
 // testAnswered takes in what the Prober said. Only an order of the destination counts if the lane
 // has stopped waiting for it.
 func (l *loop) testAnswered(r *request, probe bool) {
-	l.logAbsurdPause(r)
+	l.logAbsurdWait(r)
 	switch err := r.errs[0]; {
 	case !r.pause.IsZero():
 		l.applyEffect(slowDown, err, r, probe)
@@ -94,11 +94,13 @@ func (l *loop) testAnswered(r *request, probe bool) {
 	}
 }
 
-// logAbsurdPause logs an order that was too long.
-func (l *loop) logAbsurdPause(r *request) {
-	if r.asksFor > 0 {
-		l.options.Logger.Warn("sender: the destination asked for a pause that is too long, cut", "asked", r.asksFor, "pause", longestPause)
+// logAbsurdWait logs a wait that is too long to be obeyed, at most once an hour.
+func (l *loop) logAbsurdWait(r *request) {
+	if r.asksFor <= longestPause || !l.absurdLogged.IsZero() && r.ended.Sub(l.absurdLogged) < repeatLog {
+		return
 	}
+	l.absurdLogged = r.ended
+	l.options.Logger.Warn("sender: the destination asked for a wait that must be a mistake; the usual backoff is used", "asked", r.asksFor, "most", longestPause)
 }
 
 // releaseUnsent releases the items of a request that was not made. If the record failed, settling

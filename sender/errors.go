@@ -15,9 +15,10 @@ const (
 	throttled
 	unavailable
 	split
+	notAccepted
 )
 
-var markNames = [...]string{"failed", "permanent", "later", "throttled", "unavailable", "split"}
+var markNames = [...]string{"failed", "permanent", "later", "throttled", "unavailable", "split", "not accepted"}
 
 // marked is an error with a mark. Its text is the text of the error it wraps.
 type marked struct {
@@ -47,6 +48,24 @@ func withMark(m mark, err error, after time.Duration) error {
 	return &marked{mark: m, err: err, after: after}
 }
 
+// waiting is an error with the least wait of its item. It has no mark of its own.
+type waiting struct {
+	err  error
+	wait time.Duration
+}
+
+func (w *waiting) Error() string { return w.err.Error() }
+func (w *waiting) Unwrap() error { return w.err }
+
+// waitOf returns the outermost wait on err; 0: there is none.
+func waitOf(err error) time.Duration {
+	var w *waiting
+	if errors.As(err, &w) {
+		return w.wait
+	}
+	return 0
+}
+
 // Permanent marks an error that no further attempt would fix: the item is dead. Permanent(nil) is
 // nil. Marks nest, and the outermost wins.
 func Permanent(err error) error {
@@ -63,7 +82,7 @@ func Later(err error, d time.Duration) error { return withMark(later, err, max(d
 // Throttled says that the destination wants fewer requests, as an HTTP 429 does (RFC 9110 section
 // 10.2.3). The lane starts no request for retryAfter, also after a restart, and then goes on at
 // half the rate. A retryAfter of zero or less means that the destination gave no time: the lane
-// uses its own backoff. More than 24 hours are cut to that and logged.
+// uses its own backoff. More than 24 hours are a mistake: they are logged, and count as no time.
 //
 // The item is not touched, with two exceptions: it was the probe, or it was throttled before while
 // other items succeeded. Then it waits for its own backoff after the pause, so that other items go
@@ -77,6 +96,24 @@ func Throttled(err error, retryAfter time.Duration) error {
 // item is not touched, with two exceptions. A failed probe waits for its own backoff, uncharged. An
 // item that failed before, while others succeeded, is charged. A nil err is replaced by a text.
 func Unavailable(err error) error { return withMark(unavailable, err, 0) }
+
+// NotAccepted says that the destination refused the item this time, and that nothing was accepted, as
+// an HTTP 503 does (RFC 9110 section 15.6.4). It counts as an error without a mark, with one
+// difference: with Options.AtMostOnce the item is not dead, but tried again. A nil err is replaced by
+// a text.
+func NotAccepted(err error) error { return withMark(notAccepted, err, 0) }
+
+// MinWait says that the item shall not be tried again before d is over: the destination asked for
+// that. What err means does not change, and the backoff of the item stays if it is longer. The other
+// items of the lane do not wait. It applies to errors without a mark, [NotAccepted] and
+// [Unavailable]; the others say themselves when the item comes again. More than 24 hours are a
+// mistake: they are logged, and count as no wait; so does d of zero or less. MinWait(nil, d) is nil.
+func MinWait(err error, d time.Duration) error {
+	if err == nil || d <= 0 {
+		return err
+	}
+	return &waiting{err, d}
+}
 
 // Split, from [BatchTransport].SendBatch, says that the request was refused as a whole. Its items
 // are sent again in requests at most half as large, each for a token of its own, and nothing is

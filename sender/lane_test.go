@@ -60,7 +60,8 @@ func in(t *testing.T, test func(l *lane)) {
 // answer says what the transport answers to an item, one word for each request; the last one stays.
 // The name "*" stands for all others.
 //
-//	ok, 500, 400, 403, 429, 429:10s, later:1h, split    what they mean in HTTP, and the marks
+//	ok, 500, 503, 400, 403, 429, later:1h, split        what they mean in HTTP, and the marks
+//	429:10s, 500:10s, 503:10s, 403:10s                   the same with Retry-After
 //	timeout, panic, exit                                 wait for ctx; panic; end the goroutine
 //	2s+ok                                                the same after two seconds, whatever ctx says
 func (l *lane) answer(name, words string) {
@@ -215,7 +216,11 @@ func play(ctx context.Context, word string) error {
 	case "400":
 		return sender.Permanent(err)
 	case "403":
-		return sender.Unavailable(err)
+		return sender.MinWait(sender.Unavailable(err), d)
+	case "503":
+		return sender.NotAccepted(sender.MinWait(err, d))
+	case "500":
+		return sender.MinWait(err, d)
 	case "429":
 		return sender.Throttled(err, d)
 	case "later":

@@ -91,6 +91,7 @@ type loop struct {
 	// What the answers say about the lane. Written by the methods in answer.go.
 	silence      silence              // a pause or a hold
 	holdLogged   time.Time            // when the hold was last logged
+	absurdLogged time.Time            // when a wait that was too long was last logged; zero: never
 	probe        *request             // in flight; nil: none
 	lastSuccess  time.Time            // when a request last succeeded; zero: none did
 	firstFailed  int                  // requests in a row in which an item failed for the first time

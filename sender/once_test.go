@@ -62,6 +62,8 @@ func TestAtMostOnce(t *testing.T) {
 		"timeout ok":     {"delivered 0, dead a", unknown + ": context deadline exceeded", 1},
 		"panic ok":       {"delivered 0, dead a", unknown + ": sender: the transport panicked: string", 1},
 		"exit ok":        {"delivered 0, dead a", unknown + ": sender: the transport ended its goroutine", 1},
+		"503 503 ok":     {"delivered 1", "", 3},
+		"503:10s ok":     {"delivered 1", "", 2},
 		"split ok":       {"delivered 0, dead a", "answer split", 1},
 		"429:10s ok":     {"delivered 1", "", 2},
 		"403 403 ok":     {"delivered 1", "", 3},

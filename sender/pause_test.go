@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // The limiter hears of a pause at once, and is slowed once in an episode.
@@ -108,21 +110,58 @@ func TestHoldStopsTokens(t *testing.T) {
 	})
 }
 
-func TestLongPauseIsCut(t *testing.T) {
+// Nobody means more than a day: such an order is logged, and the lane waits as if there was no time
+// in it. A day is obeyed.
+func TestAbsurdPause(t *testing.T) {
 	in(t, func(l *lane) {
 		l.options.Concurrency = 1
-		l.answer("a", "429:1000h ok")
+		l.options.Backoff = steady(time.Second)
+		l.answer("a", "429:1000h 429:24h1s 429:24h ok")
 		l.put("a")
 		l.run()
+		l.wait(30 * time.Hour)
+		if l.logged("mistake") != 1 || l.logged("asked=1000h0m0s") != 1 {
+			l.Fatalf("want one line, with what was asked for:\n%s", l.logs.String())
+		}
+		l.wants("0s a 429:1000h\n1s a 429:24h1s\n4s a 429:24h\n24h0m5s a ok")
+	})
+}
+
+// A least wait holds back its item, and no other. One beyond a day is logged and not obeyed.
+func TestMinWait(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 1
+		l.options.Backoff = steady(10 * time.Second)
+		l.answer("a", "500:1m ok") // longer than the backoff
+		l.answer("b", "500:1s ok") // shorter
+		l.answer("c", "500:1000h ok")
+		l.answer("d", "503:2m ok")
+		l.put("a b c d e")
+		l.run()
 		l.wait(time.Hour)
-		if p := l.Paused(); !p.Equal(l.start.Add(24 * time.Hour)) {
-			l.Fatalf("paused until %v, want a day", p)
+		l.wants(`0s a 500:1m
+			0s b 500:1s
+			0s c 500:1000h
+			0s d 503:2m
+			0s e ok
+			10s b ok
+			10s c ok
+			1m0s a ok
+			2m0s d ok`)
+		if l.logged("mistake") != 1 || l.logged("asked=1000h0m0s") != 1 {
+			l.Fatalf("want one line, with what was asked for:\n%s", l.logs.String())
 		}
-		if l.logged("1000h") != 1 {
-			l.Fatalf("the cut is not logged with what was asked for:\n%s", l.logs.String())
+	})
+	in(t, func(l *lane) {
+		l.options.Concurrency = 1
+		l.answer("a", "403:1m ok")
+		l.put("a b")
+		l.run()
+		l.wait(time.Hour)
+		l.wants("0s a 403:1m\n1s b ok\n1m0s a ok") // b is the probe
+		if err := sender.MinWait(nil, time.Hour); err != nil {
+			l.Errorf("MinWait(nil) is %v", err)
 		}
-		l.wait(24 * time.Hour)
-		l.wants("0s a 429:1000h\n24h0m0s a ok")
 	})
 }
 

@@ -53,7 +53,7 @@ type request struct {
 	errs      []error         // one for each item; of a test, one
 	delays    []time.Duration // the backoff of each item; nil: none failed
 	pause     time.Time       // the end of the pause that an answer ordered; zero: none did
-	asksFor   time.Duration   // the wait that an answer ordered, if it was too long; else 0
+	asksFor   time.Duration   // the longest wait that an answer asked for, obeyed or not
 	stopped   bool            // Run's context had ended
 
 	// Used by the worker during the call.
@@ -277,11 +277,12 @@ func (l *loop) classify(r *request) {
 		err = readable(err)
 		r.errs[i] = err
 		m, wait := markOf(err)
+		r.asksFor = max(r.asksFor, waitOf(err))
 		splits = splits || m == split
 		if m != throttled || r.stopped && errors.Is(err, context.Canceled) {
 			continue
 		}
-		if wait <= 0 {
+		if r.asksFor = max(r.asksFor, wait); wait <= 0 || wait > longestPause {
 			wait = laneBackoff(r.failed + 1)
 		}
 		if order == nil || wait > longest {
@@ -308,11 +309,8 @@ func (l *loop) classify(r *request) {
 	}
 }
 
-// applyPause lets no request start before the wait is over that the destination ordered.
+// applyPause lets no request start before the wait is over.
 func (l *loop) applyPause(r *request, wait time.Duration) {
-	if wait > longestPause {
-		r.asksFor, wait = wait, longestPause
-	}
 	r.pause = r.ended.Add(wait)
 	newEpisode := l.gate.pause(r.pause, r.began, r.ended)
 	if l.limiter != nil {

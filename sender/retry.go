@@ -102,6 +102,11 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 	if cancelled && !unknown {
 		return o, noEffect
 	}
+	least := waitOf(err)
+	if least > longestPause {
+		least = 0
+	}
+	k.delay = max(k.delay, least)
 	first := it.FailedAt.IsZero()
 	last := latest(it.FailedAt, k.refused)
 	// A failure that lies ahead of the clock happened before the clock was set back.
@@ -135,7 +140,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		case blamed:
 			o.fail(k, true)
 			return o, failed
-		case k.probe: // the next probe shall be another item
+		case k.probe, least > 0: // the next probe shall be another item
 			o.fail(k, false)
 		}
 		return o, unreachable
@@ -206,6 +211,7 @@ func readable(err error) (e error) {
 	}()
 	_ = err.Error()
 	markOf(err)
+	waitOf(err)
 	_ = errors.Is(err, context.Canceled)
 	return err
 }

@@ -114,7 +114,7 @@ func Do(c *http.Client, req *http.Request) (*Answer, error) {
 // unrepeated spells the names of two fields in lower case. With their usual spelling net/http
 // repeats a request when an idle connection breaks, and the limiter would not know of it.
 func unrepeated(h http.Header) http.Header {
-	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+	for _, name := range idempotencyKeys {
 		if values, ok := h[name]; ok {
 			h = h.Clone() // h belongs to the caller
 			delete(h, name)

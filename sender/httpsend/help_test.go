@@ -69,8 +69,10 @@ func fate(t *testing.T, err error) (mark string, wait time.Duration) {
 			mark = permanent
 		case o.Verdict == sender.Retry && o.Item.Failures == 0:
 			mark, wait = later, time.Until(o.Due)
+		case o.Verdict == sender.Retry && o.Item.Attempts == 0:
+			mark, wait = unavailable, time.Until(o.Due)
 		case o.Verdict == sender.Retry:
-			mark = retry
+			mark, wait = retry, time.Until(o.Due)
 		case !o.PauseUntil.IsZero():
 			mark, wait = throttled, time.Until(o.PauseUntil)
 		case o.Verdict == sender.Released:

@@ -59,7 +59,7 @@ type Calls struct {
 	mu       sync.Mutex   // guards what follows
 	answer   *StatusError // of the last call; nil: no answer arrived
 	silence  error        // the verdict on the last call, if no answer arrived
-	throttle time.Time    // end of the longest Retry-After of all answers; zero: none
+	throttle time.Time    // end of the longest Retry-After of all 429 and 503; zero: none
 }
 
 // Watch returns a context for an SDK, and the Calls that are made with it. Use a new Watch for each
@@ -80,7 +80,7 @@ func (c *Calls) note(req *http.Request, resp *http.Response, err error, l *link)
 		return
 	}
 	c.answer = status(req, resp, now)
-	if until := now.Add(c.answer.RetryAfter); c.answer.RetryAfter > 0 && until.After(c.throttle) {
+	if until := now.Add(c.answer.RetryAfter); c.answer.pauses() && until.After(c.throttle) {
 		c.throttle = until
 	}
 }
@@ -98,7 +98,8 @@ func (c *Calls) Status() int {
 // Verdict returns what it means that the SDK returned err:
 //
 //   - nil: nil.
-//   - A Retry-After of any of its calls is still running: sender.Throttled for the rest of it.
+//   - A 429 or 503 to any of its calls had a Retry-After that still runs: sender.Throttled for the
+//     rest of it.
 //   - Otherwise the last call decides, as [Verdict] and [Do] say.
 //   - After a 2xx the error has no mark. The SDK may have failed to read the answer, found a
 //     refusal in the body, or not made its next call. To count this as success could lose the item.

@@ -41,8 +41,8 @@ type Transport struct {
 	// nothing is added.
 	Authorize func(*http.Request) error
 	// IDHeader is the name of a header that carries the item's ID, the same at every attempt, so
-	// that the destination can recognize a repetition. It replaces a stored header of that name.
-	// "": none.
+	// that the destination can recognize a repetition. It replaces a stored header of that name, and
+	// a 409 is then tried again. "": none.
 	IDHeader string
 	// Excerpt chooses which part of an answer other than 2xx goes into the error, which is stored
 	// on disk. The first 200 bytes of its result are used, as one printable line. body has at most
@@ -71,11 +71,16 @@ func (t *Transport) Send(ctx context.Context, it sender.Item) error {
 	}
 
 	answer, err := Do(t.Client, req)
-	if t.Excerpt != nil && err != nil && answer != nil {
-		var e *StatusError
-		if errors.As(err, &e) {
-			e.Excerpt = line(t.Excerpt(answer.Body))
-		}
+	var e *StatusError
+	if !errors.As(err, &e) || answer == nil {
+		return err
+	}
+	if t.Excerpt != nil {
+		e.Excerpt = line(t.Excerpt(answer.Body))
+	}
+	if t.IDHeader != "" && !e.idempotent {
+		e.idempotent = true
+		return judge(e)
 	}
 	return err
 }

@@ -17,9 +17,11 @@ import (
 type StatusError struct {
 	Request    string        // method, host and path: "PUT example.org/v1/customers/7"
 	Code       int           // the status
-	RetryAfter time.Duration // what the destination asked for, on 429 and 503; 0: none
+	RetryAfter time.Duration // what the destination asked for, unless the request is refused for good; 0: none
 	Excerpt    string        // of the answer; "" unless Transport.Excerpt is set
 	Err        error         // the error of the SDK; nil without an SDK
+
+	idempotent bool // the request had a key by which the destination knows a repetition
 }
 
 // Error names request, status and wait. It contains no query, header or body of the request, and of
@@ -44,45 +46,119 @@ func (e *StatusError) Unwrap() error { return e.Err }
 
 // Verdict returns what an answer means that arrived at now:
 //
-//	2xx                      nil
-//	3xx, 401, 403, 407       sender.Unavailable: the settings are wrong, not the item
-//	429                      sender.Throttled, for as long as RetryAfter says, or 0
-//	503 with Retry-After     sender.Throttled, for as long as it says
-//	408, 425, 5xx            an error without a mark: tried again
-//	any other 4xx            sender.Permanent
-//	anything else            an error without a mark
+//	2xx                          nil
+//	3xx, 401, 403, 407, 421, 511 sender.Unavailable: settings, connection or network, not the item
+//	429                          sender.Throttled, for as long as RetryAfter says, or 0
+//	503 with Retry-After         sender.Throttled, for as long as it says
+//	503, 423, 424, 425           sender.NotAccepted: tried again
+//	413 with Retry-After         sender.NotAccepted: tried again
+//	409 to an idempotent request an error without a mark: tried again
+//	408, 499, any other 5xx      an error without a mark: tried again
+//	any other 4xx                sender.Permanent
+//	anything else                an error without a mark
 //
-// The error is a [StatusError] under its mark. Verdict does not read the body.
+// The item of an answer that is tried again waits at least as long as Retry-After says
+// (sender.MinWait). The error is a [StatusError] under its marks. Verdict does not read the body.
+//
+// Whether a 4xx is about the item, the moment or the connection:
+//
+//   - 408: the server gave up waiting for the request (RFC 9110 section 15.5.9). The moment; a gateway
+//     may have passed it on, so it has no mark.
+//   - 409: the state of the target (section 15.5.10), so the item. To a request with an
+//     idempotency key it also means that the first try is still running
+//     (draft-ietf-httpapi-idempotency-key-header, section 2.7): the moment. A request is idempotent in
+//     this sense if it has the header Idempotency-Key, X-Idempotency-Key or Transport.IDHeader.
+//   - 413: the item; with Retry-After the moment (RFC 9110 section 15.5.14).
+//   - 417: an expectation in the stored header (section 15.5.18). The item.
+//   - 421: this connection leads to a server that does not answer for the host (section 15.5.20). The
+//     connection: the lane holds, and its probe takes a new one.
+//   - 423, 424: a lock, or another action that failed (RFC 4918 sections 11.3 and 11.4). The moment.
+//   - 425: the request came too early to be safe from a replay (RFC 8470 section 5.2). The moment.
+//   - 429: the rate (RFC 6585 section 4). The moment, for the whole lane.
+//   - 449 (Microsoft): to be repeated with more data, which nobody adds. The item.
+//   - 499 (nginx): a proxy saw its client go away. The connection; the request may have been
+//     carried out.
+//
+// Of the 5xx, 503 says that the server did not handle the request (RFC 9110 section 15.6.4), and 511
+// comes from a network that wants a login, not from the server (RFC 6585 section 6). 500, 502, 504 and
+// 520 to 527 leave it open whether the request was carried out.
 func Verdict(resp *http.Response, now time.Time) error {
 	return judge(status(resp.Request, resp, now))
 }
 
 // status makes the error of an answer.
 func status(req *http.Request, resp *http.Response, now time.Time) *StatusError {
-	e := &StatusError{Request: name(req), Code: resp.StatusCode}
-	if e.Code == http.StatusTooManyRequests || e.Code == http.StatusServiceUnavailable {
-		e.RetryAfter, _ = RetryAfter(resp.Header, now)
+	e := &StatusError{Request: name(req), Code: resp.StatusCode, idempotent: req != nil && hasKey(req.Header)}
+	if success(e.Code) {
+		return e
+	}
+	if e.RetryAfter, _ = RetryAfter(resp.Header, now); e.final() {
+		e.RetryAfter = 0
 	}
 	return e
 }
 
+// idempotencyKeys are headers by which a destination knows a repetition. With their usual spelling
+// net/http itself repeats a request.
+var idempotencyKeys = [...]string{"Idempotency-Key", "X-Idempotency-Key"}
+
+// hasKey reports whether a header has one of idempotencyKeys, in whatever case.
+func hasKey(h http.Header) bool {
+	for name := range h {
+		for _, key := range idempotencyKeys {
+			if strings.EqualFold(name, key) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// pauses reports whether Retry-After is about all requests, not about this one alone.
+func (e *StatusError) pauses() bool {
+	return e.Code == http.StatusTooManyRequests || e.Code == http.StatusServiceUnavailable && e.RetryAfter > 0
+}
+
+// final reports whether the same request would be refused again.
+func (e *StatusError) final() bool {
+	switch e.Code {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusMisdirectedRequest,
+		http.StatusRequestTimeout, http.StatusLocked, http.StatusFailedDependency, http.StatusTooEarly,
+		http.StatusTooManyRequests, clientClosed:
+		return false
+	case http.StatusConflict:
+		return !e.idempotent
+	case http.StatusRequestEntityTooLarge:
+		return e.RetryAfter <= 0
+	}
+	return e.Code >= 400 && e.Code < 500
+}
+
+const clientClosed = 499 // of nginx
+
 // judge is the table of [Verdict].
 func judge(e *StatusError) error {
-	code := e.Code
 	switch {
-	case success(code):
+	case success(e.Code):
 		return nil
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && e.RetryAfter > 0:
-		return sender.Throttled(e, e.RetryAfter)
-	case code >= 300 && code < 400, code == http.StatusUnauthorized, code == http.StatusForbidden,
-		code == http.StatusProxyAuthRequired:
-		return sender.Unavailable(e)
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly:
-		return e
-	case code >= 400 && code < 500:
+	case e.final():
 		return sender.Permanent(e)
+	case e.pauses():
+		return sender.Throttled(e, e.RetryAfter)
 	}
-	return e
+	err := sender.MinWait(e, e.RetryAfter)
+	switch e.Code {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusMisdirectedRequest,
+		http.StatusNetworkAuthenticationRequired:
+		return sender.Unavailable(err)
+	case http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusFailedDependency, http.StatusTooEarly,
+		http.StatusServiceUnavailable:
+		return sender.NotAccepted(err)
+	}
+	if e.Code >= 300 && e.Code < 400 {
+		return sender.Unavailable(err)
+	}
+	return err
 }
 
 func success(code int) bool { return code >= 200 && code < 300 }

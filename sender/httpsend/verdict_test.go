@@ -13,9 +13,12 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
+	"github.com/seed8107221f/outbox/sender/sendertest"
 )
 
 // TestStatus is the table of answers: what each means without Retry-After, and with one of an hour.
@@ -26,9 +29,10 @@ func TestStatus(t *testing.T) {
 	}{
 		{[]int{200, 201, 202, 204, 207, 299}, delivered, delivered},
 		{[]int{300, 301, 302, 303, 304, 307, 308}, unavailable, unavailable},
-		{[]int{401, 403, 407}, unavailable, unavailable},
-		{[]int{400, 402, 404, 405, 409, 410, 413, 415, 422, 431, 451, 499}, permanent, permanent},
-		{[]int{408, 425}, retry, retry},
+		{[]int{401, 403, 407, 421, 511}, unavailable, unavailable},
+		{[]int{400, 402, 404, 405, 409, 410, 415, 417, 422, 431, 449, 451}, permanent, permanent},
+		{[]int{413}, permanent, retry},
+		{[]int{408, 423, 424, 425, 499}, retry, retry},
 		{[]int{429, 503}, "", throttled},
 		{[]int{500, 501, 502, 504, 507, 520, 522, 524, 599}, retry, retry},
 		{[]int{199, 600, 999}, retry, retry},
@@ -56,7 +60,7 @@ func TestStatus(t *testing.T) {
 				if mark != want {
 					t.Errorf("%d with Retry-After %q means %s, want %s", code, after, mark, want)
 				}
-				if told := wait >= time.Hour; told != (want == throttled && after != "") {
+				if told := wait >= time.Hour; told != (want != delivered && want != permanent && after != "") {
 					t.Errorf("%d with Retry-After %q waits %v", code, after, wait)
 				}
 				if bare := httpsend.Verdict(&http.Response{StatusCode: code, Header: h}, time.Now()); (bare == nil) != (err == nil) {
@@ -64,6 +68,74 @@ func TestStatus(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What an answer means for a request that must not be sent twice: only some answers say that nothing
+// was accepted.
+func TestStatusAtMostOnce(t *testing.T) {
+	for code, want := range map[int]string{
+		429: "delivered", 503: "delivered", 423: "delivered", 424: "delivered", 425: "delivered", 421: "delivered", 401: "delivered", 511: "delivered",
+		408: "dead", 499: "dead", 500: "dead", 502: "dead", 504: "dead", 520: "dead", 527: "dead", 400: "dead", 413: "dead", 409: "dead",
+	} {
+		for _, after := range []string{"", "30"} {
+			if after != "" && code == 413 {
+				want = "delivered"
+			}
+			synctest.Test(t, func(t *testing.T) {
+				first := true
+				tr := &httpsend.Transport{IDHeader: "X-Request-Id", Client: &http.Client{Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+					resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: req}
+					if first {
+						first = false
+						resp.StatusCode, resp.Header = code, http.Header{"Retry-After": {after}}
+					}
+					return resp, nil
+				})}}
+				q := &sendertest.Memory{}
+				if err := q.Append(t.Context(), store(t, httpsend.Durable{}, request(t, "POST", "https://example.org/a", "body"))); err != nil {
+					t.Fatal(err)
+				}
+				s, err := sender.New(q, tr, nil, &sender.Options{AtMostOnce: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				if err := s.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				got := "pending"
+				if c := q.Counts(); c.Dead == 1 {
+					got = "dead"
+				} else if c.Delivered == 1 {
+					got = "delivered"
+				}
+				if got != want {
+					t.Errorf("%d with Retry-After %q: %s, want %s", code, after, got, want)
+				}
+			})
+		}
+	}
+}
+
+// A server that still works on the first try refuses the second with 409, until it is done.
+func TestConflictWithIdempotencyKey(t *testing.T) {
+	for _, row := range []struct {
+		header, idHeader string
+		want             string
+	}{
+		{"Idempotency-Key: k", "", retry},
+		{"idempotency-key: k", "", retry},
+		{"X-Idempotency-Key: k", "", retry},
+		{"X-Other: k", "X-Request-Id", retry},
+		{"X-Other: k", "", permanent},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(409) }))
+		tr := &httpsend.Transport{IDHeader: row.idHeader}
+		it := store(t, httpsend.Durable{}, request(t, "POST", server.URL, "body", row.header))
+		expect(t, tr.Send(t.Context(), it), row.want)
+		server.Close()
 	}
 }
 
