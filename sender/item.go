@@ -76,7 +76,7 @@ type Failure struct {
 // A Transport carries one item to its destination. Send must be safe for concurrent use, and return
 // soon after ctx has ended. nil means that the destination accepted the item. An error may have a
 // mark: [Permanent], [Later], [Throttled] or [Unavailable]. A panic is recovered and counts as a
-// failure.
+// failure; the first one is logged with its stack.
 type Transport interface {
 	Send(ctx context.Context, it Item) error
 }

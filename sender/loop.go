@@ -47,9 +47,11 @@ type loop struct {
 	endedCtx    context.Context    // has ended, like the calls that nobody listened to; see call
 
 	// Shared with other goroutines; each is safe for concurrent use.
-	helpers                     sync.WaitGroup // checks for Flush and calls of FlushGathered
-	gate                        gate           // a pause, known to all workers at once
-	curveBroken, listenerBroken sync.Once      // each kind of panic is logged once
+	helpers sync.WaitGroup // checks for Flush and calls of FlushGathered
+	gate    gate           // a pause, known to all workers at once
+
+	// Each kind of panic is logged once, with its stack.
+	transportBroken, curveBroken, listenerBroken sync.Once
 
 	// The baton. offer gives it to a worker, claimed takes it back.
 	bearer    *request        // of the worker that has it; nil: the loop has it

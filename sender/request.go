@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -177,6 +179,7 @@ func (l *loop) deliver(r *request) {
 	defer func() {
 		if v := recover(); !returned {
 			r.failAll(panicError(v))
+			l.transportBroken.Do(func() { l.logBroken(r) })
 		}
 		r.ended = l.now()
 		r.call.end(l.endedCtx)
@@ -241,6 +244,30 @@ func panicError(v any) error {
 		return errors.New("sender: the transport ended its goroutine")
 	}
 	return fmt.Errorf("sender: the transport panicked: %T", v) // without the value: it may hold a payload
+}
+
+// logBroken logs a call that did not return, with the stack. It runs in the deferred
+// function that found out, so that the place is still on the stack.
+func (l *loop) logBroken(r *request) {
+	log := l.options.Logger
+	if len(r.items) > 0 {
+		log = log.With("kind", r.items[0].Kind, "id", r.items[0].ID)
+	}
+	log.Error("sender: a call of the transport did not return; further such calls are not logged", "err", r.errs[0], "stack", stack())
+}
+
+// stack returns the functions and lines of the calling goroutine, innermost first. Unlike that of
+// debug.Stack its text has no arguments, which may be secret.
+func stack() string {
+	pcs := make([]uintptr, 64) // of a deeper stack the outermost are left out
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	var b strings.Builder
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		fmt.Fprintf(&b, "%s %s:%d\n", f.Function, f.File, f.Line)
+	}
+	return b.String()
 }
 
 // answers returns how many answers there are to be.
@@ -327,7 +354,7 @@ func (l *loop) backoff(failures int) (d time.Duration) {
 		if v := recover(); v != nil {
 			d = defaultBackoff(failures)
 			l.curveBroken.Do(func() {
-				l.options.Logger.Error("sender: Backoff panicked, the default is used instead", "panic", fmt.Sprintf("%T", v))
+				l.options.Logger.Error("sender: Backoff panicked, the default is used instead", "panic", fmt.Sprintf("%T", v), "stack", stack())
 			})
 		}
 	}()

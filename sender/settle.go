@@ -173,7 +173,7 @@ func (l *loop) callOnOutcome(o Outcome, took time.Duration) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.listenerBroken.Do(func() {
-				l.options.Logger.Error("sender: OnOutcome panicked; further panics are not logged", "panic", fmt.Sprintf("%T", v))
+				l.options.Logger.Error("sender: OnOutcome panicked; further panics are not logged", "panic", fmt.Sprintf("%T", v), "stack", stack())
 			})
 		}
 	}()

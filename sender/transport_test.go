@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,6 +123,37 @@ func TestAbandoned(t *testing.T) {
 			l.Fatalf("Status is %+v, at most %d requests were in flight", l.s.Status(), most)
 		}
 	})
+}
+
+// brokenTransport panics, or ends its goroutine.
+func brokenTransport(how string) {
+	if how == "panic" {
+		panic("secret")
+	}
+	runtime.Goexit()
+}
+
+// The first panic of a transport is logged at ERROR with the place, the kind and the ID, and without
+// what may be secret.
+func TestBrokenTransportIsLogged(t *testing.T) {
+	for _, how := range []string{"panic", "exit"} {
+		in(t, func(l *lane) {
+			l.askOver(sender.TransportFunc(func(context.Context, sender.Item) error {
+				brokenTransport(how)
+				return nil
+			}))
+			l.append(sender.Item{ID: uuid.New(), Kind: "mail", Payload: []byte("secret")})
+			l.wait(time.Minute)
+			l.put("secret secret")
+			l.wait(time.Hour)
+			if n := l.logged("level=ERROR"); n != 1 || l.logged("brokenTransport") < 1 || l.logged("transport_test.go:") < 1 || l.logged("kind=mail") != 1 || l.logged("id="+l.Pending()[0].ID.String()) != 1 {
+				l.Errorf("%d lines at ERROR, want one with the place and the item:\n%s", n, l.logs.String())
+			}
+			if l.logged("secret") > 0 {
+				l.Errorf("the log has the value of the panic, or a payload:\n%s", l.logs.String())
+			}
+		})
+	}
 }
 
 // A probe that does not return has failed; others follow, and its late success opens the lane.
