@@ -2,6 +2,7 @@ package sender
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -62,6 +63,12 @@ func (l *loop) answered(r *request) {
 		}
 		k.refused = l.refused[it.Seq]
 		delete(l.refused, it.Seq)
+		if err != nil && !works && k.refusal(err) && !k.blames(it) {
+			if e := l.refuse(refusal{k, it, err, took}); e > strongest {
+				strongest, cause = e, err
+			}
+			continue
+		}
 		o, e := decide(k, it, err)
 		l.addOutcome(o, took)
 		if o.Verdict == Released && e > noEffect {
@@ -136,6 +143,8 @@ func (r *request) split() bool {
 func (l *loop) succeeded(r *request) {
 	l.lastSuccess = latest(l.lastSuccess, r.ended)
 	l.firstFailed = 0
+	l.refusals.count = 0
+	l.buryRefused()
 	if l.silence.on() {
 		l.changeSilence(r.ended, func(s *silence) { s.succeeded(r.began, r.ended) })
 	}
@@ -149,15 +158,20 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 		return
 	}
 	now, cause := r.ended, errorText(err)
+	if e == refusedMany {
+		cause = fmt.Sprintf("%d or more different items in a row were refused alike: %s", manyRefused, cause)
+	}
 	l.changeSilence(now, func(s *silence) {
 		switch {
 		case e == slowDown && probe:
 			s.probeThrottled(now, r.pause, cause)
 		case e == slowDown:
 			s.pause(now, r.pause, cause)
+		case e == refusedMany && probe:
+			s.probeRefused(now, cause)
 		case probe:
 			s.probeFailed(now, cause)
-		case e == unreachable || e == failedFirst && l.firstFailed >= manyFirst:
+		case e == unreachable || e == refusedMany || e == failedFirst && l.firstFailed >= manyFirst:
 			s.hold(now, cause)
 		}
 	})

@@ -61,6 +61,7 @@ func in(t *testing.T, test func(l *lane)) {
 // The name "*" stands for all others.
 //
 //	ok, 500, 503, 400, 403, 429, later:1h, split        what they mean in HTTP, and the marks
+//	404, 405                                            as 400, with the status
 //	429:10s, 500:10s, 503:10s, 403:10s                   the same with Retry-After
 //	timeout, panic, exit                                 wait for ctx; panic; end the goroutine
 //	2s+ok                                                the same after two seconds, whatever ctx says
@@ -215,6 +216,10 @@ func play(ctx context.Context, word string) error {
 		return nil
 	case "400":
 		return sender.Permanent(err)
+	case "404":
+		return sender.Permanent(statusError(404))
+	case "405":
+		return sender.Permanent(statusError(405))
 	case "403":
 		return sender.MinWait(sender.Unavailable(err), d)
 	case "503":

@@ -24,7 +24,7 @@ const (
 //     it back, with what it got, before it sends. So claims and tokens never race, while requests
 //     overlap.
 //   - A claimed item is in exactly one place: a request (the bearer, or one in flight), pieces,
-//     toSettle, or the outcomes of a Settle in progress. Only a successful Settle frees it.
+//     refusals.waiting, toSettle, or the outcomes of a Settle in progress. Only a successful Settle frees it.
 //   - len(flight) <= Concurrency. An abandoned call stays in flight, with its items, until it
 //     returns.
 //   - unsettled == len(toSettle.list) + the outcomes of every Settle in progress. No request starts
@@ -98,6 +98,7 @@ type loop struct {
 	lastSuccess  time.Time            // when a request last succeeded; zero: none did
 	firstFailed  int                  // requests in a row in which an item failed for the first time
 	refused      map[uint64]time.Time // by Seq: when an item last came back because of the lane
+	refusals     refusals             // for good, since the last success
 	unknownKinds map[string]bool      // logged already
 
 	// Neighbours that fail. Written by neighbourFails and neighbourWorks.
@@ -141,6 +142,7 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 // bell, and takes in the reports. What a crash at each step leaves behind:
 //
 //   - abandonOverdue: counts only. An abandoned item stays claimed, so a restart sends it again.
+//   - buryLonely: nothing; it only decides.
 //   - startSettle: an outcome is on disk once its commit ends. A crash before it sends the item
 //     again, under the same ID; at most maxUnsettled items, besides those in flight.
 //   - offer, and the worker until it sends: a claim is memory of the queue. A crash forgets it, and
@@ -167,6 +169,7 @@ func (l *loop) run() error {
 	for l.readInbox(); !l.over(); l.readInbox() {
 		now := l.now()
 		l.abandonOverdue(now)
+		l.buryLonely(now)
 		l.startSettle(now)
 		l.offer(now)
 		l.serveFlushes(now)
@@ -411,6 +414,7 @@ func (l *loop) finish() error {
 			waiting = false
 		}
 	}
+	l.releaseRefused()
 	l.releasePieces()
 	l.awaitSettled()
 	l.settleTrouble.again, l.settleAgain = time.Time{}, time.Time{}

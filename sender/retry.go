@@ -80,6 +80,7 @@ const (
 	noEffect    effect = iota // nothing
 	failed                    // the item failed; alone, that says nothing about the others
 	failedFirst               // the item failed for the first time: several such in a row mean the destination
+	refusedMany               // the destination refuses whatever it gets
 	unreachable               // the destination is at fault
 	slowDown                  // the destination wants silence
 )
@@ -91,6 +92,9 @@ const (
 // succeeded since the item's previous failure: then the destination works, and the item is at
 // fault. So no item dies of an outage, however long. With AtMostOnce an item is dead as soon as the
 // answer is unknown, whatever the fault.
+//
+// A refusal for good is dead here. Whether it is decided here is up to loop.refuse: several in a row
+// are the destination's fault.
 func decide(k known, it Item, err error) (Outcome, effect) {
 	if err == nil {
 		return Outcome{Item: it, Verdict: Delivered}, noEffect
@@ -108,9 +112,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 	}
 	k.delay = max(k.delay, least)
 	first := it.FailedAt.IsZero()
-	last := latest(it.FailedAt, k.refused)
-	// A failure that lies ahead of the clock happened before the clock was set back.
-	blamed := !last.IsZero() && !k.lastSuccess.IsZero() && (k.lastSuccess.After(last) || last.After(k.now))
+	blamed := k.blames(it)
 
 	switch m {
 	case permanent, split:
@@ -159,6 +161,19 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		}
 		return o, failed
 	}
+}
+
+// blames reports whether others succeeded since the item last failed or came back.
+func (k *known) blames(it Item) bool {
+	last := latest(it.FailedAt, k.refused)
+	// A failure that lies ahead of the clock happened before the clock was set back.
+	return !last.IsZero() && !k.lastSuccess.IsZero() && (k.lastSuccess.After(last) || last.After(k.now))
+}
+
+// refusal reports whether err refuses an item for good.
+func (k *known) refusal(err error) bool {
+	m, _ := markOf(err)
+	return (m == permanent || m == split) && !(k.stopped && errors.Is(err, context.Canceled))
 }
 
 // fail records a failed attempt: the item comes again after its delay, or is dead if this attempt

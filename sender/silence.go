@@ -50,6 +50,12 @@ func (s *silence) probeFailed(now time.Time, cause string) {
 	s.until = latest(now.Add(laneBackoff(s.failed)), s.paused)
 }
 
+// probeRefused prolongs the silence after a probe that was refused for good, like many others.
+func (s *silence) probeRefused(now time.Time, cause string) {
+	s.probeFailed(now, cause)
+	s.until = latest(now.Add(min(laneBackoff(s.failed), longestRefused)), s.paused)
+}
+
 // testPassed lets an item be the next probe, at once unless a pause is in force.
 func (s *silence) testPassed(now time.Time) {
 	s.tested = true

@@ -41,6 +41,9 @@ func (e *StatusError) Error() string {
 	return text
 }
 
+// Status returns Code. The sender compares refusals by it.
+func (e *StatusError) Status() int { return e.Code }
+
 // Unwrap returns Err.
 func (e *StatusError) Unwrap() error { return e.Err }
 
