@@ -1,7 +1,6 @@
 package sender
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -101,15 +100,6 @@ func (l *loop) testAnswered(r *request, probe bool) {
 	}
 }
 
-// logAbsurdWait logs a wait that is too long to be obeyed, at most once an hour.
-func (l *loop) logAbsurdWait(r *request) {
-	if r.asksFor <= longestPause || !l.absurdLogged.IsZero() && r.ended.Sub(l.absurdLogged) < repeatLog {
-		return
-	}
-	l.absurdLogged = r.ended
-	l.options.Logger.Warn("sender: the destination asked for a wait that must be a mistake; the usual backoff is used", "asked", r.asksFor, "most", longestPause)
-}
-
 // releaseUnsent releases the items of a request that was not made. If the record failed, settling
 // is in trouble.
 func (l *loop) releaseUnsent(r *request) {
@@ -178,7 +168,7 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 }
 
 // changeSilence changes the silence and does what follows: it publishes the change, calls the baton
-// back when a silence begins, and logs the begin of a pause or a hold, and the recovery.
+// back when a silence begins, and logs it.
 func (l *loop) changeSilence(now time.Time, change func(*silence)) {
 	was := l.silence
 	change(&l.silence)
@@ -187,50 +177,12 @@ func (l *loop) changeSilence(now time.Time, change func(*silence)) {
 		return
 	}
 	l.changed = true
-	log := l.options.Logger
+	l.logSilence(now, was)
 	switch {
 	case !is.on():
 		l.probe = nil
-		log.Info("sender: the lane is open again", "failures", was.failed, "after", now.Sub(was.since))
-		return
-	case is.held && !was.held:
-		l.holdLogged = now
-		log.Warn("sender: the destination does not work, the lane is held", "err", is.cause)
 	case !was.on():
-		log.Info("sender: the destination asked for a pause", "until", is.paused, "err", is.cause)
-	}
-	if !was.on() {
 		l.firstFailed = 0
 		l.stopBaton()
-	}
-}
-
-// logStillHeld logs a hold that lasts, once an hour.
-func (l *loop) logStillHeld(now time.Time) {
-	if at := l.nextHoldLog(); at.IsZero() || now.Before(at) {
-		return
-	}
-	l.holdLogged = now
-	l.options.Logger.Warn("sender: the lane is still held", "failures", l.silence.failed, "for", now.Sub(l.silence.since), "err", l.silence.cause)
-}
-
-// nextHoldLog returns when to log the hold again; zero: there is no hold.
-func (l *loop) nextHoldLog() time.Time {
-	if !l.silence.held {
-		return time.Time{}
-	}
-	return l.holdLogged.Add(repeatLog)
-}
-
-// logUnknownKind logs the first answer of [ByKind] about each kind that has no transport.
-func (l *loop) logUnknownKind(err error) {
-	var u *unknownKind
-	if !errors.As(err, &u) || l.unknownKinds[u.kind] || len(l.unknownKinds) >= maxUnknownKinds {
-		return
-	}
-	l.unknownKinds[u.kind] = true
-	l.options.Logger.Warn("sender: no transport for this kind; its items wait an hour at a time", "kind", u.kind)
-	if len(l.unknownKinds) == maxUnknownKinds {
-		l.options.Logger.Warn("sender: further unknown kinds are not logged", "logged", maxUnknownKinds)
 	}
 }

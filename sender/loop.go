@@ -11,7 +11,6 @@ const (
 	abandonAfter = time.Second            // a call is abandoned this long after its timeout
 	endAfter     = 500 * time.Millisecond // how long the end of Run waits for calls that it cancelled
 	longestSleep = time.Minute            // a timer stands still while the machine sleeps
-	repeatLog    = time.Hour              // the interval of log lines about a hold that lasts
 )
 
 // loop is the state of one Run. Its goroutine alone reads and writes it, except for the fields that
@@ -91,15 +90,18 @@ type loop struct {
 	gatheredFlushedAt  time.Time // when the last call began
 
 	// What the answers say about the lane. Written by the methods in answer.go.
-	silence      silence              // a pause or a hold
-	holdLogged   time.Time            // when the hold was last logged
-	absurdLogged time.Time            // when a wait that was too long was last logged; zero: never
-	probe        *request             // in flight; nil: none
-	lastSuccess  time.Time            // when a request last succeeded; zero: none did
-	firstFailed  int                  // requests in a row in which an item failed for the first time
-	refused      map[uint64]time.Time // by Seq: when an item last came back because of the lane
-	refusals     refusals             // for good, since the last success
-	unknownKinds map[string]bool      // logged already
+	silence     silence              // a pause or a hold
+	probe       *request             // in flight; nil: none
+	lastSuccess time.Time            // when a request last succeeded; zero: none did
+	firstFailed int                  // requests in a row in which an item failed for the first time
+	refused     map[uint64]time.Time // by Seq: when an item last came back because of the lane
+	refusals    refusals             // for good, since the last success
+
+	// What was logged. Written by the methods in log.go.
+	silenceLog   silenceLog
+	deathLog     deathLog
+	absurdLogged time.Time // when a wait that was too long was last logged; zero: never
+	unknownKinds map[string]bool
 
 	// Neighbours that fail. Written by neighbourFails and neighbourWorks.
 	settleTrouble  trouble
@@ -149,7 +151,7 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 //     the item is due as before. With AtMostOnce the worker commits "sent, answer unknown" before
 //     it sends: from then on a crash leaves the item among the dead.
 //   - serveFlushes, flushGathered: Flush never returned nil, so it promised nothing.
-//   - logStillHeld, publish, setTimer: nothing. A hold is memory only; a restart finds it again.
+//   - logLasting, logFurtherDeaths, publish, setTimer: nothing. A hold is memory only; a restart finds it again.
 //   - readInbox: an answer that is not settled is lost, as in startSettle. A pause is on disk with
 //     the outcome that carries it; a crash before that commit forgets the pause.
 func (l *loop) run() error {
@@ -160,6 +162,7 @@ func (l *loop) run() error {
 	// A pause from before the restart goes on, for the loop, the workers and the limiter alike.
 	if p := l.queue.Paused(); p.After(now) {
 		l.silence.pause(now, p, "")
+		l.silenceLog = silenceLog{told: true, again: now.Add(longPause)}
 		l.gate.pause(p, time.Time{}, time.Time{})
 		if l.limiter != nil {
 			l.limiter.Pause(p)
@@ -174,7 +177,10 @@ func (l *loop) run() error {
 		l.offer(now)
 		l.serveFlushes(now)
 		l.flushGathered(now)
-		l.logStillHeld(now)
+		l.logLasting(now)
+		if at := l.deathLog.next(); !now.Before(at) {
+			l.logFurtherDeaths(now)
+		}
 		l.publish()
 		l.setTimer(now)
 		<-l.inbox.bell
@@ -383,7 +389,7 @@ func (l *loop) setTimer(now time.Time) {
 	for _, t := range [...]time.Time{
 		l.askAt, l.silence.until, l.nextAbandon, l.lastStart(),
 		l.settleTrouble.again, l.claimTrouble.again, l.limiterTrouble.again,
-		l.nextHoldLog(), l.nextCheck(), l.nextFlushGathered(), l.nextSettle(),
+		l.silenceLog.again, l.silenceLog.nextFolded(), l.deathLog.next(), l.nextCheck(), l.nextFlushGathered(), l.nextSettle(),
 	} {
 		if t.After(now) {
 			wanted = true
@@ -421,6 +427,7 @@ func (l *loop) finish() error {
 	l.startSettle(l.now())
 	l.awaitSettled()
 	l.helpers.Wait()
+	l.logFurtherDeaths(l.now())
 	l.publish()
 	if len(l.toSettle.list) > 0 {
 		return fmt.Errorf("sender: %w", l.settleTrouble.err)

@@ -193,6 +193,7 @@ func (l *loop) settled(b *outcomes) {
 		return
 	}
 	l.unsettled -= len(b.list)
+	l.logDeaths(b.list)
 	if b.retry {
 		l.neighbourWorks(&l.settleTrouble)
 	}
@@ -211,16 +212,21 @@ type trouble struct {
 	since time.Time // when it began; zero: there is none
 	again time.Time // when the next try begins
 	count int       // failures in a row
+	told  time.Time // when it was last logged
 }
 
 func (t *trouble) on() bool { return !t.since.IsZero() }
 
-// neighbourFails takes in a failure and calls the baton back. It logs the first failure in a row.
+// neighbourFails takes in a failure and calls the baton back. It logs the first failure in a row, and
+// every hour that it lasts.
 func (l *loop) neighbourFails(t *trouble, err error) {
 	now := l.now()
 	if !t.on() {
-		t.since = now
+		t.since, t.told = now, now
 		l.options.Logger.Error("sender: nothing is sent until this works again", "err", err)
+	} else if now.Sub(t.told) >= repeatLog {
+		t.told = now
+		l.options.Logger.Error("sender: still nothing is sent", "failures", t.count, "for", now.Sub(t.since), "err", err)
 	}
 	t.count++
 	t.err = err
