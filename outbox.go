@@ -579,12 +579,13 @@ func (b *Outbox) Stats() Stats {
 	s := Stats{Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying,
 		InLine: c.InLine, InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, Oldest: c.Oldest,
 		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped}
-	if c.PausedUntil.After(time.Now()) {
-		s.PausedUntil = c.PausedUntil
-	}
 	if b.sender != nil {
 		st := b.sender.Status()
 		s.Abandoned, s.Held, s.HeldSince = st.Abandoned, st.Held, st.HeldSince
+		c.PausedUntil = st.PausedUntil // of the store too, and of a shared limiter
+	}
+	if c.PausedUntil.After(time.Now()) {
+		s.PausedUntil = c.PausedUntil
 	}
 	if c.Err != nil {
 		s.Failed = c.Err.Error()

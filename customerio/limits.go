@@ -26,10 +26,12 @@ func broadcasts(every time.Duration, share float64) *limiter.Limiter {
 	return limiter.Within(1, time.Duration(min(float64(every)/share, float64(time.Minute))))
 }
 
-// both is the limiter of a lane followed by the limiter of its API.
+// both is the limiter of a lane followed by the limiter of its API, at which the lane gives way to
+// others.
 type both struct{ lane, api *limiter.Limiter }
 
-// behind returns a limiter that waits for perSecond and then for api.
+// behind returns a limiter that waits for perSecond, and then for what others leave of api: for at
+// least one start in sixteen.
 func behind(api *limiter.Limiter, perSecond float64) sender.Limiter {
 	return both{&limiter.Limiter{PerSecond: perSecond, Burst: max(1, int(perSecond/10))}, api}
 }
@@ -46,8 +48,10 @@ func (b both) Wait(ctx context.Context) error {
 	if err := b.lane.Wait(ctx); err != nil {
 		return err
 	}
-	return b.api.Wait(ctx)
+	return b.api.WaitLast(ctx)
 }
+
+func (b both) Paused() time.Time { return b.api.Paused() }
 
 func (b both) Pause(until time.Time) {
 	b.lane.Pause(until)

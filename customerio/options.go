@@ -66,7 +66,8 @@ type Options struct {
 	// QueryLimit is the same for [Client.Do] and [Client.ImportJob]. 0 means 10.
 	QueryLimit int
 	// ImportRate is how many requests a second the import lane sends at most. They also count
-	// against TrackLimit. 0 means 50.
+	// against TrackLimit, of which the import gets what other requests leave, and at least a
+	// sixteenth. 0 means 50.
 	ImportRate float64
 	// Share is the part of every limit that this process may use when several use the same
 	// credentials: above 0, up to 1. 0 means 1. Broadcasts then start every BroadcastEvery divided

@@ -58,12 +58,15 @@ type Limiter struct {
 
 	log  *startLog     // the hard limit of Within; nil: none. Guarded by mu.
 	turn chan struct{} // 1-buffered, full while one Wait has its turn; nil: no method was called yet
+	last chan struct{} // the same for WaitLast
 
-	mu     sync.Mutex    // a leaf, never held while sleeping; guards log, making turn, and the rest
+	mu     sync.Mutex    // a leaf, never held while sleeping; guards log, making turn and last, and the rest
 	from   time.Time     // nothing starts before from; then the bucket is empty and the rate is low
 	low    float64       // the rate at from; it climbs afterwards
 	bucket *rate.Limiter // its limit is the rate at its last use; nil: no limit
 	slowed bool          // nothing has started since the last Slow
+	paused time.Time     // the latest end that Pause was told; zero: it was never called
+	yields yields        // between Wait and WaitLast
 }
 
 // Check returns nil if the settings are valid. Otherwise the error names the field, its value and
@@ -81,23 +84,36 @@ func (l *Limiter) Check() error {
 // wraps ctx.Err() and no token is taken. Wait does not look ahead: if the deadline of ctx is nearer
 // than the next token, it waits until the deadline. Calls are served in order of arrival. Invalid
 // settings return the error of Check at once.
+//
+// [Limiter.WaitLast] gives way to Wait, except for one start in sixteen.
 func (l *Limiter) Wait(ctx context.Context) error {
 	if err := l.Check(); err != nil {
 		return err
 	}
+	l.arrives(1)
+	defer l.arrives(-1)
+	return l.wait(ctx, l.turn, false)
+}
+
+// wait is Wait, or WaitLast if last is set. turn is of the calls of the same kind.
+func (l *Limiter) wait(ctx context.Context, turn chan struct{}, last bool) error {
 	if l.limited() {
 		select {
-		case l.turn <- struct{}{}: // a channel serves blocked goroutines in order of arrival
-			defer func() { <-l.turn }()
+		case turn <- struct{}{}: // a channel serves blocked goroutines in order of arrival
+			defer func() { <-turn }()
 		case <-ctx.Done():
 			return fmt.Errorf("limiter: %w", ctx.Err())
+		}
+		if last {
+			l.waitsLast(true)
+			defer l.waitsLast(false)
 		}
 	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("limiter: %w", err)
 		}
-		wait := l.take()
+		wait, yields := l.take(last)
 		if wait <= 0 {
 			return nil
 		}
@@ -105,9 +121,10 @@ func (l *Limiter) Wait(ctx context.Context) error {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case <-yields:
 		case <-ctx.Done():
-			timer.Stop()
 		}
+		timer.Stop()
 	}
 }
 
@@ -121,10 +138,27 @@ func (l *Limiter) Pause(until time.Time) {
 		return
 	}
 	defer l.mu.Unlock()
+	if until.After(l.paused) {
+		l.paused = until
+	}
 	if until.After(l.opens(now)) {
 		// Computed from now, so that it has a monotonic reading even if until has none.
 		l.resume(now.Add(until.Sub(now)), l.rate(now))
 	}
+}
+
+// Paused returns the end of the pause that Pause was told, by whichever of its callers; zero: it is
+// over, or there was none. The time before the first start of [Within] is no pause.
+func (l *Limiter) Paused() time.Time {
+	now, err := l.enter()
+	if err != nil {
+		return time.Time{}
+	}
+	defer l.mu.Unlock()
+	if !l.paused.After(now) {
+		return time.Time{}
+	}
+	return l.paused
 }
 
 // Slow halves the rate, down to Floor at the lowest, and empties the bucket. From now, or from the
@@ -168,7 +202,8 @@ func (l *Limiter) enter() (now time.Time, err error) {
 			l.mu.Unlock()
 			return now, err
 		}
-		l.turn = make(chan struct{}, 1)
+		l.turn, l.last = make(chan struct{}, 1), make(chan struct{}, 1)
+		l.yields.changed = make(chan struct{})
 		l.resume(now.Add(l.log.silence()), l.PerSecond)
 	}
 	return now, nil
@@ -222,23 +257,28 @@ func (l *Limiter) rate(now time.Time) float64 {
 	return min(l.PerSecond, l.low+climbed*(l.PerSecond-l.floor()))
 }
 
-// take lets one request start and returns 0, or returns how long to wait before the next call.
-func (l *Limiter) take() time.Duration {
+// take lets one request start and returns 0, or returns how long to wait before the next call. The
+// next call is due earlier if the channel is closed; nil: it is not.
+func (l *Limiter) take(last bool) (wait time.Duration, changed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.yields.may(last) && l.limited() {
+		return time.Hour, l.yields.changed
+	}
 	now := time.Now()
 	if wait := l.from.Sub(now); wait > 0 {
-		return wait
+		return wait, nil
 	}
 	if wait := l.log.wait(now); wait > 0 {
-		return wait
+		return wait, nil
 	}
 	if wait := l.takeToken(now); wait > 0 {
-		return wait
+		return wait, nil
 	}
 	l.log.add(now)
 	l.slowed = false
-	return 0
+	l.yields.started(last)
+	return 0, nil
 }
 
 // takeToken takes a token and returns 0, or returns how long to wait before the next call. mu is

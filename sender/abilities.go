@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -74,6 +75,13 @@ type Reviver interface {
 	// Drop removes items, pending or dead, counts them as dropped and returns how many. It skips
 	// items that are gone.
 	Drop(ctx context.Context, items ...Item) (n int, err error)
+}
+
+// A Pauser is a [Limiter] that tells its pause. Without it a lane does not show a pause that another
+// lane with the same limiter was told.
+type Pauser interface {
+	// Paused returns when the pause ends; zero or past: there is none. It does not wait.
+	Paused() time.Time
 }
 
 // An Eraser is a store that can delete everything it holds, and held, of a key. Without it

@@ -16,13 +16,18 @@ type Status struct {
 	// Abandoned counts the calls into the transport that have not returned a second after their
 	// timeout. Each keeps its slot and its items until it returns.
 	Abandoned int
-	// PausedUntil is the end of the pause that the destination ordered; zero: it ordered none.
+	// PausedUntil is the end of the pause that the destination ordered; zero: it ordered none. It is
+	// also a pause that another lane was told, if they share a limiter that is a [Pauser].
 	PausedUntil time.Time
 }
 
 // Status returns the latest snapshot. It never waits.
 func (s *Sender) Status() Status {
 	st := *s.status.Load()
+	st.PausedUntil = latest(st.PausedUntil, s.queue.Paused())
+	if p, ok := s.limiter.(Pauser); ok {
+		st.PausedUntil = latest(st.PausedUntil, p.Paused())
+	}
 	if !st.PausedUntil.After(s.now()) {
 		st.PausedUntil = time.Time{}
 	}
