@@ -30,14 +30,16 @@ func (l *loop) answered(r *request) {
 		return
 	}
 	if r.split() {
-		half := len(r.items) / 2
-		l.pieces = append(slices.Collect(slices.Chunk(r.items, half)), l.pieces...)
+		l.pieces = append(l.learning.refused(r.items), l.pieces...)
 		l.stopBaton() // a worker that waits for a token would claim new items with it
 		return
 	}
 	l.logAbsurdWait(r)
 	works := slices.Contains(r.errs, nil)
 	if works {
+		if r.piece && l.learning.accepted(r.items, r.ended) {
+			l.options.Logger.Info("sender: the destination refuses large batches as a whole, smaller ones are sent", "items", l.learning.limit)
+		}
 		l.succeeded(r)
 		probe = probe && l.silence.on()
 	}

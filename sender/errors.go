@@ -127,5 +127,7 @@ func MinWait(err error, d time.Duration) error {
 
 // Split, from [BatchTransport].SendBatch, says that the request was refused as a whole. Its items
 // are sent again in requests at most half as large, each for a token of its own, and nothing is
-// charged. On a single item it means [Permanent]. A nil err is replaced by a text.
+// charged. When all of them are accepted, the sender sends no more items than that in any request;
+// after an hour it tries twice as many. On a single item it means [Permanent]. A nil err is replaced by a
+// text.
 func Split(err error) error { return withMark(split, err, 0) }

@@ -62,6 +62,7 @@ type loop struct {
 
 	// What may be due. Written by claimed, and by everything that may have made an item due.
 	pieces   [][]Item  // parts of batches that were split; they go before anything new
+	learning learning  // how many items the destination takes in a request
 	moreDue  bool      // the last Claim said that more is due
 	askAgain bool      // something happened since the last Claim
 	askAt    time.Time // when to claim again; zero: only after something happens
@@ -220,6 +221,7 @@ func (l *loop) offer(now time.Time) {
 		fresh:  l.silence.untested(),
 		token:  l.token,
 		failed: l.silence.failed,
+		max:    l.learning.max(now, l.maxItems),
 	}
 	r.peek = !l.moreDue && len(l.pieces) == 0 && (r.test || l.limiter != nil)
 	l.token = time.Time{}
@@ -228,6 +230,10 @@ func (l *loop) offer(now time.Time) {
 	} else if len(l.pieces) > 0 {
 		r.piece, r.items = true, l.pieces[0]
 		l.pieces = l.pieces[1:]
+		if len(r.items) > r.max { // it was cut before the limit was learnt
+			l.pieces = append([][]Item{r.items[r.max:]}, l.pieces...)
+			r.items = r.items[:r.max]
+		}
 	} else {
 		l.askAgain = false
 	}

@@ -33,6 +33,7 @@ type request struct {
 	peek   bool            // nothing may be due: ask the queue before taking a token
 	token  time.Time       // when an unused token was granted; zero: there is none
 	failed int             // requests that failed in a row, for the lane's backoff
+	max    int             // items that it may carry
 
 	// Written by the worker while it has the baton, and only read from then on.
 	items      []Item    // to be sent
@@ -101,7 +102,7 @@ func (l *loop) obtain(r *request) {
 		return
 	}
 	for !r.piece {
-		r.items = l.claim(r, l.maxItems)
+		r.items = l.claim(r, r.max)
 		if r.queueErr != nil || len(r.items) > 0 || !r.moreDue() || r.baton.Err() != nil {
 			break // else the queue stopped early and wants to be asked again
 		}
