@@ -70,8 +70,11 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 		}
 	}
 	if c.releaseDue {
-		err = errors.Join(err, s.releaseDue(ctx, now))
-		c.next = now
+		if c.next = now; len(c.items) > 0 {
+			s.releaseAllDue() // these must not wait for the commits
+		} else {
+			err = errors.Join(err, s.releaseDue(ctx, now))
+		}
 	}
 	s.noteDamage(err)
 	if err != nil && len(c.items) == 0 {
@@ -105,7 +108,7 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 //     and each outcome that adds to what a reading has left out.
 //   - A claim belongs to the goroutine that holds Store.claims. Its fields need no other lock.
 //   - Claim itself writes nothing. quarantineAll and releaseDue commit afterwards, without
-//     Store.mu. A crash forgets what was handed out, and the next process claims it again.
+//     Store.mu; releaseAllDue beside Claim. A crash forgets what was handed out, and the next process claims it again.
 type claim struct {
 	s             *Store
 	now           time.Time

@@ -208,6 +208,34 @@ func (s *Store) releaseDue(ctx context.Context, now time.Time) error {
 	})
 }
 
+// releaseAllDue does what releaseDue does, in a goroutine of its own, until nothing is due. Then a
+// large number of items that become due at once is moved while others are sent. One goroutine runs
+// at a time. It ends after its commit when the lane is closed, and Close waits for it. An error ends
+// it: the next Claim meets the cause.
+func (s *Store) releaseAllDue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.releasing || s.closed.Load() {
+		return
+	}
+	s.releasing = true
+	s.releases.Go(func() {
+		for due := true; due && !s.closed.Load(); {
+			now := s.clock.now()
+			if err := s.view(func(t *txn) error {
+				k, _ := t.Timed.Cursor().First()
+				due = k != nil && format.Key(k).Due() <= now.UnixNano()
+				return nil
+			}); err != nil || due && s.releaseDue(context.Background(), now) != nil {
+				break
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.releasing = false
+	})
+}
+
 // makeReady moves a scheduled record to its place in ready. In a sealed lane it seals a plain
 // record: the new Seq is above codec.since, so a plain record under it would look damaged.
 func (t *txn) makeReady(from, to place) error {

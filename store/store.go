@@ -97,6 +97,7 @@ type Store struct {
 	unreported uint64        // our transaction that may be on disk, and that committed was not told of; 0: none
 	room       chan struct{} // closed when there may be room, then replaced
 	erasing    []*erasure    // the calls of Erase that run
+	releasing  bool          // releaseAllDue runs
 	wake       func()        // wakes the attached sender; nil: none is attached
 	refused    error         // the error that Append returns, see Refuse; nil: it stores
 
@@ -107,7 +108,8 @@ type Store struct {
 	}
 	reapAt time.Time // when reap next looks for old dead items
 
-	writes   sync.Pool // of *write, see reuse
+	releases sync.WaitGroup // the goroutine of releaseAllDue; Add needs mu, and is not called once closed is set
+	writes   sync.Pool      // of *write, see reuse
 	counts   snapshot
 	damage   atomic.Pointer[error] // damage that stops Claim; nil: none
 	closed   atomic.Bool
@@ -264,11 +266,14 @@ func (s *Store) Close() error {
 	}
 	f := s.file
 	if !f.Own() || s.name != format.DefaultLane {
+		s.releases.Wait()
 		f.Leave(s.name)
 		return nil
 	}
 	for _, l := range f.Lanes() {
-		(*Store)(l.(*lane)).shut()
+		l := (*Store)(l.(*lane))
+		l.shut()
+		l.releases.Wait()
 	}
 	return s.wrap("close", naming(f.Close()))
 }
@@ -276,10 +281,10 @@ func (s *Store) Close() error {
 // shut makes later calls return sender.ErrClosed, and wakes the calls of Append that wait for room.
 // It reports whether the lane was shut before.
 func (s *Store) shut() bool {
-	was := s.closed.Swap(true)
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.closed.Swap(true)
 	s.makeRoom()
-	s.mu.Unlock()
 	return was
 }
 
