@@ -1,6 +1,8 @@
 package httpsend
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,8 +27,10 @@ const maxAnswer = 64 << 10
 //     GET;
 //   - ends a call after 30 seconds in all, or earlier with its context;
 //   - waits 10 seconds for a connection, 10 for TLS, 30 for the header of an answer;
-//   - accepts at most 64 KiB of header, and unpacks no compressed body that it did not ask for;
+//   - accepts at most 64 KiB of header, and asks for no compressed body;
 //   - keeps up to 128 idle connections to each host for 90 seconds;
+//   - asks a silent HTTP/2 connection for a sign of life after 5 seconds, and closes it if none
+//     comes within 3: a box on the way may have forgotten the connection;
 //   - uses the proxy settings of the environment.
 //
 // The caller may change the client before its first use. For calls that take longer, raise Timeout
@@ -45,9 +49,35 @@ func NewClient() *http.Client {
 			MaxIdleConnsPerHost:    128,
 			IdleConnTimeout:        90 * time.Second,
 			DisableCompression:     true, // otherwise a few bytes could unpack to gigabytes
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second},
 			OnProxyConnectResponse: judgeProxy,
 		},
 	}
+}
+
+// young is how long a connection of [Young] may be idle. Servers close idle connections, some after
+// two seconds.
+const young = 250 * time.Millisecond
+
+// Young returns a client for requests that must not be sent twice, as with
+// sender.Options.AtMostOnce. A request on an idle connection that the other end is just closing gets
+// no answer, and nobody knows whether it was carried out. So Young is c, except that its connections
+// are its own and are closed after a quarter of a second without a request. Where many requests are
+// sent, connections never become that old; where few are, each makes its own.
+//
+// nil means NewClient. A client whose RoundTripper is not an *http.Transport is copied as it is: set
+// IdleConnTimeout below it.
+func Young(c *http.Client) *http.Client {
+	if c == nil {
+		c = NewClient()
+	}
+	y := *c
+	if t, ok := or(y.Transport).(*http.Transport); ok {
+		t = t.Clone()
+		t.IdleConnTimeout = young
+		y.Transport = t
+	}
+	return &y
 }
 
 // judgeProxy describes the answer of a proxy that refuses a connection. The text of the proxy is
@@ -65,8 +95,8 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 type Answer struct {
 	Status int
 	Header http.Header
-	Body   []byte // at most 64 KiB
-	Cut    bool   // Body is not complete: it was longer, or the connection broke
+	Body   []byte // at most 64 KiB, unpacked if it came with gzip
+	Cut    bool   // Body is not complete: it was longer, or broken, or the connection broke
 }
 
 // Do sends a request once. It returns the answer and what it means: nil, or an error as in
@@ -83,17 +113,11 @@ type Answer struct {
 // again if nothing of it was written, and may repeat a GET, HEAD, OPTIONS or TRACE. Nothing else is
 // sent twice.
 func Do(c *http.Client, req *http.Request) (*Answer, error) {
-	if c == nil {
-		c = shared
-	}
-	once := *c
-	once.CheckRedirect = stay
-
 	var l link
 	out := req.WithContext(l.watch(req.Context()))
 	defer l.end(nil)
 	out.Header = unrepeated(req.Header)
-	resp, err := once.Do(out)
+	resp, err := Ask(c, out)
 	if err != nil {
 		return nil, unanswered(req, err, &l)
 	}
@@ -103,12 +127,65 @@ func Do(c *http.Client, req *http.Request) (*Answer, error) {
 		// What follows is the raw connection and no body. No context would end a read of it.
 		return &Answer{Status: resp.StatusCode, Header: resp.Header, Cut: true}, judge(e)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Cut: err != nil}
-	if len(body) > maxAnswer {
-		a.Body, a.Cut = body[:maxAnswer], true
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
+	a.Body, a.Cut = read(resp.Body)
+	if packed := resp.Header.Get("Content-Encoding"); strings.EqualFold(packed, "gzip") || strings.EqualFold(packed, "x-gzip") {
+		a.unpack()
 	}
 	return a, judge(e)
+}
+
+// read returns the first bytes, and whether there are more or an error came after them.
+func read(r io.Reader) (body []byte, cut bool) {
+	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	return body[:min(len(body), maxAnswer)], err != nil || len(body) > maxAnswer
+}
+
+// unpack replaces a body that a proxy has packed though nobody asked for it. What is no gzip stays
+// as it is.
+func (a *Answer) unpack() {
+	packed, err := gzip.NewReader(bytes.NewReader(a.Body))
+	if err != nil {
+		return
+	}
+	var cut bool
+	a.Body, cut = read(packed)
+	a.Cut = a.Cut || cut
+	a.Header.Del("Content-Encoding")
+	a.Header.Del("Content-Length")
+}
+
+// Ask sends a request once, as http.Client.Do does, and follows no redirect, even if c would follow
+// it. The caller closes the body. A nil c means a shared client made by [NewClient]. For the meaning
+// of the answer see [Verdict].
+func Ask(c *http.Client, req *http.Request) (*http.Response, error) {
+	if c == nil {
+		c = shared
+	}
+	k := &keeper{next: or(c.Transport)}
+	once := *c
+	once.Transport, once.CheckRedirect = k, stay
+	resp, err := once.Do(req)
+	if err == nil && k.location != nil {
+		resp.Header["Location"] = k.location
+	}
+	return resp, err
+}
+
+// A keeper hides the target of a redirect from http.Client, which makes an error of an answer whose
+// target it cannot read.
+type keeper struct {
+	next     http.RoundTripper
+	location []string
+}
+
+func (k *keeper) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := k.next.RoundTrip(req)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.Header != nil {
+		k.location = resp.Header["Location"]
+		delete(resp.Header, "Location")
+	}
+	return resp, err
 }
 
 // unrepeated spells the names of two fields in lower case. With their usual spelling net/http

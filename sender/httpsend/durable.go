@@ -33,6 +33,11 @@ const defaultMaxBody = 4 << 20
 // userinfo of the URL, and what Secret names. Transport.Authorize adds them again. Everything else
 // is stored as it is, also secrets that an SDK puts into a path or a body.
 //
+// A request is sent as it was stored, perhaps hours later. If the SDK signs its requests, the
+// signature is then too old, or no longer fits the headers, and the destination refuses it at every
+// attempt. So leave the signature out by Secret, its time and its nonce too, and sign each attempt in
+// Transport.Authorize, by the scheme of the vendor; see the example Signature.
+//
 // The SDK learns only that the request was stored, not what the destination answers later. A
 // request that the destination refuses is among the dead items of the outbox.
 //
@@ -51,7 +56,8 @@ type Durable struct {
 	// MaxBody is the longest body that is stored, in bytes. A longer one is ErrTooLarge. 0 or less
 	// means 4 MiB.
 	MaxBody int
-	// Secret names more headers and query parameters that are not stored. Case does not matter.
+	// Secret names more headers and query parameters that are not stored. Case does not matter. A
+	// query counts as split at & and at ; alike.
 	Secret []string
 	// Status is the status of the answer to a stored request. 0 means 202. Some SDKs accept only
 	// 200.

@@ -2,6 +2,9 @@ package httpsend_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +70,63 @@ func ExampleDurable() {
 	// Output:
 	// arrived: POST /customers/7 Bearer of-today {"plan":"basic"}
 	// the SDK got: 202 Accepted
+}
+
+// The SDK signs its requests. What is stored leaves the signature and its time out; each attempt gets
+// new ones, so it does not matter how long a request has waited.
+func ExampleDurable_signature() {
+	sign := func(at string, body []byte) string {
+		mac := hmac.New(sha256.New, []byte("the key of the SDK"))
+		fmt.Fprintf(mac, "%s.%s", at, body)
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	destination := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		fmt.Println("signed:", req.Header.Get("X-Signature") == sign(req.Header.Get("X-Time"), body))
+	}))
+	defer destination.Close()
+
+	var stored sender.Item // in place of an outbox
+	sdk := &http.Client{Transport: &httpsend.Durable{
+		Secret: []string{"X-Signature", "X-Time"},
+		Put: func(_ *http.Request, header map[string]string, body []byte) (uuid.UUID, error) {
+			stored = sender.Item{ID: uuid.New(), Header: header, Payload: body}
+			return stored.ID, nil
+		},
+	}}
+	req, err := http.NewRequest(http.MethodPost, destination.URL, strings.NewReader(`{"plan":"basic"}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	req.Header.Set("X-Time", "946684800")
+	req.Header.Set("X-Signature", sign("946684800", []byte(`{"plan":"basic"}`)))
+	resp, err := sdk.Do(req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp.Body.Close()
+	fmt.Println("stored:", stored.Header["X-Time"]+stored.Header["X-Signature"] == "")
+
+	transport := &httpsend.Transport{Authorize: func(req *http.Request) error {
+		r, err := req.GetBody() // a copy: the body itself is still to be sent
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		at := strconv.FormatInt(time.Now().Unix(), 10)
+		req.Header.Set("X-Time", at)
+		req.Header.Set("X-Signature", sign(at, body))
+		return nil
+	}}
+	if err := transport.Send(context.Background(), stored); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// stored: true
+	// signed: true
 }
 
 // A transport around an SDK that shows neither status nor header.

@@ -222,7 +222,7 @@ func TestHostileAnswers(t *testing.T) {
 		{"a negative status", says("HTTP/1.1 -20 Low\r\n\r\n"), retry},
 
 		{"a redirect to itself", says("HTTP/1.1 307 Again\r\nLocation: /p\r\nContent-Length: 0\r\n\r\n"), unavailable},
-		{"a redirect to nowhere", echoes("HTTP/1.1 302 Found\r\nLocation: http://[%s\r\nContent-Length: 0\r\n\r\n"), retry},
+		{"a redirect to nowhere", echoes("HTTP/1.1 302 Found\r\nLocation: http://[%s\r\nContent-Length: 0\r\n\r\n"), unavailable},
 		{"a redirect without a place", says("HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n"), unavailable},
 		{"a proxy in between", echoes("HTTP/1.1 407 %s\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"), unavailable},
 	} {

@@ -52,16 +52,34 @@ func strip(req *http.Request, secret []string) *http.Request {
 	}
 	out.URL.User = nil
 	out.URL.Fragment, out.URL.RawFragment = "", ""
-	if q := out.URL.RawQuery; q != "" {
-		out.URL.RawQuery = strings.Join(slices.DeleteFunc(strings.Split(q, "&"), func(p string) bool {
-			name, _, _ := strings.Cut(p, "=")
-			if plain, err := url.QueryUnescape(name); err == nil {
-				name = plain
-			}
-			return hidden(name)
-		}), "&")
-	}
+	out.URL.RawQuery = stripQuery(out.URL.RawQuery, hidden)
 	return out
+}
+
+// stripQuery removes parameters. Servers split a query at & alone, or at ; too (HTML 4.01 section
+// B.2.2). A name is hidden if it is one in either reading, and takes with it what belongs to its
+// value in either reading.
+func stripQuery(query string, hidden func(name string) bool) string {
+	is := func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		return hidden(name)
+	}
+	var kept []string
+	for part := range strings.SplitSeq(query, "&") {
+		if is(part) {
+			continue
+		}
+		secret := false
+		parts := slices.DeleteFunc(strings.Split(part, ";"), func(p string) bool {
+			secret = is(p) || secret && !strings.Contains(p, "=")
+			return secret
+		})
+		kept = append(kept, strings.Join(parts, ";"))
+	}
+	return strings.Join(kept, "&")
 }
 
 // encode makes the header of an item from a stripped request. An error says that the request could

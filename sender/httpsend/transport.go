@@ -57,19 +57,23 @@ func (t *Transport) Send(ctx context.Context, it sender.Item) error {
 	if err != nil {
 		return fmt.Errorf("httpsend: item %s: %w", it.ID, err)
 	}
+	if t.IDHeader != "" && !token(t.IDHeader) {
+		return sender.Unavailable(fmt.Errorf("httpsend: IDHeader %.64q is not the name of a header", t.IDHeader))
+	}
+	return t.do(req, it.ID.String())
+}
+
+// do adds to a request the credentials, and then the id, and sends it.
+func (t *Transport) do(req *http.Request, id string) error {
 	if t.Authorize != nil {
 		if err := t.Authorize(req); err != nil {
 			return sender.Unavailable(&noAnswer{"authorize " + name(req), err})
 		}
 	}
-	if t.IDHeader != "" {
-		if !token(t.IDHeader) {
-			return sender.Unavailable(fmt.Errorf("httpsend: IDHeader %.64q is not the name of a header", t.IDHeader))
-		}
+	if t.IDHeader != "" && id != "" {
 		drop(req.Header, t.IDHeader)
-		req.Header.Set(t.IDHeader, it.ID.String())
+		req.Header.Set(t.IDHeader, id)
 	}
-
 	answer, err := Do(t.Client, req)
 	var e *StatusError
 	if !errors.As(err, &e) || answer == nil {
@@ -83,6 +87,46 @@ func (t *Transport) Send(ctx context.Context, it sender.Item) error {
 		return judge(e)
 	}
 	return err
+}
+
+// CloseIdleConnections closes the idle connections of the client, so that the next request goes out
+// on a new one. The sender calls it before it probes a lane that is held.
+func (t *Transport) CloseIdleConnections() {
+	if t.Client == nil {
+		shared.CloseIdleConnections()
+		return
+	}
+	t.Client.CloseIdleConnections()
+}
+
+// Probing is a [Transport] that has a harmless request, with which the sender tests a lane that is
+// held. Under sender.Options.AtMostOnce a Transport alone would test it with an item, whose fate is
+// unknown if no answer comes.
+//
+//	transport := &httpsend.Probing{
+//		Transport: httpsend.Transport{Authorize: authorize, Client: httpsend.Young(nil)},
+//		Request: func(ctx context.Context) (*http.Request, error) {
+//			return http.NewRequestWithContext(ctx, http.MethodGet, "https://api.example.com/health", nil)
+//		},
+//	}
+type Probing struct {
+	Transport
+	// Request makes the request, which must change nothing at the destination. Authorize adds the
+	// credentials to it. Required: without it no lane that was held opens again.
+	Request func(context.Context) (*http.Request, error)
+}
+
+// Probe sends the request once. nil: the destination answered with 2xx; otherwise its errors are
+// those of [Do].
+func (p *Probing) Probe(ctx context.Context) error {
+	if p.Request == nil {
+		return sender.Unavailable(errors.New("httpsend: Probing.Request is nil"))
+	}
+	req, err := p.Request(ctx)
+	if err != nil {
+		return sender.Unavailable(fmt.Errorf("httpsend: the request of the probe: %s", reason(err)))
+	}
+	return p.do(req, "")
 }
 
 // drop deletes a field, in whatever case its name is written.
