@@ -204,8 +204,10 @@ func (l *loop) offer(now time.Time) {
 		return
 	}
 	if l.silence.on() && (l.probe != nil || now.Before(l.silence.until)) {
-		if l.probe == nil {
-			l.releasePieces() // nobody can erase them here
+		// Nobody can erase the pieces here. The few seconds between refused probes may pass: there the
+		// pieces get smaller, until the item that spoils them is alone.
+		if l.probe == nil && (!l.silence.held || l.silence.until.Sub(now) > longestRefused) {
+			l.releasePieces()
 		}
 		return
 	}
