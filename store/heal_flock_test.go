@@ -97,6 +97,21 @@ func TestStaysFailedWhileItCannotHeal(t *testing.T) {
 	wantNames(t, "not in flight", kinds(claims(t, s, 10)), "b", "c")
 }
 
+// Close says that the file has failed, and lets go of it all the same.
+func TestCloseOfAFailedFile(t *testing.T) {
+	s, _, letGo := stolen(t)
+	err := s.Close()
+	wantError(t, err, sender.ErrStorage)
+	if err == nil || strings.Count(err.Error(), s.Path()) != 1 {
+		t.Errorf("%v does not name the path once", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+	letGo()
+	wantNames(t, "afterwards", drain(t, openStore(t, s.Path(), nil)), "a", "b")
+}
+
 func TestClaimHeals(t *testing.T) {
 	s, clock, letGo := stolen(t)
 	letGo()
@@ -105,13 +120,4 @@ func TestClaimHeals(t *testing.T) {
 	if err := s.Counts().Err; err != nil {
 		t.Error(err)
 	}
-}
-
-func TestCloseOfAFailedFile(t *testing.T) {
-	s, _, letGo := stolen(t)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	letGo()
-	wantNames(t, "afterwards", drain(t, openStore(t, s.Path(), nil)), "a", "b")
 }

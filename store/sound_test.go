@@ -300,9 +300,7 @@ func TestRenamedLane(t *testing.T) {
 		_, err := s.Lane(name, &prompt)
 		wantError(t, err, ErrCorrupt)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	wantError(t, s.Close(), sender.ErrStorage)
 	if res, err := salvage.File(path, ""); err != nil || res.Saved != 3 {
 		t.Fatalf("%+v, %v", res, err)
 	}

@@ -260,22 +260,29 @@ func (s *Store) load(create bool) (err error) {
 // closes the file and all its lanes. It waits for the commit that runs and, in an application's
 // database, for the transaction that the application holds. A second Close does nothing. Items in
 // flight are handed out again after the next Open.
+//
+// If a commit failed and the file has not healed, and does not heal now, Close returns that error
+// and closes all the same. What was acknowledged before is not concerned.
 func (s *Store) Close() error {
 	if s.shut() {
 		return nil
 	}
 	f := s.file
+	err := f.Err()
+	if err != nil && f.Own() {
+		err = s.do(context.Background(), s.newWrite(), 0) // an empty commit heals the file
+	}
 	if !f.Own() || s.name != format.DefaultLane {
 		s.releases.Wait()
 		f.Leave(s.name)
-		return nil
+		return s.wrap("close", naming(err))
 	}
 	for _, l := range f.Lanes() {
 		l := (*Store)(l.(*lane))
 		l.shut()
 		l.releases.Wait()
 	}
-	return s.wrap("close", naming(f.Close()))
+	return s.wrap("close", naming(errors.Join(err, f.Close())))
 }
 
 // shut makes later calls return sender.ErrClosed, and wakes the calls of Append that wait for room.

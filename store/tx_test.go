@@ -288,7 +288,5 @@ func TestDatabaseClosedByTheApplication(t *testing.T) {
 		}
 	}
 	s.Mark(t.Context(), time.Now())
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+	wantError(t, s.Close(), sender.ErrStorage)
 }
