@@ -57,7 +57,7 @@ type request struct {
 	delays    []time.Duration // the backoff of each item; nil: none failed
 	pause     time.Time       // the end of the pause that an answer ordered; zero: none did
 	asksFor   time.Duration   // the longest wait that an answer asked for, obeyed or not
-	stopped   bool            // Run's context had ended
+	stopped   bool            // calls had been cut off
 
 	// Used by the worker during the call.
 	call   call     // the context that the transport gets
@@ -200,8 +200,8 @@ func (l *loop) deliver(r *request) {
 }
 
 // mayBegin reports whether the request may start: no pause that is known by now covers the time
-// when it began, there is time to finish it before Run ends, and the token is not too old. A token grows old when the process
-// stands still.
+// when it began, there is time to finish it before Run ends, and the token is not too old. A token
+// grows old when the process stands still.
 func (l *loop) mayBegin(r *request) bool {
 	if l.gate.shut(r.began) || l.ctx.Err() != nil {
 		return false

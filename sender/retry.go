@@ -66,7 +66,7 @@ type known struct {
 	delay       time.Duration // the backoff of this item, if it failed now
 	pause       time.Time     // the end of the pause that a throttled answer orders
 	probe       bool          // the request was the probe of a silence
-	stopped     bool          // Run's context had ended when the answer came
+	stopped     bool          // calls had been cut off when the answer came
 	atMostOnce  bool          // an item is dead unless the answer says that nothing was accepted
 }
 

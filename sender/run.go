@@ -172,8 +172,8 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 // From then on nothing is claimed, and the requests in flight have five seconds to finish, or less
 // if their timeout is sooner. Then their contexts are cancelled, and they have half a second to
 // notice it. Run does not wait longer: their items stay in the queue, and the next sender of an
-// [Exclusive] queue, or the next process, sends them again; with AtMostOnce they are among the dead. So Run returns at most 5.5
-// seconds after the end of ctx, and the time that recording takes.
+// [Exclusive] queue, or the next process, sends them again; with AtMostOnce they are among the
+// dead. So Run returns at most 5.5 seconds after the end of ctx, and the time that recording takes.
 //
 // All other goroutines of Run have ended when it returns. Run may be called once; a second call, or
 // a nil ctx, is an error.

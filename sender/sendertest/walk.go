@@ -342,12 +342,23 @@ func (w *walk) revive() {
 	}
 }
 
+// crash forgets what is in flight: in a crash, or because another sender is attached.
 func (w *walk) crash() {
-	if _, ok := w.q.(Reopener); !ok {
+	_, canCrash := w.q.(Reopener)
+	q, exclusive := w.q.(sender.Exclusive)
+	switch {
+	case exclusive && len(w.unsure) == 0 && (!canCrash || w.rng.IntN(2) == 0):
+		w.say("another sender is attached")
+		q.Detach()
+		if err := q.Attach(func() {}); err != nil {
+			w.Fatal(err)
+		}
+	case canCrash:
+		w.say("crash")
+		w.reopen()
+	default:
 		return
 	}
-	w.say("crash")
-	w.reopen()
 	w.unsure, w.stored = nil, false
 	for _, x := range w.items {
 		if x.sending && x.pending() {
