@@ -54,7 +54,7 @@ func (l *loop) answered(r *request) {
 		atMostOnce:  l.options.AtMostOnce,
 	}
 	took := r.ended.Sub(r.began)
-	l.learnUsual(took)
+	l.learnUsual(r, took)
 	strongest, cause := noEffect, error(nil)
 	for i, it := range r.items {
 		err := r.errs[i]

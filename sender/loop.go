@@ -74,9 +74,11 @@ type loop struct {
 	nextAbandon time.Time // no request is overdue before this time; zero: none is in flight
 
 	// The end of Run. Written by the methods in stop.go.
-	stopping bool          // nothing is claimed any more
-	endsAt   time.Time     // when calls are going to be cancelled; zero: no time is known
-	usual    time.Duration // how long calls lately took; 0: none has returned
+	stopping  bool          // nothing is claimed any more
+	endsAt    time.Time     // when calls are going to be cancelled; zero: no time is known
+	lastStart time.Time     // no request starts from then on; zero unless endsAt is known
+	usual     time.Duration // how long calls lately took; 0: none has returned
+	overtaken time.Time     // the last deadline of those that have returned; zero: none has
 
 	// Outcomes. Written by the methods in settle.go.
 	toSettle    *outcomes   // for the next Settle
@@ -191,6 +193,7 @@ func (l *loop) run() error {
 
 // offer starts a worker with the baton, if something may be due and nothing prevents it.
 func (l *loop) offer(now time.Time) {
+	l.judgeEnd()
 	if l.stopping || l.tooLate(now) {
 		l.stopBaton() // a token would come too late
 		l.releasePieces()
@@ -345,6 +348,14 @@ func (l *loop) removeFlight(r *request) {
 	}
 }
 
+// patience is how long after the claim a call is abandoned.
+func (l *loop) patience() time.Duration {
+	if l.options.AtMostOnce {
+		return 2*l.options.Timeout + abandonAfter // with the record
+	}
+	return l.options.Timeout + abandonAfter
+}
+
 // abandonOverdue counts the calls that have not returned in time. They keep their slots and items.
 // A probe that does not return has failed.
 func (l *loop) abandonOverdue(now time.Time) {
@@ -395,7 +406,7 @@ func (l *loop) setTimer(now time.Time) {
 	at := now.Add(longestSleep)
 	wanted := false
 	for _, t := range [...]time.Time{
-		l.askAt, l.silence.until, l.nextAbandon, l.lastStart(),
+		l.askAt, l.silence.until, l.nextAbandon, l.lastStart,
 		l.settleTrouble.again, l.claimTrouble.again, l.limiterTrouble.again,
 		l.silenceLog.again, l.silenceLog.nextFolded(), l.deathLog.next(), l.nextCheck(), l.nextFlushGathered(), l.nextSettle(),
 	} {

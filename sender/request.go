@@ -75,10 +75,7 @@ func (l *loop) serve(r *request) {
 	l.obtain(r)
 	r.withdrawn = len(r.items) > 0 && (r.limiterErr != nil || r.baton.Err() != nil)
 	r.goes = !r.withdrawn && !r.began.IsZero() && (len(r.items) > 0 || r.test)
-	r.deadline = r.began.Add(l.options.Timeout + abandonAfter)
-	if l.options.AtMostOnce && !r.test {
-		r.deadline = r.deadline.Add(l.options.Timeout) // of the record
-	}
+	r.deadline = r.began.Add(l.patience())
 	l.inbox.leave(claim{r})
 	if r.goes {
 		l.deliver(r)

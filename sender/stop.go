@@ -52,7 +52,7 @@ func (l *loop) end(e ending) {
 	}
 	if at, ok := e.ctx.Deadline(); ok {
 		l.endsAt = at
-		l.gate.closeFrom(l.lastStart())
+		l.judgeEnd()
 	}
 	if !e.stop {
 		return
@@ -76,26 +76,34 @@ func (l *loop) over() bool {
 	return l.stopping && (!l.busy() || l.ctx.Err() != nil)
 }
 
-// learnUsual takes in how long a call took. A call that took long is forgotten slowly, so that the
-// slow calls among the latest ones count.
-func (l *loop) learnUsual(took time.Duration) {
+// learnUsual takes in how long the call of a request took. A call that took long is forgotten
+// slowly, so that the slow calls among the latest ones count.
+func (l *loop) learnUsual(r *request, took time.Duration) {
 	l.usual = max(took, l.usual-l.usual/usualFades)
-	if !l.endsAt.IsZero() {
-		l.gate.closeFrom(l.lastStart())
-	}
+	l.overtaken = latest(l.overtaken, r.deadline)
 }
 
-// lastStart returns the time from which on no request starts, because the end of Run would probably
-// cut it off; zero: there is no such time.
-func (l *loop) lastStart() time.Time {
+// judgeEnd works out when it is too late for another request, if the time of the end is known. A
+// request may take as long as calls lately took, or as those in flight have taken until it starts,
+// and a quarter more. A call in flight says nothing if a later one has returned: it alone is slow.
+func (l *loop) judgeEnd() {
 	if l.endsAt.IsZero() {
-		return time.Time{}
+		return
 	}
-	return l.endsAt.Add(-l.usual - l.usual/4 - endMargin)
+	end := l.endsAt.Add(-endMargin)
+	l.lastStart = end.Add(-l.usual - l.usual/4)
+	for _, r := range l.flight {
+		if !r.deadline.After(l.overtaken) {
+			continue
+		}
+		began := r.deadline.Add(-l.patience())
+		// A request at t is finished at t + 5/4*(t-began), which must not be after end.
+		if t := began.Add(end.Sub(began) / 9 * 4); t.Before(l.lastStart) {
+			l.lastStart = t
+		}
+	}
+	l.gate.closeFrom(l.lastStart)
 }
 
 // tooLate reports whether a request that starts at t would probably be cut off.
-func (l *loop) tooLate(t time.Time) bool {
-	last := l.lastStart()
-	return !last.IsZero() && !t.Before(last)
-}
+func (l *loop) tooLate(t time.Time) bool { return !l.lastStart.IsZero() && !t.Before(l.lastStart) }

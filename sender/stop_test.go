@@ -101,13 +101,14 @@ func TestDrainKeepsToItsDeadline(t *testing.T) {
 		{"time for none", "300ms+ok", false, 0, 400 * time.Millisecond, "delivered 2, pending c d e f g h", 250 * time.Millisecond},
 		{"time for all", "300ms+ok", false, 0, time.Minute, "delivered 8", 1150 * time.Millisecond},
 		{"the token comes too late", "10ms+ok", false, 3 * time.Second, 2 * time.Second, "delivered 1, pending b c d e f g h", 1937500 * time.Microsecond},
+		{"no answer has come yet", "1600ms+ok", false, 500 * time.Millisecond, 3 * time.Second, "delivered 3, pending d e f g h", 2600 * time.Millisecond},
 		{"a few were slow", "700ms+ok 700ms+ok 300ms+ok", false, 0, 1000 * time.Millisecond, "delivered 4, pending e f g h", 200 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			flushes(t, func(l *lane) {
 				l.options.Concurrency, l.options.AtMostOnce = 2, c.once
 				if c.every > 0 {
-					l.limiter = &metered{interval: c.every}
+					l.options.Concurrency, l.limiter = 8, &metered{interval: c.every}
 				}
 				l.answer("*", c.answer)
 				l.put("a b c d e f g h")
@@ -134,6 +135,27 @@ func TestDrainKeepsToItsDeadline(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One call that hangs while others answer does not keep Drain from sending the rest.
+func TestDrainBesideACallThatHangs(t *testing.T) {
+	flushes(t, func(l *lane) {
+		l.options.Concurrency = 2
+		l.answer("a", "timeout")
+		l.answer("*", "300ms+ok")
+		l.put("a b c d e f")
+		l.run()
+		l.wait(20 * time.Second)
+		l.put("g h i")
+		ctx, cancel := context.WithTimeout(l.Context(), 5*time.Second)
+		defer cancel()
+		l.s.Drain(ctx)
+		l.s.Stop(ctx)
+		if err := l.stop(); err != nil {
+			l.Error(err)
+		}
+		l.ends("delivered 8, pending a")
+	})
 }
 
 // Drain returns at once if the lane is silent beyond the time for another request, and waits for a
