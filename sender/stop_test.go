@@ -158,6 +158,25 @@ func TestDrainBesideACallThatHangs(t *testing.T) {
 	})
 }
 
+// What is recorded too late is not sent any more, and is not dead.
+func TestDrainAtMostOnceWithASlowRecord(t *testing.T) {
+	in(t, func(l *lane) {
+		l.queue = &slowRecord{Memory: &l.Memory, takes: 300 * time.Millisecond}
+		l.options.Concurrency, l.options.AtMostOnce = 2, true
+		l.answer("*", "300ms+ok")
+		l.put("a b c d e f")
+		l.run()
+		ctx, cancel := context.WithTimeout(l.Context(), 1200*time.Millisecond)
+		defer cancel()
+		l.s.Drain(ctx)
+		l.s.Stop(ctx)
+		if err := l.stop(); err != nil {
+			l.Error(err)
+		}
+		l.ends("delivered 2, pending c d e f")
+	})
+}
+
 // Drain returns at once if the lane is silent beyond the time for another request, and waits for a
 // probe that fits.
 func TestDrainOfASilentLane(t *testing.T) {
