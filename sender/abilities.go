@@ -11,7 +11,8 @@ import (
 // A Prober is a [Transport] that can ask whether the destination works without sending an item. The
 // sender finds it by type assertion, and uses it for a lane that must not send twice
 // ([Options].AtMostOnce). While such a lane is held, Probe goes out in place of an item, at the times
-// of the lane's backoff and only while something is due. So an outage costs the items that were in
+// of the lane's backoff and only while something is due. One answer that leaves it unknown what was
+// accepted is enough to hold the lane. So an outage costs the items that were in
 // flight when it began, and no more. Without a Prober each probe of the lane is an item, and is dead
 // if its answer is unknown.
 //

@@ -7,7 +7,8 @@ import (
 )
 
 // manyFirst is how many requests in a row have to fail with items that fail for the first time,
-// until the destination is at fault. The items differ: no item fails for the first time twice.
+// until the destination is at fault. The items differ: no item fails for the first time twice. With a
+// Prober one is enough: the items are dead, and the question costs nothing.
 const manyFirst = 5
 
 // maxRefused bounds loop.refused. Items that came back are sent next, so more of them than fit in
@@ -163,7 +164,7 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 			s.probeRefused(now, cause)
 		case probe:
 			s.probeFailed(now, cause)
-		case e == unreachable || e == refusedMany || e == failedFirst && l.firstFailed >= manyFirst:
+		case e == unreachable || e == refusedMany || e == failedFirst && (l.firstFailed >= manyFirst || l.prober != nil):
 			s.hold(now, cause)
 		}
 	})

@@ -113,7 +113,7 @@ func TestDecide(t *testing.T) {
 		{"whatever its mark", stopped, last, Permanent(context.Canceled), result{Released, 0, false, false, false, noEffect}},
 		{"at most once, nil is delivered", once, never, nil, result{Delivered, 0, false, false, false, noEffect}},
 		{"at most once, an error without a mark is the last", once, never, plainErr, result{Dead, 0, true, true, false, failedFirst}},
-		{"the same if it failed before, whatever the fault", once, innocent, plainErr, result{Dead, 0, true, true, false, failed}},
+		{"the same if it failed before, whatever the fault", once, innocent, plainErr, result{Dead, 0, true, true, false, failedFirst}},
 		{"the same for a timeout", once, never, context.DeadlineExceeded, result{Dead, 0, true, true, false, failedFirst}},
 		{"the same as a probe", onceProbe, never, plainErr, result{Dead, 0, true, true, false, failedFirst}},
 		{"the same for a call cancelled by the end of Run, which says nothing about the lane", onceStopped, never, context.Canceled, result{Dead, 0, true, true, false, noEffect}},

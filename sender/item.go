@@ -15,7 +15,7 @@
 //	err = s.Run(ctx) // until ctx ends
 //
 // What the transport returns decides what happens next; see [Permanent], [Later], [Throttled],
-// [Unavailable] and [Split]. Any other error is a failure that is tried again.
+// [NotAccepted], [Unavailable], [Split] and [MinWait]. Any other error is a failure that is tried again.
 //
 // # Caveats
 //
@@ -75,7 +75,8 @@ type Failure struct {
 
 // A Transport carries one item to its destination. Send must be safe for concurrent use, and return
 // soon after ctx has ended. nil means that the destination accepted the item. An error may have a
-// mark: [Permanent], [Later], [Throttled] or [Unavailable]. A panic is recovered and counts as a
+// mark: [Permanent], [Later], [Throttled], [NotAccepted] or [Unavailable]; see also [MinWait]. A
+// transport may also be a [Prober] and an [IdleCloser]. A panic is recovered and counts as a
 // failure; the first one is logged with its stack.
 type Transport interface {
 	Send(ctx context.Context, it Item) error

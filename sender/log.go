@@ -104,6 +104,7 @@ func (l *loop) logDeaths(recorded []Outcome) {
 		}
 		it := &recorded[i].Item
 		g.total++
+		l.changed = true
 		if now := l.now(); g.unsaid == 0 && (g.last.IsZero() || now.Sub(g.last) >= foldLog) {
 			g.last = now
 			l.options.Logger.Warn("sender: an item is dead", "kind", it.Kind, "id", it.ID, "reason", it.LastErr, "total", g.total)

@@ -148,6 +148,9 @@ func TestDeathsAreLogged(t *testing.T) {
 		if n := l.sum(more, "items"); n != 2000 || !strings.Contains(more[len(more)-1], " total=2001 ") {
 			t.Errorf("the lines tell of %d deaths after the first, want 2000:\n%s", n, strings.Join(more, "\n"))
 		}
+		if n := l.s.Status().Died; n != 2001 {
+			t.Errorf("Status counts %d deaths, want 2001", n)
+		}
 		if l.logged("secret") > 0 {
 			t.Errorf("the log has a key:\n%s", l.logs.String())
 		}

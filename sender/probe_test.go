@@ -72,7 +72,7 @@ func TestAtMostOnceOutageWithProber(t *testing.T) {
 	in(t, func(l *lane) {
 		l.options.AtMostOnce = true
 		l.options.Concurrency = 5
-		l.answer("*", "500")
+		l.answer("*", "100ms+500") // so that five are in flight
 		l.put(strings.Repeat("x ", 50))
 		a := l.ask("500")
 		for range 60 {
@@ -99,6 +99,21 @@ func TestAtMostOnceOutageWithProber(t *testing.T) {
 		if c := l.Counts(); c.Dead != 5 || c.Delivered != 45 {
 			l.Fatalf("after the outage %d are dead and %d delivered, want 5 and 45", c.Dead, c.Delivered)
 		}
+	})
+}
+
+// Also a lane of one request at a time loses only the one that was in flight.
+func TestOneUnknownHoldsWithProber(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.AtMostOnce = true
+		l.options.Concurrency = 1
+		l.answer("a", "429:1s 403 500") // it has failed before
+		l.answer("b", "500 ok")
+		l.put("a b c")
+		l.ask("ok ok 500")
+		l.wait(time.Hour)
+		// A probe passes once, so that a is sent, and once, so that b is sent.
+		l.ends("delivered 0, dead a b, pending c")
 	})
 }
 

@@ -156,7 +156,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		switch {
 		case cancelled:
 			return o, noEffect
-		case first:
+		case first, unknown: // what is unknown is dead, so it is the only time
 			return o, failedFirst
 		}
 		return o, failed

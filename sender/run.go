@@ -29,10 +29,16 @@ type Options struct {
 	Backoff func(attempt int) time.Duration
 	// AtMostOnce is for destinations where a second delivery harms, for example an email. Before
 	// each request a commit records its items as dead, "sent, answer unknown". The answer takes
-	// that back if it is a success or has a mark ([Permanent], [Later], [Throttled], [Unavailable],
-	// [Split]): a mark says that nothing was accepted. After any other error, a timeout, the end of
-	// Run or a crash the items stay among the dead, and a person decides. So a transport must mark
-	// an error only if nothing can have been accepted.
+	// that back if it is a success or has a mark ([Permanent], [Later], [Throttled], [NotAccepted],
+	// [Unavailable], [Split]): a mark says that nothing was accepted. After any other error, a
+	// timeout, the end of Run or a crash the items stay among the dead, and a person decides. So a
+	// transport must mark an error only if nothing can have been accepted.
+	//
+	// What an outage costs: an answer that says nothing was accepted (HTTP 429, 503, a refused
+	// connection) costs no item. Otherwise (500, 502, 504, timeouts) the items in flight when it
+	// begins are dead. Then a transport that is a [Prober] loses no more, unless its harmless request
+	// succeeds while items fail. Any other loses at least five requests, until the lane holds, and
+	// then one item for each probe; probes are up to a minute apart.
 	//
 	// Each request waits for this commit, which requests in flight share. If it took more than
 	// 10ms, the request waits for a second token. The commit may take as long as Timeout.
@@ -44,8 +50,9 @@ type Options struct {
 	// not block. It may put new items; it must not call Flush or wait for Run. Its panics are
 	// recovered, and the first one is logged. nil: no function is called.
 	OnOutcome func(Outcome, time.Duration)
-	// Logger gets what stops the lane and what ends that; nil: nothing is logged. It never gets a
-	// payload, a header or a key.
+	// Logger gets what stops the lane and what ends that, and what became of dead items; nil:
+	// nothing is logged. What lasts is repeated each hour, what happens again and again is one line a
+	// minute. It never gets a payload, a header or a key. Of a dead item it gets kind, ID and reason.
 	Logger *slog.Logger
 }
 

@@ -16,6 +16,9 @@ type Status struct {
 	// Abandoned counts the calls into the transport that have not returned a second after their
 	// timeout. Each keeps its slot and its items until it returns.
 	Abandoned int
+	// Died counts the items that became dead since Run began, as the queue has recorded it. Unlike
+	// Counts.Dead it does not fall when items are revived or dropped.
+	Died int
 	// PausedUntil is the end of the pause that the destination ordered; zero: it ordered none. It is
 	// also a pause that another lane was told, if they share a limiter that is a [Pauser].
 	PausedUntil time.Time
@@ -43,7 +46,7 @@ func (l *loop) publish() {
 		return
 	}
 	l.changed = false
-	st := &Status{Abandoned: l.abandoned, PausedUntil: l.silence.paused}
+	st := &Status{Abandoned: l.abandoned, Died: l.deathLog.total, PausedUntil: l.silence.paused}
 	switch {
 	case l.settleTrouble.on():
 		st.Held, st.HeldSince = l.settleTrouble.err.Error(), l.settleTrouble.since
