@@ -1,7 +1,6 @@
 package sender
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -65,8 +64,8 @@ func (l *loop) answered(r *request) {
 		}
 		k.refused = l.refused[it.Seq]
 		delete(l.refused, it.Seq)
-		if err != nil && !works && k.refusal(err) && !k.blames(it) {
-			if e := l.refuse(refusal{k, it, err, took}); e > strongest {
+		if err != nil && !works && k.refusal(err) {
+			if e := l.refuse(refusal{k, it, err, r.began}); e > strongest {
 				strongest, cause = e, err
 			}
 			continue
@@ -137,7 +136,7 @@ func (l *loop) succeeded(r *request) {
 	l.lastSuccess = latest(l.lastSuccess, r.ended)
 	l.firstFailed = 0
 	l.refusals.count = 0
-	l.buryRefused()
+	l.buryRefused(r.began)
 	if l.silence.on() {
 		l.changeSilence(r.ended, func(s *silence) { s.succeeded(r.began, r.ended) })
 	}
@@ -152,7 +151,7 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 	}
 	now, cause := r.ended, errorText(err)
 	if e == refusedMany {
-		cause = fmt.Sprintf("%d or more different items in a row were refused alike: %s", manyRefused, cause)
+		cause = refusedCause(err)
 	}
 	l.changeSilence(now, func(s *silence) {
 		switch {

@@ -73,8 +73,8 @@ func waitOf(err error) time.Duration {
 // success between, are the destination's fault: a gateway lost its routes, or a path is mistyped.
 // Then the lane holds, and none of the last ones is dead. It probes with one item at a time, at most
 // five seconds apart. Once an item succeeds, each of the others that is refused again is dead. So the
-// first refused items of a busy lane wait a moment for their verdict, while an item that is refused
-// alone is dead at once. If all items are bad and no good one comes, they wait, and the lane says why,
+// first refused items of a busy lane wait for their verdict until a request that began later
+// succeeds, while an item that is refused alone is dead at once. If all items are bad and no good one comes, they wait, and the lane says why,
 // until a person drops them. The kind of an item does not matter, and a restart counts anew, but knows
 // the items that it kept. The status of an error is what its method Status() int returns, 0 if it has
 // none.

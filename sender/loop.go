@@ -147,7 +147,7 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 // bell, and takes in the reports. What a crash at each step leaves behind:
 //
 //   - abandonOverdue: counts only. An abandoned item stays claimed, so a restart sends it again.
-//   - buryLonely: nothing; it only decides.
+//   - judgeLonely: nothing; it only decides.
 //   - startSettle: an outcome is on disk once its commit ends. A crash before it sends the item
 //     again, under the same ID; at most maxUnsettled items, besides those in flight.
 //   - offer, and the worker until it sends: a claim is memory of the queue. A crash forgets it, and
@@ -175,7 +175,7 @@ func (l *loop) run() error {
 	for l.readInbox(); !l.over(); l.readInbox() {
 		now := l.now()
 		l.abandonOverdue(now)
-		l.buryLonely(now)
+		l.judgeLonely(now)
 		l.startSettle(now)
 		l.offer(now)
 		l.serveFlushes(now)

@@ -2,6 +2,8 @@ package sender
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,22 +24,30 @@ const refusedAlike = "refused like others: "
 
 // refusals are the items that were refused for good since the last success. The loop owns them.
 //
-// The first few wait, claimed, until something tells whose fault it is: a success, or a refusal with
-// another status, or that nothing else is there to be sent, means that each is dead; one refusal too
-// many means that all of them are kept. A crash forgets them: they are sent again. With AtMostOnce a
-// crash leaves them among the dead, "sent, answer unknown".
+// They wait, claimed, until something tells whose fault it is. A success of a request that began after
+// the refusal, a refusal with another status, or that nothing else is there to be sent, means that the
+// item is dead; one refusal too many in a row means that all of them are kept. A success of an older
+// request ends the row, but kills nothing: it may be from before the destination broke. A crash
+// forgets them: they are sent again. With AtMostOnce a crash leaves them among the dead, "sent, answer
+// unknown".
 type refusals struct {
 	status  int       // of the last; 0: its error has none
 	count   int       // different items in a row, dead ones included
-	waiting []refusal // fewer than manyRefused
+	waiting []refusal // in the order of their answers; at most maxRefusedWaiting
 }
 
+// maxRefusedWaiting bounds refusals.waiting. Only a lane that refuses and accepts in turn, and whose
+// requests take long, has so many.
+const maxRefusedWaiting = 256
+
 type refusal struct {
-	k    known
-	item Item
-	err  error
-	took time.Duration
+	k     known
+	item  Item
+	err   error
+	began time.Time // the request
 }
+
+func (w *refusal) took() time.Duration { return w.k.now.Sub(w.began) }
 
 // statusOf returns the status of an error that has one: a method Status() int. 0: it has none.
 func statusOf(err error) (status int) {
@@ -52,25 +62,39 @@ func statusOf(err error) (status int) {
 // refuse takes in that an item was refused for good, while nothing says that others are accepted.
 func (l *loop) refuse(w refusal) effect {
 	f := &l.refusals
+	kept := strings.HasPrefix(w.item.LastErr, refusedAlike)
+	worked := w.k.blames(w.item)
+	if kept && worked && !w.began.After(w.k.lastSuccess) {
+		l.addOutcome(keep(w), w.took()) // it was sent before the destination was known to work again
+		return noEffect
+	}
 	status := statusOf(w.err)
 	if f.count > 0 && status != f.status {
-		l.buryRefused() // the destination tells the items apart
+		l.buryRefused(w.k.now) // the destination tells the items apart
 		f.count = 0
 	}
 	f.status = status
 	f.count++
-	if strings.HasPrefix(w.item.LastErr, refusedAlike) {
+	if kept && !worked {
 		f.count = max(f.count, manyRefused) // before a restart
+	}
+	if len(f.waiting) == maxRefusedWaiting {
+		l.buryRefused(w.k.now)
 	}
 	f.waiting = append(f.waiting, w)
 	if f.count < manyRefused {
 		return noEffect
 	}
-	for _, w := range f.waiting {
-		l.addOutcome(keep(w), w.took)
-	}
-	f.waiting = nil
+	l.keepRefused()
 	return refusedMany
+}
+
+// keepRefused lets all items that wait come again.
+func (l *loop) keepRefused() {
+	for _, w := range l.refusals.waiting {
+		l.addOutcome(keep(w), w.took())
+	}
+	l.refusals.waiting = nil
 }
 
 // keep returns the outcome of an item that was refused because everything is: it comes again after
@@ -82,26 +106,43 @@ func keep(w refusal) Outcome {
 	return o
 }
 
-// buryRefused makes the items that wait dead.
-func (l *loop) buryRefused() {
-	for _, w := range l.refusals.waiting {
+// buryRefused makes the items dead that wait and were refused up to a moment.
+func (l *loop) buryRefused(upTo time.Time) {
+	f := &l.refusals
+	n := 0
+	for ; n < len(f.waiting) && !f.waiting[n].k.now.After(upTo); n++ {
+		w := &f.waiting[n]
 		o, _ := decide(w.k, w.item, w.err)
-		l.addOutcome(o, w.took)
+		l.addOutcome(o, w.took())
 	}
-	l.refusals.waiting = nil
+	f.waiting = slices.Delete(f.waiting, 0, n)
 }
 
-// buryLonely makes the items that wait dead if nothing else is there to compare them with.
-func (l *loop) buryLonely(now time.Time) {
-	if len(l.pieces) == 0 && !l.busy() && !l.moreDue && !l.askAgain && !l.askDue(now) {
-		l.buryRefused()
+// judgeLonely decides about the items that wait if nothing else is there to compare them with: few are
+// dead; many are kept, and hold the lane.
+func (l *loop) judgeLonely(now time.Time) {
+	n := len(l.refusals.waiting)
+	switch {
+	case n == 0 || len(l.pieces) > 0 || l.busy() || l.moreDue || l.askAgain || l.askDue(now):
+	case n < manyRefused:
+		l.buryRefused(now)
+	default:
+		cause := refusedCause(l.refusals.waiting[n-1].err)
+		l.refusals.count = n
+		l.keepRefused()
+		l.changeSilence(now, func(s *silence) { s.hold(now, cause) })
 	}
+}
+
+// refusedCause is why a lane is held that is refused everything.
+func refusedCause(err error) string {
+	return fmt.Sprintf("%d or more different items in a row were refused alike: %s", manyRefused, errorText(err))
 }
 
 // releaseRefused gives the items that wait back at the end of Run.
 func (l *loop) releaseRefused() {
 	for _, w := range l.refusals.waiting {
-		l.addOutcome(Outcome{Item: w.item, Verdict: Released, Err: w.err}, w.took)
+		l.addOutcome(Outcome{Item: w.item, Verdict: Released, Err: w.err}, w.took())
 	}
 	l.refusals.waiting = nil
 }

@@ -103,6 +103,29 @@ func TestPoisonDies(t *testing.T) {
 	}
 }
 
+// Answers to requests from before the destination broke, or was mended, decide about no item.
+func TestLateAnswersDoNotBury(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 6
+		l.answer("slow1", "2s+ok")
+		l.answer("slow2", "2500ms+ok")
+		l.answer("*", "1s+404") // three at 1s, four more at 2s and after
+		l.putAtOnce("slow1 slow2 a b c d e f g h i j")
+		l.run()
+		l.wait(time.Minute)
+		if c := l.Counts(); c.Dead != 0 || c.Delivered != 2 {
+			l.Fatalf("in the end: %s", l.ending())
+		}
+		l.answer("h", "10s+404") // from before the mending
+		l.wait(20 * time.Second)
+		l.answer("*", "ok")
+		l.wait(5 * time.Second)
+		l.answer("h", "ok")
+		l.wait(5 * time.Minute)
+		l.ends("delivered 12")
+	})
+}
+
 // The verdict on the first refused items waits for the next answer, and Flush for the verdict.
 func TestRefusedWaitForTheNextAnswer(t *testing.T) {
 	in(t, func(l *lane) {
