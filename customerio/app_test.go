@@ -103,6 +103,8 @@ func TestSendValidation(t *testing.T) {
 			"To is missing":                     change(func(m *customerio.Message) { m.To = "" }),
 			"To has 27 bytes, with a line":      change(func(m *customerio.Message) { m.To = "a@example.org\r\nBcc: b@c.org" }),
 			"Extra.body is missing":             change(func(m *customerio.Message) { m.Template = "" }),
+			"SendAt is 2184h0m0s ahead":         change(func(m *customerio.Message) { m.SendAt = time.Now().Unix() + 91*24*3600 }),
+			"Extra.send_at is the zero time":    change(func(m *customerio.Message) { m.Extra = map[string]any{"send_at": time.Time{}} }),
 			"SendAt must be Unix seconds":       change(func(m *customerio.Message) { m.SendAt = 1700000000000 }),
 			"Attachments need a name":           change(func(m *customerio.Message) { m.Attachments = map[string][]byte{" ": nil} }),
 			"have 2000000 bytes, less than":     change(func(m *customerio.Message) { m.Attachments = map[string][]byte{"a": make([]byte, 2_000_000)} }),
@@ -341,10 +343,12 @@ func TestImportJob(t *testing.T) {
 			t.Errorf("%v", v)
 		}
 		for want, j := range map[string]customerio.Job{
-			"Name is missing":             {URL: "https://example.org/"},
-			"URL has 7 bytes and is not":  {Name: "n", URL: "ftp://x"},
-			"URL has 21 bytes and is not": {Name: "n", URL: "https://example.org/ "},
-			"Extra.name is there already": {Name: "n", URL: "https://example.org/", Extra: map[string]any{"name": "m"}},
+			"Name is missing":              {URL: "https://example.org/"},
+			"URL has 7 bytes and is not":   {Name: "n", URL: "ftp://x"},
+			"Type has 5 bytes and is none": {Name: "n", URL: "https://example.org/", Type: "users"},
+			"Extra.object_type_id is miss": {Name: "n", URL: "https://example.org/", Type: "object"},
+			"URL has 21 bytes and is not":  {Name: "n", URL: "https://example.org/ "},
+			"Extra.name is there already":  {Name: "n", URL: "https://example.org/", Extra: map[string]any{"name": "m"}},
 		} {
 			if _, err := c.ImportJob(t.Context(), j); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v", want, err)

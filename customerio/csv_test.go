@@ -57,6 +57,10 @@ func TestCSVOfAnotherKind(t *testing.T) {
 		{"id,plan\n1,\"x\ry\"\n", "line 2: column 2 has a CR without LF"},
 		{"id,plan\n1,x\x00\n", "line 2: column 2 has the character U+0000"},
 		{"id,plan\n1,x\u0085\n", "line 2: column 2 has the character U+0085"},
+		{"id,plan\n\x00\x00\x00\x00", "line 2: column 1 has the character U+0000"},
+		{"\r", "it is empty"},
+		{" \r \r", "it is empty"},
+		{",,\n", "it is empty"},
 		{"id\n1\r2\r3\n", "line 2: column 1 has a CR without LF"},
 	} {
 		var err error
@@ -130,6 +134,7 @@ func TestCSVOfASpreadsheet(t *testing.T) {
 		{"id,,plan\n1,,x\n", "1x", ""},
 		{"id,plan\n1,x,,\n2,y\n", "1x 2y", ""},
 		{"id,plan,,\n1,x\n", "1x", ""},
+		{",,\n\u00a0,,\nid,plan,\n1,x\n", "1x", ""},
 		{"id,plan\n \u00a0,\u200b\n1,x\n", "1x", ""},
 		{"id,plan,,\n1,x,,z\n2,y\n", "2y", "line 2: 4 columns, the header has 2"},
 		{"id,,plan\n1,z,x\n2,,y\n", "2y", "line 2: column 2 has no name in the header, and a value of 1 bytes"},

@@ -113,6 +113,15 @@ func (j *Job) body() ([]byte, error) {
 	if j.Identifier != "" {
 		fields["identifier"] = j.Identifier
 	}
+	switch fields["type"] {
+	case "people", "event", "relationship":
+	case "object":
+		if j.Extra["object_type_id"] == nil {
+			return nil, invalid("Extra.object_type_id", "is missing, which an import of objects needs")
+		}
+	default:
+		return nil, invalid("Type", "has %d bytes and is none of people, event, object and relationship", len(j.Type))
+	}
 	for name, value := range j.Extra {
 		if fields[name] != nil {
 			return nil, invalid("Extra."+name, "is there already, as a field of its own")

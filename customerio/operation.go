@@ -28,7 +28,11 @@ type Operation struct {
 	// Timestamp is when it happened, in Unix seconds. 0 means the moment of Put for events, pages,
 	// screens and identifies of people, and none for others.
 	Timestamp int64 `json:"timestamp,omitempty"`
-	// Attributes are those of the person or object, or the data of the event.
+	// Attributes are those of the person or object, or the data of the event. A time.Time, also
+	// behind a pointer and within map[string]any and []any, is sent as Unix seconds, because rules
+	// about times match nothing else (https://docs.customer.io/journeys/faq-timestamps); so are
+	// those of devices and relationships. created_at takes Unix seconds or a time.Time alone. Text
+	// must be UTF-8.
 	Attributes map[string]any `json:"attributes,omitempty"`
 	// Device is for ActionAddDevice and ActionDeleteDevice.
 	Device *Device `json:"device,omitempty"`
@@ -63,12 +67,18 @@ const (
 // Identifiers name one person, object or delivery. Exactly one field is set; for an object, both
 // ObjectTypeID and ObjectID, or CioObjectID. [ID], [Email], [Phone], [CioID] and [Object] make the
 // usual ones.
+//
+// An identify may have AnonymousID beside another: it is then sent as the attribute anonymous_id,
+// and the service joins what it knows of the two
+// (https://docs.customer.io/journeys/merge-anonymous). For AnonymousID alone, which other
+// integrations send, the specification of API v2 has no rule. Email has an @, Phone is in E.164. An
+// id is sent as it is: the one with a space at its end is another person.
 type Identifiers struct {
 	ID           string `json:"id,omitempty"`
 	Email        string `json:"email,omitempty"`
 	Phone        string `json:"phone,omitempty"`
 	CioID        string `json:"cio_id,omitempty"`
-	AnonymousID  string `json:"anonymous_id,omitempty"` // events only; the specification of v2 does not mention it
+	AnonymousID  string `json:"anonymous_id,omitempty"` // of events, identifies and identify_anonymous
 	ObjectTypeID string `json:"object_type_id,omitempty"`
 	ObjectID     string `json:"object_id,omitempty"`
 	CioObjectID  string `json:"cio_object_id,omitempty"`
@@ -80,8 +90,8 @@ func ID(id string) Identifiers { return Identifiers{ID: id} }
 // Email names a person by email address.
 func Email(address string) Identifiers { return Identifiers{Email: address} }
 
-// Phone names a person by phone number, as the workspace has it. Messages and segments do not accept
-// it.
+// Phone names a person by phone number in E.164, such as "+15551234567". Messages and segments do not
+// accept it.
 func Phone(number string) Identifiers { return Identifiers{Phone: number} }
 
 // CioID names a person by the id that the service gave it, without the prefix "cio_" that paths of

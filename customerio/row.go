@@ -124,10 +124,14 @@ func (c *capped) Read(p []byte) (int, error) {
 // name is "". There are none at the end.
 func readHeader(c *csv.Reader, in *capped) ([]string, error) {
 	cells, err := c.Read()
+	for err == nil && blank(cells) {
+		in.left = maxRow
+		cells, err = c.Read()
+	}
 	var parse *csv.ParseError
 	switch {
 	case err == io.EOF:
-		return nil, fmt.Errorf("%w: the header of the CSV: it is empty", ErrInvalid)
+		return nil, fmt.Errorf("%w: the header of the CSV: it is empty%s", ErrInvalid, in.suspect())
 	case errors.As(err, &parse):
 		return nil, fmt.Errorf("%w: the header of the CSV: line %d: %w%s", ErrInvalid, parse.Line, parse.Err, in.suspect())
 	case err != nil:
@@ -194,10 +198,11 @@ func withoutBlanks(columns []string) []string {
 	return columns
 }
 
-// blank reports whether nothing can be seen in any cell.
+// blank reports whether no cell has more than white space and format characters. Other control
+// characters are a sign of damage.
 func blank(cells []string) bool {
 	for _, text := range cells {
-		if trim(text) != "" {
+		if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsSpace(r) && !unicode.Is(unicode.Cf, r) }) {
 			return false
 		}
 	}

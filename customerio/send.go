@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -21,6 +22,7 @@ const (
 	maxMessage     = 2_048_000 // bytes of the request
 	maxAttachments = 2_000_000 // bytes of all files of an email, exclusive
 	maxAudience    = 10_000    // ids of a broadcast
+	maxAhead       = 90 * 24 * time.Hour
 )
 
 // A Message is a transactional message to one person.
@@ -139,7 +141,13 @@ func (m *Message) check(channel string) error {
 			return err
 		}
 	}
-	return checkTimestamp("SendAt", m.SendAt)
+	if err := checkTimestamp("SendAt", m.SendAt); err != nil {
+		return err
+	}
+	if ahead := time.Until(time.Unix(m.SendAt, 0)); ahead > maxAhead {
+		return invalid("SendAt", "is %v ahead, at most %v", ahead.Round(time.Hour), maxAhead)
+	}
+	return nil
 }
 
 // attached returns the size of all attachments.
@@ -269,7 +277,10 @@ func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, 
 		if body[field] != nil {
 			return uuid.Nil, invalid("Extra."+field, "is there already, as a field of its own")
 		}
-		body[field] = value
+		var err error
+		if body[field], _, err = inSeconds("Extra."+field, value, maxDepth); err != nil { // send_at, but not what fills templates
+			return uuid.Nil, err
+		}
 	}
 	payload, err := encode("the body", body)
 	if err != nil {

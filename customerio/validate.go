@@ -263,7 +263,11 @@ func checkRelationships(rs []Relationship, kinds []string, needed bool) error {
 
 // checkEmailAttribute checks the address of a person whom another identifier names. "" removes it.
 func checkEmailAttribute(attributes map[string]any) error {
-	raw, err := encode("attributes.email", attributes["email"])
+	value, has := attributes["email"]
+	if !has {
+		return nil
+	}
+	raw, err := encode("attributes.email", value)
 	var address string
 	if err != nil || json.Unmarshal(raw, &address) != nil || address == "" {
 		return err
