@@ -344,3 +344,28 @@ func TestLargeEvents(t *testing.T) {
 		}
 	})
 }
+
+// The data of an invitation are those of an event.
+func TestDataOfInvitations(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		c := w.open(nil)
+		at := time.Unix(1461866400, 0)
+		if _, err := c.TrackAnonymous(t.Context(), "", "invited", map[string]any{"recipient": "a@example.org", "at": at}); err != nil {
+			t.Fatal(err)
+		}
+		w.flush(c)
+		if body := string(w.Record()[0].Body); !strings.Contains(body, `"at":1461866400`) {
+			t.Error(body)
+		}
+		for want, data := range map[string]map[string]any{
+			"attributes.recipient has 4 bytes and is no email":  {"recipient": "hush"},
+			"attributes.at is the zero time":                    {"recipient": "a@example.org", "at": time.Time{}},
+			"attributes.at holds text that is not UTF-8":        {"recipient": "a@example.org", "at": "hush\xff"},
+			"attributes have 100044 bytes as JSON, at most 100": {"recipient": "a@example.org", "at": strings.Repeat("x", 100_000), "n": 12},
+		} {
+			if _, err := c.TrackAnonymous(t.Context(), "", "invited", data); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+	})
+}

@@ -63,8 +63,14 @@ func (c *Client) segment(ctx context.Context, action string, segment int, people
 // invite stores an event of nobody, which only API v1 has: the service sends a message to the
 // address in its data.
 func (c *Client) invite(ctx context.Context, event string, data map[string]any) (uuid.UUID, error) {
-	op := Operation{Type: TypePerson, Action: ActionEvent, Name: event}
+	if c.o.TrackKey == "" {
+		return uuid.Nil, errNoTrack
+	}
+	op := Operation{Type: TypePerson, Action: ActionEvent, Name: event, Attributes: data}
 	err := c.meta.complete(&op)
+	if err == nil {
+		op, err = op.prepare()
+	}
 	if err == nil {
 		err = op.checkEvent()
 	}
@@ -72,32 +78,40 @@ func (c *Client) invite(ctx context.Context, event string, data map[string]any) 
 		err = checkTimestamp("timestamp", op.Timestamp)
 	}
 	to, _ := data["recipient"].(string)
-	if err == nil && strings.TrimSpace(to) == "" {
+	switch {
+	case err != nil:
+	case strings.TrimSpace(to) == "":
 		err = invalid("attributes.recipient", "is missing or blank, and there is no anonymous id")
+	default:
+		err = checkEmail("attributes.recipient", to)
 	}
 	if err != nil {
 		return uuid.Nil, err
 	}
-	id, err := op.identity()
-	if err != nil {
-		return id, err
+	e := outbox.Event{Kind: "person.invite", Key: Email(to).key()}
+	if e.ID, err = op.identity(); err != nil {
+		return uuid.Nil, err
 	}
+	op.ID = ULID(e.ID)
 	if op.Timestamp == 0 {
 		op.Timestamp = time.Now().Unix()
 	}
-	return c.putV1(ctx, outbox.Event{ID: id, Kind: "person.invite", Key: Email(to).key()}, "/api/v1/events",
-		map[string]any{"name": event, "id": ULID(id), "timestamp": op.Timestamp, "data": data})
+	path, body, err := op.byV1()
+	if err != nil {
+		return uuid.Nil, err
+	}
+	e.Header, e.Payload = map[string]string{headerPath: path}, body
+	_, err = c.keep(ctx, LaneTrack, e)
+	return e.ID, err
 }
 
-// putV1 stores a call of API v1. Without an ID the event takes that of With, or a new one.
+// putV1 stores a call of API v1.
 func (c *Client) putV1(ctx context.Context, e outbox.Event, path string, body map[string]any) (_ uuid.UUID, err error) {
 	if c.o.TrackKey == "" {
 		return uuid.Nil, errNoTrack
 	}
-	if e.ID == uuid.Nil {
-		if e.ID, err = c.meta.name(); err != nil {
-			return e.ID, err
-		}
+	if e.ID, err = c.meta.name(); err != nil {
+		return e.ID, err
 	}
 	if e.Payload, err = encode("attributes", body); err != nil {
 		return uuid.Nil, err

@@ -9,7 +9,8 @@ import (
 // (https://docs.customer.io/journeys/invalid-api-requests). An operation of API v2 has 32,000 in all.
 const maxEventData = 100_000
 
-// byV1 returns an event as a call of API v1: its path and its body. "" means that v1 cannot name the
+// byV1 returns an event as a call of API v1: its path and its body. Without an identifier it is an
+// invitation. "" means that v1 cannot name the
 // person: it tells ids from addresses by their shape, and has no phone numbers
 // (https://docs.customer.io/integrations/api/track/, identifier in the path).
 func (o *Operation) byV1() (path string, body []byte, err error) {
@@ -20,8 +21,13 @@ func (o *Operation) byV1() (path string, body []byte, err error) {
 	if n := len(data); n > maxEventData {
 		return "", nil, invalid("attributes", "have %d bytes as JSON, at most %d", n, maxEventData)
 	}
-	fields := map[string]any{"name": o.Name, "id": o.ID, "type": o.Action, "timestamp": o.Timestamp, "data": o.Attributes}
+	fields := map[string]any{"name": o.Name, "id": o.ID, "timestamp": o.Timestamp, "data": o.Attributes}
+	if o.Action != ActionEvent {
+		fields["type"] = o.Action
+	}
 	switch who := o.Identifiers; {
+	case who == Identifiers{}:
+		path = "/api/v1/events"
 	case who.AnonymousID != "":
 		path, fields[anonymousID] = "/api/v1/events", who.AnonymousID
 	case who.CioID != "":
