@@ -288,6 +288,8 @@ func TestBroadcastToNobody(t *testing.T) {
 			"Extra.per_user_data are of 0":      {Extra: map[string]any{"per_user_data": []map[string]any{}}},
 			"Extra.per_user_data are of 10001":  {Extra: map[string]any{"per_user_data": make([]int, 10_001)}},
 			"Extra.per_user_data must be a lis": {Extra: map[string]any{"per_user_data": "hush"}},
+			"Extra.ids has a field of its own":  {Extra: map[string]any{"ids": []string{}}},
+			"Extra.emails has a field of its":   {Extra: map[string]any{"emails": nil}},
 			"IDs[1] are 0":                      {IDs: []string{"1", ""}},
 			"Emails[1] has 4 bytes and is no":   {Emails: []string{"a@b.c", "hush"}},
 		}
@@ -366,6 +368,20 @@ func TestDataOfInvitations(t *testing.T) {
 			if _, err := c.TrackAnonymous(t.Context(), "", "invited", data); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
 				t.Errorf("%v, want %q", err, want)
 			}
+		}
+	})
+}
+
+// An event by API v1 is not at fault for a wrong address: it waits as others do.
+func TestLargeEventAtAWrongAddress(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		c := w.open(func(o *customerio.Options) { o.TrackURL += "/elsewhere" })
+		if _, err := c.Track(t.Context(), customerio.ID("17"), "seen", map[string]any{"text": strings.Repeat("x", 40_000)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		if s := c.Stats()[customerio.LaneTrack]; s.Pending != 1 || s.Dead != 0 || !strings.Contains(s.Held, "no Track API at this address") {
+			t.Errorf("%d pending, dead: %q, held: %q", s.Pending, dead(t, c, customerio.LaneTrack), s.Held)
 		}
 	})
 }

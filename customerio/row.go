@@ -230,7 +230,7 @@ func makeRow(line int, columns, cells []string) (Row, error) {
 		case columns[i] == "" && text != "":
 			return wrong(i, "has no name in the header, and a value of %d bytes", len(text))
 		}
-		repeats = repeats && (i >= len(columns) || column(trim(text)) == columns[i])
+		repeats = repeats && (i >= len(columns) || strings.EqualFold(trim(text), columns[i]))
 	}
 	switch {
 	case len(cells) < len(columns):

@@ -12,6 +12,9 @@ import (
 	"github.com/seed8107221f/outbox"
 )
 
+// segmentPath is where the calls about a segment begin.
+const segmentPath = "/api/v1/segments/"
+
 const (
 	maxSegment = 1000    // people in a call, as the API documents
 	maxV1      = 500_000 // bytes of a body; the API documents 100,000 for the data of an event only
@@ -57,7 +60,7 @@ func (c *Client) segment(ctx context.Context, action string, segment int, people
 	}
 	number := strconv.Itoa(segment)
 	return c.putV1(ctx, outbox.Event{Kind: "segment." + action, Key: "segment:" + number},
-		"/api/v1/segments/"+number+"/"+action+"?id_type="+kind, map[string]any{"ids": ids})
+		segmentPath+number+"/"+action+"?id_type="+kind, map[string]any{"ids": ids})
 }
 
 // invite stores an event of nobody, which only API v1 has: the service sends a message to the

@@ -231,6 +231,11 @@ func (b *Broadcast) check() error {
 	case b.Recipients != nil && len(b.Recipients) == 0:
 		return invalid("Recipients", "is an empty filter, which the service refuses")
 	}
+	for _, field := range []string{"ids", "emails", "recipients"} {
+		if _, has := b.Extra[field]; has {
+			return invalid("Extra."+field, "has a field of its own")
+		}
+	}
 	for i, id := range b.IDs {
 		if err := ID(id).check(fmt.Sprintf("IDs[%d]", i), personKinds); err != nil {
 			return err

@@ -33,17 +33,16 @@ func (t *trackTransport) BatchLimit() (items, bytes int) {
 // Send sends one operation, or a call of API v1, whose path is in its header.
 func (t *trackTransport) Send(ctx context.Context, it sender.Item) error {
 	path := it.Header[headerPath]
-	v1 := path != ""
 	switch {
-	case !v1:
+	case path == "":
 		path = "/api/v2/entity"
 	case !strings.HasPrefix(path, "/api/v1/"):
 		return sender.Permanent(errors.New("customerio: the item names no path of the Track API"))
 	}
 	answer, err := t.post(ctx, path, it.Payload)
 	switch {
-	case err != nil && v1:
-		return err // a 404 may be about a segment
+	case err != nil && strings.HasPrefix(path, segmentPath):
+		return err // a 404 may be about the segment
 	case err != nil:
 		return t.verdict(err)
 	}
