@@ -193,7 +193,11 @@ func (im *importer) take(row Row, bad *RowError) error {
 		}
 	}
 	if err == nil {
-		if line := im.seen.before(op.key(), row.Line); line > 0 {
+		key := op.key()
+		if op.Identifiers.Email != "" {
+			key = strings.ToLower(key) // https://docs.customer.io/journeys/identifying-people: ids have a case, addresses do not
+		}
+		if line := im.seen.before(key, row.Line); line > 0 {
 			err = invalid("the row", "has the id or email of line %d", line)
 		}
 	}

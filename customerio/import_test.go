@@ -87,6 +87,8 @@ func TestReadCSV(t *testing.T) {
 		{"quotes", "id,plan\n1,a\"b\n2,x\n3,\"y\"z\n4,w\n", []string{"2//x", "4//w"}, []string{"line 2: line 2: bare", "line 4: line 4: extraneous"}},
 		{"an open quote", "id,plan\n1,x\n2,\"y\n3,z\n", []string{"1//x"}, []string{"line 3: "}},
 		{"twice", "id\n1\n2\n1\n", []string{"1//", "2//"}, []string{"line 4: the row has the id or email of line 2"}},
+		{"twice by address", "email\nA@b.c\na@B.c\n", []string{"/A@b.c/"}, []string{"line 3: the row has the id or email of line 2"}},
+		{"ids have a case", "id\nA\na\n", []string{"A//", "a//"}, nil},
 		{"not UTF-8", "id,plan\n1,\xe4\n2,x\n", []string{"2//x"}, []string{"line 2: column 2 has 1 bytes that are not UTF-8"}},
 		{"too long", "id,plan\n" + strings.Repeat("i", 151) + ",x\n2," + strings.Repeat("x", 1001) + "\n3,x\n", []string{"3//x"},
 			[]string{"line 2: identifiers.id has 151 bytes, at most 150", "line 3: attributes.plan has a value of 1001 bytes, at most 1000"}},
