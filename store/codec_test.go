@@ -210,7 +210,7 @@ func TestSealingIsTurnedOn(t *testing.T) {
 		return os.WriteFile(copies[len(copies)-1], raw, 0o600)
 	})
 	s := makeStore(format.DefaultLane, opts, newClock(time.Now))
-	if err := s.enter(f, false); err != nil {
+	if err := s.enter(f); err != nil {
 		t.Fatal(err)
 	}
 	f.SetFault(nil)

@@ -109,6 +109,8 @@ type Store struct {
 	reapAt time.Time // when reap next looks for old dead items
 
 	releases sync.WaitGroup // the goroutine of releaseAllDue; Add needs mu, and is not called once closed is set
+	creating sync.Mutex     // held while lanes are created; taken before all others; guards renamed
+	renamed  format.Renames // of the file, as seen when the first lane was created; nil: not yet
 	writes   sync.Pool      // of *write, see reuse
 	counts   snapshot
 	damage   atomic.Pointer[error] // damage that stops Claim; nil: none
@@ -146,7 +148,7 @@ func openFile(path string, opts Options, now func() time.Time) (*Store, error) {
 		return nil, err
 	}
 	s := makeStore(format.DefaultLane, opts, newClock(now))
-	if err := s.enter(f, false); err != nil {
+	if err := s.enter(f); err != nil {
 		f.Abandon()
 		return nil, errors.Join(err, f.Close())
 	}
@@ -160,23 +162,96 @@ func makeStore(name string, opts Options, c *clock) *Store {
 // Lane opens another lane in the file of s, and creates it if there is none. A name has 1 to 255
 // bytes. The lanes of a file share its commits and its healing. Close of the lane closes only this
 // lane; Close of the Store that [Open] returned closes all. [ErrLocked]: the lane is open already.
-// nil options mean the defaults.
+// nil options mean the defaults. To open many lanes use [Store.Lanes].
 func (s *Store) Lane(name string, o *Options) (*Store, error) {
+	ls, err := s.Lanes(o, name)
+	if err != nil {
+		return nil, err
+	}
+	return ls[0], nil
+}
+
+// Lanes opens several lanes as [Store.Lane] does, all or none, with the same options. It creates
+// those that are missing in one commit, so that a thousand take less than a second. After an error
+// none of them is open, and those that were created remain in the file, empty.
+func (s *Store) Lanes(o *Options, names ...string) (lanes []*Store, err error) {
 	opts, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if len(name) == 0 || len(name) > format.MaxLaneName {
-		return nil, fmt.Errorf("store: lane name of %d bytes, 1 to %d", len(name), format.MaxLaneName)
+	for _, name := range names {
+		if len(name) == 0 || len(name) > format.MaxLaneName {
+			return nil, fmt.Errorf("store: lane name of %d bytes, 1 to %d", len(name), format.MaxLaneName)
+		}
 	}
 	if s.closed.Load() {
 		return nil, s.wrap("open another lane", sender.ErrClosed)
 	}
-	l := makeStore(name, opts, s.clock)
-	if err := l.enter(s.file, true); err != nil {
-		return nil, &sender.StoreError{Op: "store: open", Place: l.Place(), Err: naming(err)}
+	if err := s.createLanes(names); err != nil {
+		return nil, s.wrap("open other lanes", naming(err))
 	}
-	return l, nil
+	lanes = make([]*Store, len(names))
+	errs := make([]error, len(names))
+	var entering sync.WaitGroup
+	free := make(chan struct{}, enterAtOnce)
+	for i, name := range names {
+		free <- struct{}{}
+		entering.Go(func() {
+			defer func() { <-free }()
+			l := makeStore(name, opts, s.clock)
+			if err := l.enter(s.file); err != nil {
+				errs[i] = &sender.StoreError{Op: "store: open", Place: l.Place(), Err: naming(err)}
+				return
+			}
+			lanes[i] = l
+		})
+	}
+	entering.Wait()
+	if err := cmp.Or(errs...); err != nil {
+		for _, l := range lanes {
+			if l != nil {
+				l.Close()
+			}
+		}
+		return nil, err
+	}
+	return lanes, nil
+}
+
+// enterAtOnce is how many lanes Lanes enters at the same time. A new lane with a Sealer needs commits
+// of its own, which these share.
+const enterAtOnce = 64
+
+// createLanes creates the lanes that are missing, in one commit. It looks at all lanes of the file
+// the first time only: whether damage has renamed one.
+func (s *Store) createLanes(names []string) error {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	var missing [][]byte
+	if err := s.file.View(func(tx *bolt.Tx) (err error) {
+		for _, name := range names {
+			if tx.Bucket([]byte(name)) == nil {
+				missing = append(missing, []byte(name))
+			}
+		}
+		if len(missing) > 0 && s.renamed == nil {
+			s.renamed, err = format.Renamed(tx)
+		}
+		for _, name := range missing {
+			err = cmp.Or(err, s.renamed.Check(name))
+		}
+		return err
+	}); err != nil || len(missing) == 0 {
+		return err
+	}
+	return s.update(context.Background(), func(t *txn) error {
+		for _, name := range missing {
+			if err := format.CreateNew(t.Root.Tx(), name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -211,12 +286,12 @@ func (o *Options) withDefaults() (Options, error) {
 }
 
 // enter adds the lane to the file and loads it. After an error the lane is not part of the file.
-func (s *Store) enter(f *boltfile.File, create bool) error {
+func (s *Store) enter(f *boltfile.File) error {
 	s.file = f
 	if err := f.Enter(s.name, (*lane)(s)); err != nil {
 		return err
 	}
-	if err := s.load(create); err != nil {
+	if err := s.load(false); err != nil {
 		f.Leave(s.name)
 		return err
 	}

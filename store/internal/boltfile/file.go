@@ -111,6 +111,7 @@ type File struct {
 
 	mu        sync.Mutex         // a leaf; guards what follows
 	lanes     map[string]*member // by name
+	members   map[Lane]*member   // the same
 	queue     []*Write           // wait for the next commit
 	gathered  []*Write           // wait for another write, for maxGathered items, or for timer
 	gatheredN int                // items in gathered
@@ -157,7 +158,7 @@ func Open(path string, o Options) (*File, error) {
 }
 
 func newFile(path string, now func() time.Time) *File {
-	return &File{path: path, now: now, wake: make(chan struct{}, 1), lanes: make(map[string]*member)}
+	return &File{path: path, now: now, wake: make(chan struct{}, 1), lanes: make(map[string]*member), members: make(map[Lane]*member)}
 }
 
 // ResolvePath returns the absolute path without links of the file at path, which need not exist.

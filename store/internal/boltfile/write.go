@@ -103,7 +103,8 @@ func (f *File) Enter(name string, lane Lane) error {
 	if f.lanes[name] != nil {
 		return fmt.Errorf("%w: this process has the lane open", ErrLocked)
 	}
-	f.lanes[name] = &member{lane: lane}
+	m := &member{lane: lane}
+	f.lanes[name], f.members[lane] = m, m
 	return nil
 }
 
@@ -127,6 +128,7 @@ func (f *File) Leave(name string) {
 		f.mu.Lock()
 	}
 	delete(f.lanes, name)
+	delete(f.members, m.lane)
 	last := len(f.lanes) == 0 && !f.own
 	if last {
 		f.closing = true
@@ -189,14 +191,10 @@ func (f *File) submit(w *Write, gather time.Duration) error {
 	return nil
 }
 
-// has reports whether the file accepts writes of a lane. f.mu is held. A file has few lanes.
+// has reports whether the file accepts writes of a lane. f.mu is held.
 func (f *File) has(lane Lane) bool {
-	for _, m := range f.lanes {
-		if m.lane == lane {
-			return !m.leaving
-		}
-	}
-	return false
+	m := f.members[lane]
+	return m != nil && !m.leaving
 }
 
 // FlushGathered commits now the writes that wait to share a commit. It does not wait for the

@@ -111,13 +111,3 @@ func CutSum(b []byte) []byte {
 	}
 	return b[:n:n]
 }
-
-// checkNotRenamed returns [ErrCorrupt] when a lane that is missing lies under another name.
-func checkNotRenamed(tx *bolt.Tx, name []byte) error {
-	return tx.ForEach(func(k []byte, lane *bolt.Bucket) error {
-		if meta := lane.Bucket(BucketMeta); meta != nil && bytes.Equal(CutSum(meta.Get(MetaName)), name) {
-			return fmt.Errorf("%w: lane %q lies under the name %q", ErrCorrupt, name, pages.Short(k))
-		}
-		return nil
-	})
-}

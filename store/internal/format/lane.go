@@ -24,6 +24,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -138,8 +139,49 @@ func Create(tx *bolt.Tx, name []byte) error {
 	if tx.Bucket(name) != nil {
 		return nil
 	}
-	if err := checkNotRenamed(tx, name); err != nil {
+	renamed, err := Renamed(tx)
+	if err == nil {
+		err = renamed.Check(name)
+	}
+	if err != nil {
 		return err
+	}
+	return CreateNew(tx, name)
+}
+
+// A Renames names the lanes whose bucket damage has renamed: by the name that the lane says, the
+// name of its bucket.
+type Renames map[string]string
+
+// Renamed looks at every lane of the file.
+func Renamed(tx *bolt.Tx) (Renames, error) {
+	r := make(Renames)
+	err := tx.ForEach(func(k []byte, lane *bolt.Bucket) error {
+		meta := lane.Bucket(BucketMeta)
+		if meta == nil {
+			return nil
+		}
+		if was := CutSum(meta.Get(MetaName)); was != nil && !bytes.Equal(was, k) {
+			r[string(was)] = string(k)
+		}
+		return nil
+	})
+	return r, err
+}
+
+// Check returns [ErrCorrupt] if the lane with this name lies under another one.
+func (r Renames) Check(name []byte) error {
+	if now, ok := r[string(name)]; ok {
+		return fmt.Errorf("%w: lane %q lies under the name %q", ErrCorrupt, name, pages.Short([]byte(now)))
+	}
+	return nil
+}
+
+// CreateNew is [Create] for a caller that has checked the Renames. A caller that makes many lanes
+// does that once: it takes a look at every lane.
+func CreateNew(tx *bolt.Tx, name []byte) error {
+	if tx.Bucket(name) != nil {
+		return nil
 	}
 	root, err := tx.CreateBucket(name)
 	if err != nil {
