@@ -8,6 +8,9 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // A file that may only be read is refused as one that is not permitted. Root is denied nothing, so that
@@ -39,4 +42,32 @@ func TestOpenReadOnly(t *testing.T) {
 	if !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("error %v, want %v", err, fs.ErrPermission)
 	}
+}
+
+// A file that was removed while it is in use is kept open, and what was acknowledged can be copied out of
+// the descriptor.
+func TestRemovedFileCanBeCopied(t *testing.T) {
+	s, forward := clocked(t, &prompt)
+	put(t, s, event("a", ""), event("b", ""))
+	if err := os.Remove(s.Path()); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		wantError(t, s.Append(t.Context(), event("into the void", "")), sender.ErrStorage)
+		forward(time.Minute) // it tries to heal again, in vain
+	}
+	var copied string
+	for _, fd := range entries(t, "/proc/self/fd") {
+		if name, err := os.Readlink("/proc/self/fd/" + fd); err == nil && name == s.Path()+" (deleted)" {
+			copied = s.Path() + ".copy"
+			copyFile(t, "/proc/self/fd/"+fd, copied)
+		}
+	}
+	if copied == "" {
+		t.Fatal("it is not open any more")
+	}
+	if err := s.Close(); err != nil {
+		t.Log(err) // what Close says of a lane that has failed is not the matter here
+	}
+	wantNames(t, "in the copy", drain(t, openStore(t, copied, nil)), "a", "b")
 }

@@ -92,6 +92,7 @@ type File struct {
 	db      *bolt.DB     // nil: closed, or could not be opened again
 	raw     *os.File     // the descriptor that db uses, when own
 	broken  atomic.Bool  // bbolt panicked, perhaps with its locks held: do not use db
+	away    atomic.Bool  // the path did not name the file when it was to heal: do not read it
 	largest atomic.Int64 // bytes of the largest record, as far as known, up to mostReserve
 	used    atomic.Int64 // bytes of the file that bbolt uses as of the last commit, when own
 
@@ -230,7 +231,7 @@ func (f *File) Fallback() error {
 func (f *File) View(fn func(tx *bolt.Tx) error) error {
 	f.swap.RLock()
 	defer f.swap.RUnlock()
-	if f.db == nil || f.broken.Load() {
+	if f.db == nil || f.broken.Load() || f.away.Load() {
 		return cmp.Or(f.Err(), ErrClosed)
 	}
 	if err := f.notTruncated(); err != nil {

@@ -94,6 +94,7 @@ func (f *File) adopt(db *bolt.DB, raw *os.File) error {
 	f.size = max(min(f.size, info.Size()), f.used.Load())
 	f.db, f.raw, f.info = db, raw, info
 	f.broken.Store(false)
+	f.away.Store(false)
 	return nil
 }
 
@@ -244,6 +245,9 @@ func rewriteMetas(f *os.File, pageSize int) error {
 // heal closes the database after a failed commit and opens it again, so that nothing is built on
 // pages that may not be on disk. Only the commit goroutine calls it. Readers wait meanwhile.
 // Another process may take the lock in between; then the file stays failed.
+//
+// While the path does not name the open file it stays open, and nobody reads it: it may be the last
+// copy, which an operator can still take from the descriptor.
 func (f *File) heal() error {
 	if withoutFix == "heal" {
 		return f.db.View(func(tx *bolt.Tx) error { f.last = uint64(tx.ID()); return nil })
@@ -251,6 +255,10 @@ func (f *File) heal() error {
 	f.swap.Lock()
 	defer f.swap.Unlock()
 	if f.db != nil {
+		if err := f.atPath(); err != nil {
+			f.away.Store(true)
+			return err
+		}
 		f.release()
 	}
 	return f.openDB()
