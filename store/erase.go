@@ -28,7 +28,10 @@ import (
 // items leave their bytes in free pages. The file of a lane opened by [In], and every file on
 // Windows, is not compacted and keeps the bytes until the pages are used again.
 //
-// Erase reads the lane page by page and needs many commits. After an error, or when ctx ends, at
+// errors.ErrUnsupported: all were removed, and the file cannot be compacted where it is, as for
+// Compact. It keeps the bytes until the pages are used again; to call Erase again does not help.
+//
+// Erase reads the lane page by page and needs many commits. After any other error, or when ctx ends, at
 // least n items were removed; call it again.
 func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	if key == "" {
@@ -44,7 +47,11 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 		return e.n, s.wrap("erase", fmt.Errorf("%d removed, the call is to be repeated: %w", e.n, err))
 	}
 	if s.file.CanCompact() {
-		if err := s.compact(ctx); err != nil {
+		err := s.compact(ctx)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return e.n, s.wrap("erase", fmt.Errorf("%d removed; their bytes stay in the file until its pages are used again: %w", e.n, err))
+		}
+		if err != nil {
 			return e.n, s.wrap("erase", fmt.Errorf("%d removed, their bytes may still be in the file and the call is to be repeated: %w", e.n, err))
 		}
 	}
@@ -55,9 +62,13 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 // when a large backlog has been delivered.
 //
 // Writes wait meanwhile, about two seconds for a million items; reads do not. Compact needs disk
-// space for a copy. After an error, for example on a full disk, the file is as it was.
-// errors.ErrUnsupported: the lane is in an application's database ([In]), or the system is Windows,
-// which cannot replace an open file.
+// space for a copy, and gives it the owner and the mode of the file. After an error, for example on
+// a full disk, the file is as it was.
+//
+// errors.ErrUnsupported: the lane is in an application's database ([In]), or the file cannot be
+// replaced where it is, and the error says why: its directory cannot be written to, the file is
+// mounted by itself, its owner cannot be given to another file, or the system is Windows, which
+// cannot replace an open file.
 func (s *Store) Compact(ctx context.Context) error {
 	if !s.file.CanCompact() {
 		return s.wrap("compact", errors.ErrUnsupported)

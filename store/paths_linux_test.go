@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 // A file that may only be read is refused as one that is not permitted. Root is denied nothing, so that
 // the thread becomes somebody else for the call.
 func TestOpenReadOnly(t *testing.T) {
-	dir, err := os.MkdirTemp("", "outbox-read-only-")
+	dir, err := os.MkdirTemp("/tmp", "outbox-read-only-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,6 @@ func TestOpenReadOnly(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if os.Geteuid() == 0 {
-		const nobody = 65534
 		if err := syscall.Setfsuid(nobody); err != nil {
 			t.Fatal(err)
 		}
@@ -70,4 +70,40 @@ func TestRemovedFileCanBeCopied(t *testing.T) {
 		t.Log(err) // what Close says of a lane that has failed is not the matter here
 	}
 	wantNames(t, "in the copy", drain(t, openStore(t, copied, nil)), "a", "b")
+}
+
+// A directory that may be written to and not read is refused as such, not as a disk that fails, and no file
+// is made in it.
+func TestOpenInUnreadableDirectory(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "outbox-unreadable-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(dir, 0o700); os.RemoveAll(dir) })
+	path := filepath.Join(dir, "old")
+	written(t, path)
+	if err := errors.Join(os.Chmod(dir, 0o333), os.Chmod(path, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if os.Geteuid() == 0 {
+		if err := syscall.Setfsuid(nobody); err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Setfsuid(0)
+	}
+	for _, name := range []string{"old", "new"} {
+		s, err := Open(filepath.Join(dir, name), &prompt)
+		if err == nil {
+			s.Close()
+		}
+		wantError(t, err, fs.ErrPermission)
+		if err == nil || errors.Is(err, sender.ErrStorage) || !strings.Contains(err.Error(), "open "+dir+": ") {
+			t.Errorf("error %q does not say that the directory is at fault", err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "new")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a file was made: %v", err)
+		}
+	}
 }

@@ -324,3 +324,35 @@ func TestCreateAtOnceWithoutWaiting(t *testing.T) {
 	}
 	checkAtEnd(t, won[0])
 }
+
+// A name as long as the file system allows can be created and compacted. Files whose long names begin alike
+// leave each other's unfinished files alone.
+func TestLongNames(t *testing.T) {
+	mayCompact(t)
+	dir := t.TempDir()
+	for _, n := range []int{216, 217, 218, 219, 220, 255} {
+		s, err := Open(filepath.Join(dir, strings.Repeat("x", n)), &prompt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkAtEnd(t, s)
+		put(t, s, event("a", ""))
+		if err := s.Compact(t.Context()); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	if got := entries(t, dir); len(got) != 6 {
+		t.Errorf("in the directory: %q", got)
+	}
+}
+
+// A path that names a directory is refused, and no file with the rest of its name is made.
+func TestOpenRefusesATrailingSeparator(t *testing.T) {
+	dir := t.TempDir()
+	refuses(t, filepath.Join(dir, "new")+string(filepath.Separator), ErrFormat, "directory")
+	written(t, filepath.Join(dir, "old"))
+	refuses(t, filepath.Join(dir, "old")+string(filepath.Separator), ErrFormat, "directory")
+	if got := entries(t, dir); !slices.Equal(got, []string{"old"}) {
+		t.Errorf("in the directory: %q", got)
+	}
+}

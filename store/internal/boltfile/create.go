@@ -2,7 +2,10 @@ package boltfile
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,11 +24,11 @@ import (
 // it leaves a complete file, or none if the directory was not synced yet; Open has not returned
 // then.
 func create(path string, mode os.FileMode, init func(*bolt.Tx) error) error {
-	RemoveLeftovers(path+creating, time.Minute)
+	RemoveLeftovers(tempPrefix(path, creating), time.Minute)
 	if withoutFix == "creation" {
 		return Make(path, mode, init)
 	}
-	tmp := path + creating + rand.Text()
+	tmp := tempPrefix(path, creating) + rand.Text()
 	defer os.Remove(tmp)
 	if err := Make(tmp, mode, init); err != nil {
 		return err
@@ -54,11 +57,26 @@ func Make(path string, mode os.FileMode, init func(*bolt.Tx) error) error {
 	return errors.Join(err, db.Close(), SyncFile(path))
 }
 
-// The name of a file that is not complete is the path, one of these, and a random text.
+// The name of a file that is not complete is tempPrefix of the path and one of these, and a random
+// text.
 const (
 	creating   = ".creating-"
 	compacting = ".compacting-"
+
+	longestName = 255 // bytes of a name, on most file systems
+	randomLen   = 26  // bytes of rand.Text
 )
+
+// tempPrefix returns the path and kind. A name that would be too long with the random text is
+// replaced by a hash of it, because the leftovers of one file must not be taken for those of another.
+func tempPrefix(path, kind string) string {
+	dir, name := filepath.Split(path)
+	if len(name)+len(kind)+randomLen > longestName {
+		sum := sha256.Sum256([]byte(name))
+		name = ".outbox-" + hex.EncodeToString(sum[:16])
+	}
+	return dir + name + kind
+}
 
 // RemoveLeftovers removes the files whose paths begin with prefix and that were not changed for
 // age: files that a killed process did not complete. Another process may still work on a younger
@@ -94,9 +112,31 @@ func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" || withoutFix == "dirsync" {
 		return nil // Windows cannot sync directories, and its names need no sync
 	}
-	d, err := os.Open(dir)
+	d, err := openDir(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkDir returns an error if SyncDir could not sync the directory, before there is a file in it
+// that has to be synced.
+func checkDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// openDir opens a directory to sync it.
+func openDir(dir string) (*os.File, error) {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("the directory must be readable, since its names have to be synced: %w", err)
+	}
+	return d, err
 }

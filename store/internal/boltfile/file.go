@@ -108,6 +108,7 @@ type File struct {
 	dirty           bool        // Close has to write the freelist
 	fullAt          time.Time   // when the disk was last found to be full; zero: it is not
 	compactFailedAt time.Time   // when a compaction last failed; zero: none has
+	cannotCompact   bool        // the last compaction failed because of where the file is
 	group           []*Write    // empty memory for the next group
 
 	mu        sync.Mutex         // a leaf; guards what follows
@@ -143,6 +144,9 @@ func Open(path string, o Options) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkDir(filepath.Dir(real)); err != nil {
+		return nil, err
+	}
 	f := newFile(real, o.Now)
 	f.own, f.lock = true, o.LockTimeout
 	if _, err := os.Stat(real); errors.Is(err, fs.ErrNotExist) {
@@ -153,8 +157,8 @@ func Open(path string, o Options) (*File, error) {
 	if err := f.openDB(); err != nil {
 		return nil, err
 	}
-	RemoveLeftovers(real+creating, time.Minute)
-	RemoveLeftovers(real+compacting, 0) // only a process with the lock compacts, and that is this one
+	RemoveLeftovers(tempPrefix(real, creating), time.Minute)
+	RemoveLeftovers(tempPrefix(real, compacting), 0) // only a process with the lock compacts, and that is this one
 	return f, nil
 }
 
@@ -169,6 +173,9 @@ func newFile(path string, now func() time.Time) *File {
 func ResolvePath(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("the path is empty")
+	}
+	if os.IsPathSeparator(path[len(path)-1]) {
+		return "", fmt.Errorf("%w: the path ends with a separator, and so names a directory", pages.ErrFormat)
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -58,7 +58,10 @@ func (f *File) notTruncated() error {
 // withoutPath takes the path out of an error of package os about the file itself: callers add the
 // path.
 func withoutPath(err error) error {
-	if e, ok := err.(*fs.PathError); ok {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return fmt.Errorf("%s: %w", e.Op, e.Err)
+	case *os.LinkError:
 		return fmt.Errorf("%s: %w", e.Op, e.Err)
 	}
 	return err
