@@ -52,6 +52,10 @@ func fillUp(t *testing.T, s *Store, size int) (n int) {
 			continue
 		}
 		wantError(t, err, sender.ErrFull)
+		wantError(t, err, syscall.EFBIG)
+		if strings.Contains(err.Error(), "no space") || !strings.Contains(err.Error(), "ulimit -f") {
+			t.Errorf("error %q does not say what the limit is", err)
+		}
 		if !strings.Contains(err.Error(), "nothing was stored") || !strings.Contains(err.Error(), s.Path()) {
 			t.Errorf("error %q does not tell what became of the items, or where", err)
 		}

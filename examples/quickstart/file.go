@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/sender"
@@ -32,8 +33,11 @@ type file struct {
 // openFile opens the file at path, or makes it. t and o are those of the outbox.
 func openFile(path string, t *transport, o *outbox.Options) (*file, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	if errors.Is(err, berrors.ErrTimeout) {
+		err = fmt.Errorf("another process had it for %v: %w", lockTimeout, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("quickstart: open %s, waiting at most %v for another process: %w", path, lockTimeout, err)
+		return nil, fmt.Errorf("quickstart: open %s: %w", path, err)
 	}
 	st, err := store.In(db, "outbox", nil)
 	if err != nil {

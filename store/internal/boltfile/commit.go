@@ -252,8 +252,8 @@ func (f *File) fail(group []*Write, id uint64, err error) {
 	f.mu.Unlock()
 	healed := f.recover()
 	if healed && isFull(err) && f.last < max(id, 1) {
-		f.fullAt = f.now()
-		f.answerSingly(group, err)
+		f.fullAt, f.fullErr = f.now(), whyFull(err)
+		f.answerSingly(group, f.fullErr)
 		return
 	}
 	if err != nil && id == 0 {

@@ -46,8 +46,9 @@ var (
 	// ErrDisk: the disk failed. Unless the error says that nothing was stored, the outcome is
 	// unknown.
 	ErrDisk = errors.New("the storage failed")
-	// ErrNoSpace: the disk has no room for the records. Nothing was stored.
-	ErrNoSpace = errors.New("no space left on the disk")
+	// ErrNoSpace: the disk or a quota is full, or the process may not make larger files. The error
+	// says which. Nothing was stored.
+	ErrNoSpace = errors.New("no room for the file to grow")
 	// ErrNilContext: a caller's mistake, which must not end the process.
 	ErrNilContext = errors.New("the context is nil: nothing was done")
 )
@@ -107,6 +108,7 @@ type File struct {
 	size            int64       // bytes of the file that are written, zeros included
 	dirty           bool        // Close has to write the freelist
 	fullAt          time.Time   // when the disk was last found to be full; zero: it is not
+	fullErr         error       // what the system said then
 	compactFailedAt time.Time   // when a compaction last failed; zero: none has
 	cannotCompact   bool        // the last compaction failed because of where the file is
 	group           []*Write    // empty memory for the next group

@@ -4,6 +4,7 @@ package boltfile
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 )
 
@@ -11,4 +12,12 @@ import (
 // reached.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+// whyFull adds to an error of isFull what is not plain from its text.
+func whyFull(err error) error {
+	if errors.Is(err, syscall.EFBIG) {
+		return fmt.Errorf("the process may not make larger files (ulimit -f): %w", err)
+	}
+	return err
 }

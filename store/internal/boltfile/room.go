@@ -66,7 +66,7 @@ func (f *File) admit(tx *bolt.Tx, group []*Write) ([]*Write, error) {
 		case err == nil:
 			f.fullAt = time.Time{}
 		case isFull(err):
-			f.fullAt = f.now()
+			f.fullAt, f.fullErr = f.now(), whyFull(withoutPath(err))
 		default:
 			return group, fmt.Errorf("extending the file: %w", withoutPath(err))
 		}
@@ -84,7 +84,7 @@ func (f *File) admit(tx *bolt.Tx, group []*Write) ([]*Write, error) {
 	for _, w := range group {
 		n := w.maxBytes()
 		if n > 0 && n > room {
-			w.answer(fmt.Errorf("%w: %d bytes are to be stored where %d are left: nothing was stored", ErrNoSpace, n, max(room, 0)))
+			w.answer(fmt.Errorf("%w: %w: %d bytes are to be stored where %d are left: nothing was stored", ErrNoSpace, f.fullErr, n, max(room, 0)))
 			continue
 		}
 		room -= n
