@@ -99,7 +99,7 @@ type TxAppender interface {
 // Errors that callers branch on. They arrive wrapped, with operation, place and numbers.
 var (
 	// From Put, PutAll, PutBy and PutTx. Nothing was stored.
-	ErrInvalid  = errors.New("invalid event") // the error names the field, its length and the limit
+	ErrInvalid  = errors.New("invalid event") // the error names the field, its value and the limit; or the clock is wrong
 	ErrTooLarge = sender.ErrTooLarge          // for store.Options.MaxPayload, or for one PutAll
 	ErrFull     = sender.ErrFull              // MaxPending, MaxBytes or the disk; also from Revive
 

@@ -11,9 +11,9 @@ const (
 )
 
 // Check returns nil if a new item is within the bounds that hold for every store, else an error
-// that names the field, its value and the limit, and wraps ErrTooLarge for a length. Kind and Key have at most 1 KiB, Header 64 KiB in
-// all. Due and Expires lie between 1970 and 2262, and Expires after Due. How large a payload may be
-// is up to the store.
+// that names the field, its value and the limit, and wraps ErrTooLarge for a length. Kind and Key
+// have at most 1 KiB, Header 64 KiB in all. Created, which is what the clock shows, Due and Expires
+// lie between 1970 and 2262, and Expires after Due. How large a payload may be is up to the store.
 func (it *Item) Check() error {
 	for _, f := range [...]struct {
 		name   string
@@ -26,7 +26,7 @@ func (it *Item) Check() error {
 	for _, f := range [...]struct {
 		name string
 		t    time.Time
-	}{{"NotBefore (Due)", it.Due}, {"Expires", it.Expires}} {
+	}{{"Created (the clock)", it.Created}, {"NotBefore (Due)", it.Due}, {"Expires", it.Expires}} {
 		if !storable(f.t) {
 			return fmt.Errorf("%s is %v, after 1970-01-01 and up to 2262-04-11 expected", f.name, f.t)
 		}

@@ -269,10 +269,11 @@ func (s *Store) reap(t *txn) error {
 	if keep <= 0 || t.Ledger.Dead == 0 || now.Before(s.reapAt) {
 		return nil
 	}
+	wall := time.Unix(0, format.Nanos(now)) // as times of death are stored
 	var old []place
 	c := t.Dead.Cursor()
 	for k, v := c.First(); k != nil && len(old) < maxMoves; k, v = c.Next() {
-		if at := format.Record(v).FailedAt(); !at.IsZero() && now.Sub(at) > keep && !s.underWay(k, v) {
+		if at := format.Record(v).FailedAt(); !at.IsZero() && wall.Sub(at) > keep && !s.underWay(k, v) {
 			old = append(old, place{dead, bytes.Clone(k)})
 		}
 	}

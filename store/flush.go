@@ -20,7 +20,7 @@ func (s *Store) Mark(ctx context.Context, now time.Time) (seq uint64, err error)
 		if err = s.view(func(t *txn) error {
 			seq = t.Root.Sequence()
 			k, _ := t.Timed.Cursor().First()
-			due = k != nil && format.Key(k).Due() <= now.UnixNano()
+			due = k != nil && format.Key(k).Due() <= format.Nanos(now)
 			return nil
 		}); err == nil && due {
 			err = s.releaseDue(ctx, now)

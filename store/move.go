@@ -184,7 +184,7 @@ func (s *Store) releaseDue(ctx context.Context, now time.Time) error {
 			if err != nil && n == 0 {
 				return refused{err}
 			}
-			if err != nil || from.key.Due() > now.UnixNano() {
+			if err != nil || from.key.Due() > format.Nanos(now) {
 				return nil
 			}
 			if t.at(from) == nil {

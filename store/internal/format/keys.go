@@ -1,6 +1,22 @@
 package format
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// Nanos returns a time in nanoseconds since 1970, or the nearest number that the file can hold: from
+// 1 up to the end of int64, in 2262.
+func Nanos(t time.Time) int64 {
+	switch s := t.Unix(); {
+	case s < 0:
+		return 1
+	case s >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return max(t.UnixNano(), 1)
+}
 
 // A Key is the bucket key of a record; the table in the package comment shows the forms. A Key
 // sorts by its bytes, so a bucket is in the order of due time, then Seq. It is not the key of the

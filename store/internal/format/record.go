@@ -289,7 +289,7 @@ func appendLog(log []byte, at time.Time, reason string) []byte {
 func WriteLog(entries []sender.Failure) (log []byte) {
 	for _, e := range entries {
 		reason := e.Reason[:min(len(e.Reason), maxReason)]
-		log = binary.BigEndian.AppendUint64(log, uint64(e.At.UnixNano()))
+		log = binary.BigEndian.AppendUint64(log, uint64(Nanos(e.At)))
 		log = binary.BigEndian.AppendUint16(log, uint16(len(reason)))
 		log = append(log, reason...)
 	}
