@@ -78,9 +78,9 @@ type Options struct {
 //
 // Everything else that a store can do is optional, and found by type assertion: [sender.Exclusive],
 // [sender.Gatherer], [sender.Flusher], [sender.Refuser], [sender.Lister], [sender.Reviver],
-// [sender.Eraser], [sender.Compacter], [sender.Checker], [sender.Fallbacker], [sender.Placer] and
-// [TxAppender]. Each says what its absence means. A method of [Outbox] that needs an absent one
-// returns an error that wraps [errors.ErrUnsupported] and names the type of the store.
+// [sender.Eraser], [sender.Compacter], [sender.Checker], [sender.Fallbacker], [sender.Announcer],
+// [sender.Placer] and [TxAppender]. Each says what its absence means. A method of [Outbox] that
+// needs an absent one returns an [errors.ErrUnsupported] that names the type of the store.
 type Store interface {
 	sender.Queue
 	// Append stores items durably, all or none, in their order, and assigns their Seq. When it
@@ -171,9 +171,6 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if p, ok := st.(sender.Placer); ok {
 		b.place = p.Place()
 	}
-	if f, ok := st.(sender.Fallbacker); ok && f.Fallback() != nil && o.Sender.Logger != nil {
-		o.Sender.Logger.Warn("outbox: the file was opened as of an older commit", "err", f.Fallback())
-	}
 	e, exclusive := st.(sender.Exclusive)
 	if t != nil {
 		b.sender, err = sender.New(st, t, o.Limiter, &o.Sender)
@@ -186,8 +183,11 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if r, ok := st.(sender.Refuser); ok {
 		r.Refuse(nil) // an earlier outbox may have closed it
 	}
-	var ctx context.Context
-	ctx, b.cancel = context.WithCancel(context.Background())
+	if a, ok := st.(sender.Announcer); ok && o.Sender.Logger != nil {
+		a.Announce(o.Sender.Logger)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
 	if t != nil {
 		b.running.Go(func() { b.runErr = b.sender.Run(ctx) })
 	}

@@ -42,6 +42,7 @@ var _ interface {
 	sender.Compacter
 	sender.Checker
 	sender.Fallbacker
+	sender.Announcer
 	sender.Placer
 	outbox.TxAppender
 } = (*store.Store)(nil)

@@ -263,13 +263,17 @@ func TestThrottled(t *testing.T) {
 	}
 }
 
-// Without a backlog nothing is logged.
+// Without a backlog nothing is logged but what was found when the lanes were opened.
 func TestQuietHealth(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		w.open(nil)
+		opened := w.log.String()
+		if n := w.log.count("nothing was there", "pending=0"); n != 4 || strings.Count(opened, "\n") != n {
+			t.Errorf("%d of four new lanes are announced:\n%s", n, opened)
+		}
 		time.Sleep(time.Hour)
-		if w.log.String() != "" {
-			t.Errorf("logged:\n%s", w.log)
+		if now := w.log.String(); now != opened {
+			t.Errorf("logged:\n%s", now)
 		}
 	})
 }

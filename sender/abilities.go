@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -107,6 +108,14 @@ type Checker interface {
 type Fallbacker interface {
 	// Fallback says why the newest commit is missing; nil: it is not.
 	Fallback() error
+}
+
+// An Announcer is a store that says what was found when it was opened. Without it an outbox that
+// begins logs nothing.
+type Announcer interface {
+	// Announce writes one line to the log: where the store is, whether it was made anew, and what is
+	// in it. If the newest commit is missing it warns of that, too.
+	Announce(log *slog.Logger)
 }
 
 // A Placer is a store that says where it is. Without it the errors of the outbox itself name no

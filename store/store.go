@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -78,7 +79,7 @@ type Store struct {
 	claiming claim      // the Claim that runs; guarded by claims
 	reading  []fetched  // memory for what a claim reads of ready; guarded by claims
 
-	mu         sync.Mutex // a leaf; guards the fields up to refused
+	mu         sync.Mutex // a leaf; guards the fields up to created
 	order      order.Order
 	fetched    []fetched     // read ahead of ready, beyond the order's cursor
 	until      time.Time     // when the next item of timed or later is due, as last read; zero: none
@@ -100,6 +101,7 @@ type Store struct {
 	releasing  bool          // releaseAllDue runs
 	wake       func()        // wakes the attached sender; nil: none is attached
 	refused    error         // the error that Append returns, see Refuse; nil: it stores
+	created    bool          // the lane was not there; false once that was announced
 
 	// The commit goroutine owns the next two; nothing guards them.
 	applying struct {
@@ -148,6 +150,7 @@ func openFile(path string, opts Options, now func() time.Time) (*Store, error) {
 		return nil, err
 	}
 	s := makeStore(format.DefaultLane, opts, newClock(now))
+	s.created = f.Created()
 	if err := s.enter(f); err != nil {
 		f.Abandon()
 		return nil, errors.Join(err, f.Close())
@@ -310,7 +313,7 @@ func (s *Store) load(create bool) (err error) {
 		}
 		if missing {
 			w := s.newWrite()
-			w.create = true
+			w.create, s.created = true, true
 			if err := s.do(context.Background(), w, 0); err != nil {
 				return err
 			}
@@ -429,6 +432,28 @@ func (s *Store) Path() string { return s.file.Path() }
 
 // Place names the lane and its file, as errors do.
 func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.file.Path()) }
+
+// Announce writes one line to the log: the file, the lane, whether it was made because nothing was
+// there, how many items are pending and dead, and until when the lane is paused. It warns if
+// [Store.Fallback] is not nil. See [sender.Announcer].
+func (s *Store) Announce(log *slog.Logger) {
+	s.mu.Lock()
+	msg := "outbox: opened"
+	if s.created {
+		msg = "outbox: made a new and empty one, nothing was there"
+	}
+	s.created = false
+	s.mu.Unlock()
+	c := s.Counts()
+	args := []any{"path", s.Path(), "bucket", s.name, "pending", c.Pending, "dead", c.Dead}
+	if c.PausedUntil.After(s.clock.now()) {
+		args = append(args, "paused_until", c.PausedUntil)
+	}
+	log.Info(msg, args...)
+	if err := s.Fallback(); err != nil {
+		log.Warn("outbox: the file was opened as of an older commit", "err", err)
+	}
+}
 
 // Fallback returns why one of the two meta pages of the file was unreadable when Open opened it;
 // nil: both were readable, or one was never needed. If it is not nil, the store uses the other meta

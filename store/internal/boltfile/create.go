@@ -16,34 +16,35 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// create makes a file at path with what init writes, unless another process makes one first. It
+// create makes a file at path with what init writes, unless another process makes one first,
+// and reports whether it did. It
 // makes the file under another name, syncs it, and then gives it its name, because a power cut
 // during bbolt's very first writes leaves a file that never opens again.
 //
 // A crash before the file has its name leaves a leftover, which a later Open removes. A crash after
 // it leaves a complete file, or none if the directory was not synced yet; Open has not returned
 // then.
-func create(path string, mode os.FileMode, init func(*bolt.Tx) error) error {
+func create(path string, mode os.FileMode, init func(*bolt.Tx) error) (made bool, err error) {
 	RemoveLeftovers(tempPrefix(path, creating), time.Minute)
 	if withoutFix == "creation" {
-		return Make(path, mode, init)
+		return true, Make(path, mode, init)
 	}
 	tmp := tempPrefix(path, creating) + rand.Text()
 	defer os.Remove(tmp)
 	if err := Make(tmp, mode, init); err != nil {
-		return err
+		return false, err
 	}
 	// Unlike a rename, a link never replaces a file that another process has made meanwhile.
 	switch err := os.Link(tmp, path); {
 	case err == nil:
 	case errors.Is(err, fs.ErrExist):
-		return nil // the file of the other process is as good
+		return false, nil // the file of the other process is as good
 	default: // this file system has no links
 		if err := os.Rename(tmp, path); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return SyncDir(filepath.Dir(path))
+	return true, SyncDir(filepath.Dir(path))
 }
 
 // Make makes a database at path with what init writes, closes it, and syncs the file but not its

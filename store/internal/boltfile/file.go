@@ -84,6 +84,7 @@ type File struct {
 	// Set before the File is used, then never changed.
 	path string           // of the file; when own, absolute and without links
 	own  bool             // opened by Open; otherwise an application's database
+	made bool             // Open created it
 	lock time.Duration    // Options.LockTimeout
 	now  func() time.Time // Options.Now
 	// fault makes commits fail, for tests; nil: none. See SetFault.
@@ -152,7 +153,7 @@ func Open(path string, o Options) (*File, error) {
 	f := newFile(real, o.Now)
 	f.own, f.lock = true, o.LockTimeout
 	if _, err := os.Stat(real); errors.Is(err, fs.ErrNotExist) {
-		if err := create(real, o.Mode, o.Init); err != nil {
+		if f.made, err = create(real, o.Mode, o.Init); err != nil {
 			return nil, err
 		}
 	}
@@ -214,6 +215,9 @@ func (f *File) Path() string { return f.path }
 // not healed, compacted or closed here, and the application's own transactions come between the
 // commits.
 func (f *File) Own() bool { return f.own }
+
+// Created reports whether [Open] created the file.
+func (f *File) Created() bool { return f.made }
 
 // Serves reports whether the file is the application's database db.
 func (f *File) Serves(db *bolt.DB) bool { return !f.own && f.db == db }
