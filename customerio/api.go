@@ -22,7 +22,7 @@ type api struct {
 	base   string // URL without a slash at the end
 	header string // Authorization
 	agent  string // User-Agent
-	hush   *strings.Replacer
+	hush   *redactor
 	check  string // what to check when the credentials are refused
 }
 
@@ -45,16 +45,17 @@ func appAPI(o *Options, c *http.Client) *api {
 // pair is the text that basic authentication encodes.
 func (o *Options) pair() []byte { return []byte(o.SiteID + ":" + string(o.TrackKey)) }
 
-// hush returns a replacer that removes the secrets from text of the destination.
-func hush(o *Options) *strings.Replacer {
-	var pairs []string
+// hush returns what removes the secrets from text of the destination: the keys, and what basic
+// authentication sends. The SiteID is half of that; a short one would strike out ordinary words.
+func hush(o *Options) *redactor {
+	secrets := []string{string(o.TrackKey), string(o.AppKey)}
 	if o.TrackKey != "" {
-		pairs = append(pairs, string(o.TrackKey), "***", base64.StdEncoding.EncodeToString(o.pair()), "***", base64.URLEncoding.EncodeToString(o.pair()), "***")
+		secrets = append(secrets, string(o.pair()))
+		if len(o.SiteID) >= leastForm {
+			secrets = append(secrets, o.SiteID)
+		}
 	}
-	if o.AppKey != "" {
-		pairs = append(pairs, string(o.AppKey), "***")
-	}
-	return strings.NewReplacer(pairs...)
+	return newRedactor(secrets...)
 }
 
 // post sends JSON once. The error is the error of httpsend.Do, with its probable cause.
@@ -170,7 +171,7 @@ func (a *api) line(s string) string {
 			return ' '
 		}
 		return r
-	}, a.hush.Replace(s))
+	}, a.hush.clean(s))
 	if len(s) > 300 {
 		s = strings.ToValidUTF8(s[:300], "") + "…"
 	}

@@ -190,7 +190,8 @@ func (s *Store) Lanes(o *Options, names ...string) (lanes []*Store, err error) {
 	if s.closed.Load() {
 		return nil, s.wrap("open another lane", sender.ErrClosed)
 	}
-	if err := s.createLanes(names); err != nil {
+	created, err := s.createLanes(names)
+	if err != nil {
 		return nil, s.wrap("open other lanes", naming(err))
 	}
 	lanes = make([]*Store, len(names))
@@ -202,6 +203,7 @@ func (s *Store) Lanes(o *Options, names ...string) (lanes []*Store, err error) {
 		entering.Go(func() {
 			defer func() { <-free }()
 			l := makeStore(name, opts, s.clock)
+			l.created = created[name]
 			if err := l.enter(s.file); err != nil {
 				errs[i] = &sender.StoreError{Op: "store: open", Place: l.Place(), Err: naming(err)}
 				return
@@ -225,16 +227,18 @@ func (s *Store) Lanes(o *Options, names ...string) (lanes []*Store, err error) {
 // of its own, which these share.
 const enterAtOnce = 64
 
-// createLanes creates the lanes that are missing, in one commit. It looks at all lanes of the file
-// the first time only: whether damage has renamed one.
-func (s *Store) createLanes(names []string) error {
+// createLanes creates the lanes that are missing, in one commit, and returns their names. It looks at
+// all lanes of the file the first time only: whether damage has renamed one.
+func (s *Store) createLanes(names []string) (created map[string]bool, err error) {
 	s.creating.Lock()
 	defer s.creating.Unlock()
 	var missing [][]byte
+	created = make(map[string]bool)
 	if err := s.file.View(func(tx *bolt.Tx) (err error) {
 		for _, name := range names {
 			if tx.Bucket([]byte(name)) == nil {
 				missing = append(missing, []byte(name))
+				created[name] = true
 			}
 		}
 		if len(missing) > 0 && s.renamed == nil {
@@ -245,9 +249,9 @@ func (s *Store) createLanes(names []string) error {
 		}
 		return err
 	}); err != nil || len(missing) == 0 {
-		return err
+		return created, err
 	}
-	return s.update(context.Background(), func(t *txn) error {
+	return created, s.update(context.Background(), func(t *txn) error {
 		for _, name := range missing {
 			if err := format.CreateNew(t.Root.Tx(), name); err != nil {
 				return err
