@@ -24,12 +24,21 @@ type api struct {
 	agent  string // User-Agent
 	hush   *redactor
 	check  string // what to check when the credentials are refused
+	urls   string // the setting that holds base
+	probe  string // path of a question that changes nothing
 }
+
+// Questions that the service documents, and that change nothing: the region of the account, and
+// which addresses the service sends from.
+const (
+	regionPath    = "/api/v1/accounts/region"
+	addressesPath = "/v1/info/ip_addresses"
+)
 
 func trackAPI(o *Options, c *http.Client) *api {
 	return &api{
 		client: c, base: o.TrackURL, agent: o.UserAgent, header: "Basic " + base64.StdEncoding.EncodeToString(o.pair()),
-		hush:  hush(o),
+		hush: hush(o), urls: "TrackURL", probe: regionPath,
 		check: fmt.Sprintf("check SiteID and TrackKey, and that the account is in region %s", o.Region),
 	}
 }
@@ -37,7 +46,7 @@ func trackAPI(o *Options, c *http.Client) *api {
 func appAPI(o *Options, c *http.Client) *api {
 	return &api{
 		client: c, base: o.AppURL, agent: o.UserAgent, header: "Bearer " + string(o.AppKey),
-		hush:  hush(o),
+		hush: hush(o), urls: "AppURL", probe: addressesPath,
 		check: fmt.Sprintf("check AppKey (that of the App API, not of the Track API), that it may do this, and that the account is in region %s", o.Region),
 	}
 }
@@ -58,7 +67,8 @@ func hush(o *Options) *redactor {
 	return newRedactor(secrets...)
 }
 
-// post sends JSON once. The error is the error of httpsend.Do, with its probable cause.
+// post sends JSON once. The error is that of httpsend.Do, with its probable cause. A success that is
+// not one of the service is an error too.
 func (a *api) post(ctx context.Context, path string, body []byte) (*httpsend.Answer, error) {
 	return a.do(ctx, http.MethodPost, path, body)
 }
@@ -75,17 +85,51 @@ func (a *api) do(ctx context.Context, method, path string, body []byte) (*httpse
 	req.Header.Set("User-Agent", a.agent)
 	answer, err := httpsend.Do(a.client, req)
 	if err != nil {
-		err = a.explain(answer, err)
+		return answer, a.explain(path, answer, err)
 	}
-	return answer, err
+	return answer, foreign(answer)
 }
 
+// foreign reports a success that does not come from the service, for example the page of a proxy or
+// of a guest network. The service answers with an object of JSON, or with nothing.
+func foreign(answer *httpsend.Answer) error {
+	body := bytes.TrimLeft(answer.Body, " \t\r\n")
+	if len(body) == 0 || body[0] == '{' && (answer.Cut || json.Valid(body)) {
+		return nil
+	}
+	return sender.Unavailable(fmt.Errorf("customerio: status %d with %d bytes that are not JSON of the service: something between us and the service answers", answer.Status, len(answer.Body)))
+}
+
+// Probe asks the service a question that changes nothing, with the credentials of the lane. nil: the
+// service itself answered. It may refuse to answer this question to a key that may send.
+func (a *api) Probe(ctx context.Context) error {
+	answer, err := a.do(ctx, http.MethodGet, a.probe, nil)
+	if answer == nil {
+		return err
+	}
+	switch answer.Status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity:
+		if a.probe == addressesPath && len(refusals(answer.Body)) > 0 {
+			return nil
+		}
+	}
+	if err == nil && len(answer.Body) == 0 {
+		return sender.Unavailable(fmt.Errorf("customerio: status %d without an answer to %s: something between us and the service answers", answer.Status, a.probe))
+	}
+	return err
+}
+
+// CloseIdleConnections lets the next request take a new connection.
+func (a *api) CloseIdleConnections() { a.client.CloseIdleConnections() }
+
 // explain adds to an error its probable cause, or what the service answered.
-func (a *api) explain(answer *httpsend.Answer, err error) error {
+func (a *api) explain(path string, answer *httpsend.Answer, err error) error {
 	if answer == nil {
 		return err
 	}
 	switch s := answer.Status; {
+	case a.lost(path, answer):
+		return sender.Unavailable(fmt.Errorf("customerio: no %s %w: check %s: %w", strings.TrimSuffix(a.urls, "URL"), errAddress, a.urls, err))
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
 		return fmt.Errorf("customerio: credentials refused: %s: %w", a.check, err)
 	case s >= 300 && s < 400:
@@ -95,6 +139,22 @@ func (a *api) explain(answer *httpsend.Answer, err error) error {
 		return fmt.Errorf("customerio: refused: %s: %w", said, err)
 	}
 	return err
+}
+
+// errAddress: whoever answers is not the API.
+var errAddress = errors.New("API at this address")
+
+// lost reports whether an answer says that the request has come to a wrong address. The service
+// answers 405 to a wrong path. A 404 may be about the item, if the service itself says so and the
+// path names something; these two paths always exist: /api/v2/… and the region of the account.
+func (a *api) lost(path string, answer *httpsend.Answer) bool {
+	switch answer.Status {
+	case http.StatusMethodNotAllowed:
+		return true
+	case http.StatusNotFound, http.StatusGone:
+		return strings.HasPrefix(path, "/api/v2/") || path == regionPath || len(refusals(answer.Body)) == 0
+	}
+	return false
 }
 
 // target names the host of a redirect.
@@ -125,7 +185,8 @@ func refusals(body []byte) []refusal {
 			Errors []string `json:"errors"`
 		} `json:"meta"`
 	}
-	if json.Unmarshal(body, &a) != nil {
+	var other *json.UnmarshalTypeError // a field of another form: the rest is read
+	if err := json.Unmarshal(body, &a); err != nil && !errors.As(err, &other) {
 		return nil
 	}
 	for _, message := range append(a.Meta.Errors, a.Meta.Error) {

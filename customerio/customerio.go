@@ -69,16 +69,18 @@ type Client struct {
 
 // shared is what the clients that With and Together make have in common with the one of Open.
 type shared struct {
-	o         Options // complete, with defaults
-	file      *store.Store
-	lanes     map[Lane]*lane
-	http      *http.Client
-	track     *api
-	app       *api
-	trackPace *limiter.Limiter // for all of the Track API
-	queryPace *limiter.Limiter // for Do
-	job       chan struct{}    // full while one ImportJob runs
-	importing chan struct{}    // full while one Import puts rows
+	o                      Options // complete, with defaults
+	file                   *store.Store
+	lanes                  map[Lane]*lane
+	http                   *http.Client
+	young                  *http.Client // for what must not be sent twice
+	track                  *api
+	app                    *api
+	trackPace              *limiter.Limiter // for all of the Track API
+	queryPace              *limiter.Limiter // for Do
+	trackPause, queryPause pause            // what trackPace and queryPace were told by other than lanes
+	job                    chan struct{}    // full while one ImportJob runs
+	importing              chan struct{}    // full while one Import puts rows
 
 	stop    context.CancelFunc // ends the health line
 	health  sync.WaitGroup
@@ -112,11 +114,22 @@ func Open(path string, o *Options) (*Client, error) {
 	if c.http == nil {
 		c.http = httpsend.NewClient()
 	}
-	c.track, c.app = trackAPI(&d, c.http), appAPI(&d, c.http)
+	c.young = httpsend.Young(c.http)
+	c.track, c.app = trackAPI(&d, c.http), appAPI(&d, c.young)
+	if d.Sender.AtMostOnce {
+		c.track.client = c.young
+	}
 	c.trackPace, c.queryPace = paced(d.TrackLimit, d.Share), paced(d.QueryLimit, d.Share)
+	c.trackPause.pace, c.trackPause.note, c.trackPause.turn = c.trackPace, "customerio/pause/track", make(chan struct{}, 1)
+	c.queryPause.pace, c.queryPause.note, c.queryPause.turn = c.queryPace, "customerio/pause/app", make(chan struct{}, 1)
 
 	if c.file, err = store.Open(path, &d.Store); err != nil {
 		return nil, fmt.Errorf("customerio: %w", err)
+	}
+	for _, p := range []*pause{&c.trackPause, &c.queryPause} {
+		if err := c.restore(p); err != nil {
+			return nil, errors.Join(fmt.Errorf("customerio: %w", err), c.Close())
+		}
 	}
 	if err := c.openLanes(); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -252,6 +265,9 @@ func (c *Client) end(ctx context.Context, stop func(*lane) error) error {
 			c.health.Wait()
 			if e := c.file.Close(); e != nil {
 				err = errors.Join(err, fmt.Errorf("customerio: %w", e))
+			}
+			if t, ok := c.young.Transport.(*http.Transport); ok {
+				t.CloseIdleConnections() // it is ours: Young has made it
 			}
 			if c.o.Client == nil {
 				c.http.CloseIdleConnections()

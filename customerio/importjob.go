@@ -187,7 +187,7 @@ func (c *Client) endOfJob(ctx context.Context, id int64) (JobResult, error) {
 				err = fmt.Errorf("customerio: import job %d: %s", id, s.State)
 			}
 			return s, err
-		case code(err) == http.StatusNotFound:
+		case code(err) == http.StatusNotFound && !errors.Is(err, errAddress):
 			s.State = "unknown"
 			return s, errors.Join(fmt.Errorf("customerio: import job %d: the service does not know it: %w", id, err), c.noteJob(ctx, nil))
 		case err != nil && ctx.Err() == nil && code(err) >= 400 && code(err) < 500 && code(err) != http.StatusTooManyRequests && code(err) != http.StatusRequestTimeout:
@@ -212,7 +212,7 @@ func (c *Client) askJob(ctx context.Context, method, path string, body []byte) (
 		return answer.Import, fmt.Errorf("customerio: %w", err)
 	}
 	a, err := c.app.do(ctx, method, path, body)
-	heed(c.queryPace, err)
+	c.heed(&c.queryPause, err)
 	if err != nil {
 		return answer.Import, err
 	}

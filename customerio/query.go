@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed8107221f/outbox/limiter"
@@ -32,25 +34,81 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	if err := c.queryPace.Wait(req.Context()); err != nil {
 		return nil, fmt.Errorf("customerio: %w", err)
 	}
-	once := *c.http
-	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := once.Do(out)
+	resp, err := httpsend.Ask(c.http, out)
 	if err != nil {
 		return nil, fmt.Errorf("customerio: %w", err)
 	}
-	heed(c.queryPace, httpsend.Verdict(resp, time.Now()))
+	c.heed(&c.queryPause, httpsend.Verdict(resp, time.Now()))
 	return resp, nil
 }
 
-// heed makes the next calls wait, if the answer asks for it.
-func heed(l *limiter.Limiter, verdict error) {
+// A pause is how long an API has told its callers to wait. The file keeps it, as it keeps the pause
+// of a lane.
+type pause struct {
+	pace  *limiter.Limiter
+	note  string        // its name in the file
+	turn  chan struct{} // full while it is written
+	until atomic.Int64  // Unix time in nanoseconds; 0: there was none
+}
+
+// longestPause is the longest wait that is believed.
+const longestPause = 24 * time.Hour
+
+// restore reads a pause from the file. One that ends later than any order can say comes from a clock
+// that was wrong, and is ignored.
+func (c *Client) restore(p *pause) error {
+	raw, err := c.file.Note(p.note)
+	if err != nil || raw == nil {
+		return err
+	}
+	ns, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return fmt.Errorf("the note %s has %d bytes and is not a time", p.note, len(raw))
+	}
+	if until := time.Unix(0, ns); time.Until(until) > 0 && time.Until(until) <= longestPause {
+		p.until.Store(ns)
+		p.pace.Pause(until)
+	}
+	return nil
+}
+
+// heed makes the next calls wait, if the answer asks for it. When it returns, the file has the end
+// of the wait. If it cannot be stored, a restart forgets it; a log line says so.
+func (c *Client) heed(p *pause, verdict error) {
 	var status *httpsend.StatusError
 	if !errors.As(verdict, &status) || status.Code != http.StatusTooManyRequests &&
 		(status.Code != http.StatusServiceUnavailable || status.RetryAfter <= 0) {
 		return
 	}
-	l.Slow()
-	l.Pause(time.Now().Add(max(status.RetryAfter, time.Second)))
+	wait := max(status.RetryAfter, time.Second)
+	if wait > longestPause {
+		c.o.Logger.Warn("customerio: told to wait for more than a day, which is taken for a mistake", "wait", wait, "request", status.Request)
+		wait = time.Second
+	}
+	until := time.Now().Add(wait)
+	p.pace.Slow()
+	p.pace.Pause(until)
+	for old := p.until.Load(); old < until.UnixNano(); old = p.until.Load() {
+		if p.until.CompareAndSwap(old, until.UnixNano()) {
+			if err := c.keepPause(p); err != nil {
+				c.o.Logger.Warn("customerio: the pause is not in the file: a restart forgets it", "error", err)
+			}
+			return
+		}
+	}
+}
+
+// keepPause stores a pause. The end of the caller's context does not stop it: the pause is in force.
+func (c *Client) keepPause(p *pause) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return c.file.AppendNoted(ctx, p.note, strconv.AppendInt(nil, p.until.Load(), 10))
 }
 
 // request copies the caller's request, with our host and key.
@@ -95,9 +153,9 @@ func (c *Client) CheckCredentials(ctx context.Context) error {
 	if err := c.trackPace.Wait(ctx); err != nil {
 		return fmt.Errorf("customerio: %w", err)
 	}
-	answer, err := c.track.do(ctx, http.MethodGet, "/api/v1/accounts/region", nil)
+	answer, err := c.track.do(ctx, http.MethodGet, regionPath, nil)
 	if err != nil {
-		heed(c.trackPace, err)
+		c.heed(&c.trackPause, err)
 		return fmt.Errorf("customerio: check credentials: %w", err)
 	}
 	var account struct {

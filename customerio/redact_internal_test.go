@@ -51,8 +51,8 @@ func each(s, format string) string {
 	return b.String()
 }
 
-// hidden fails if a form of the secret is left of text.
-func hidden(t *testing.T, r *redactor, says, secret, text string) {
+// wantHidden fails if a form of the secret is left of text.
+func wantHidden(t *testing.T, r *redactor, says, secret, text string) {
 	t.Helper()
 	got := r.clean("before " + text + " after")
 	if strings.Contains(got, text) {
@@ -79,7 +79,7 @@ func TestRedactor(t *testing.T) {
 						if strings.HasPrefix(outer, "folded") && inner != "nothing" {
 							continue // it would break an escape
 						}
-						hidden(t, r, encoding+", "+inner+", "+outer, secret, escape(again(encode(secret))))
+						wantHidden(t, r, encoding+", "+inner+", "+outer, secret, escape(again(encode(secret))))
 					}
 				}
 			}

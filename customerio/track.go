@@ -1,8 +1,8 @@
 package customerio
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -40,16 +40,10 @@ func (t *trackTransport) Send(ctx context.Context, it sender.Item) error {
 		return sender.Permanent(errors.New("customerio: the item names no path of the Track API"))
 	}
 	answer, err := t.post(ctx, path, it.Payload)
-	switch {
-	case err != nil && strings.HasPrefix(path, segmentPath):
-		return err // a 404 may be about the segment
-	case err != nil:
-		return t.verdict(err)
-	}
-	if err := t.foreign(answer); err != nil {
+	if err != nil {
 		return err
 	}
-	if said := t.said(answer.Body); said != "" && answer.Status == http.StatusMultiStatus {
+	if said := t.said(answer.Body); said != "" {
 		return sender.Permanent(fmt.Errorf("customerio: refused: %s", said))
 	}
 	return nil
@@ -79,14 +73,10 @@ func (t *trackTransport) SendBatch(ctx context.Context, items []sender.Item) []e
 	switch c := code(err); {
 	case c == http.StatusBadRequest || c == http.StatusRequestEntityTooLarge || c == http.StatusUnprocessableEntity:
 		err = sender.Split(err)
-	case err != nil:
-		err = t.verdict(err)
-	case answer.Status == http.StatusMultiStatus:
+	case err == nil && (answer.Status == http.StatusMultiStatus || refuses(answer)):
 		if err = t.refuse(errs, answer); err != nil {
 			err = sender.Split(err)
 		}
-	default:
-		err = t.foreign(answer)
 	}
 	if err != nil {
 		for i := range errs {
@@ -111,35 +101,25 @@ func batch(items []sender.Item) []byte {
 	return append(body, batchClose...)
 }
 
-// verdict reports a 404, 405 or 410 as a wrong address, because these two paths always exist.
-func (t *trackTransport) verdict(err error) error {
-	if c := code(err); c == http.StatusNotFound || c == http.StatusMethodNotAllowed || c == http.StatusGone {
-		return sender.Unavailable(fmt.Errorf("customerio: no Track API at this address: check TrackURL: %w", err))
-	}
-	return err
+// refuses reports whether a success refuses operations, or may do so in the part of the answer that
+// is missing. The service refuses some of a batch under 207; what is between us and it may change the
+// status, and seldom the body.
+func refuses(answer *httpsend.Answer) bool {
+	return len(refusals(answer.Body)) > 0 || answer.Cut && bytes.Contains(answer.Body, []byte(`"errors"`))
 }
 
-// foreign reports a success that does not come from the service, for example the page of a proxy or
-// of a guest network.
-func (t *trackTransport) foreign(answer *httpsend.Answer) error {
-	if answer.Cut || len(answer.Body) == 0 || json.Valid(answer.Body) {
-		return nil
-	}
-	return sender.Unavailable(fmt.Errorf("customerio: status %d with %d bytes that are not JSON: something between us and the service answers", answer.Status, len(answer.Body)))
-}
-
-// refuse sets the errors of the operations that a 207 refuses, or returns why it cannot tell which.
+// refuse sets the errors of the operations that an answer refuses, or returns why it cannot tell which.
 func (t *trackTransport) refuse(errs []error, answer *httpsend.Answer) error {
 	refused := refusals(answer.Body)
 	if answer.Cut || len(refused) == 0 {
-		return fmt.Errorf("customerio: status 207 for %d operations, and its %d bytes do not say whom it refuses", len(errs), len(answer.Body))
+		return fmt.Errorf("customerio: status %d for %d operations, and its %d bytes do not say whom it refuses", answer.Status, len(errs), len(answer.Body))
 	}
 	for _, r := range refused {
 		switch {
 		case r.Index == nil:
-			return errors.New("customerio: status 207 refuses an operation without saying which: " + t.text(r))
+			return fmt.Errorf("customerio: status %d refuses an operation without saying which: %s", answer.Status, t.text(r))
 		case *r.Index < 0 || *r.Index >= len(errs):
-			return fmt.Errorf("customerio: status 207 refuses operation %d of %d: %s", *r.Index, len(errs), t.text(r))
+			return fmt.Errorf("customerio: status %d refuses operation %d of %d: %s", answer.Status, *r.Index, len(errs), t.text(r))
 		default:
 			errs[*r.Index] = sender.Permanent(fmt.Errorf("customerio: refused: %s", t.text(r)))
 		}

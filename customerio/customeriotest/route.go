@@ -52,6 +52,7 @@ var routes = []route{
 
 	{method: "GET", path: "/v1/campaigns", api: Queries, shape: detailErrors, handle: nothing("campaigns")},
 	{method: "GET", path: "/v1/segments", api: Queries, shape: detailErrors, handle: nothing("segments")},
+	{method: "GET", path: "/v1/info/ip_addresses", api: Queries, shape: detailErrors, handle: nothing("ip_addresses")},
 	{method: "GET", path: "/v1/customers/*/attributes", api: Queries, shape: detailErrors, handle: showAttributes},
 }
 
