@@ -212,11 +212,11 @@ func (c *Client) Stats() map[Lane]outbox.Stats {
 // Flush waits until everything put before the call, in all lanes, has been sent or has been tried
 // once since; see outbox.Outbox.Flush. Its error names the lanes where something remains.
 func (c *Client) Flush(ctx context.Context) error {
-	return c.each(func(l *lane) error { return l.Flush(ctx) })
+	return c.each(func(_ Lane, l *lane) error { return l.Flush(ctx) })
 }
 
 // each runs fn for all lanes at the same time.
-func (c *Client) each(fn func(*lane) error) error {
+func (c *Client) each(fn func(Lane, *lane) error) error {
 	errs := make([]error, len(c.lanes))
 	var all sync.WaitGroup
 	i := 0
@@ -224,7 +224,7 @@ func (c *Client) each(fn func(*lane) error) error {
 		at := i
 		i++
 		all.Go(func() {
-			if err := fn(l); err != nil {
+			if err := fn(name, l); err != nil {
 				errs[at] = fmt.Errorf("customerio: lane %s: %w", name, err)
 			}
 		})
@@ -242,7 +242,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return errors.New("customerio: shutdown: the context is nil")
 	}
-	return c.end(ctx, func(l *lane) error { return l.Shutdown(ctx) })
+	return c.end(ctx, func(_ Lane, l *lane) error { return l.Shutdown(ctx) })
 }
 
 // Close is Shutdown with five seconds, without the flush: requests in flight may finish, and no
@@ -250,10 +250,10 @@ func (c *Client) Shutdown(ctx context.Context) error {
 func (c *Client) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return c.end(ctx, func(l *lane) error { return l.Close() })
+	return c.end(ctx, func(_ Lane, l *lane) error { return l.Close() })
 }
 
-func (c *Client) end(ctx context.Context, stop func(*lane) error) error {
+func (c *Client) end(ctx context.Context, stop func(Lane, *lane) error) error {
 	c.closing.Do(func() {
 		close(c.quit)
 		go func() {
