@@ -46,7 +46,7 @@ func (c *Client) segment(ctx context.Context, action string, segment int, people
 	ids := make([]string, len(people))
 	for i, p := range people {
 		field := fmt.Sprintf("people[%d]", i)
-		if err := p.check(field, []string{"id", "email", "cio_id"}); err != nil {
+		if err := p.check(field, messageKinds); err != nil {
 			return uuid.Nil, err
 		}
 		k, id, _ := strings.Cut(p.key(), ":")
@@ -65,11 +65,10 @@ func (c *Client) segment(ctx context.Context, action string, segment int, people
 
 // invite stores an event of nobody, which only API v1 has: the service sends a message to the
 // address in its data.
-func (c *Client) invite(ctx context.Context, event string, data map[string]any) (uuid.UUID, error) {
+func (c *Client) invite(ctx context.Context, op Operation) (uuid.UUID, error) {
 	if c.o.TrackKey == "" {
 		return uuid.Nil, errNoTrack
 	}
-	op := Operation{Type: TypePerson, Action: ActionEvent, Name: event, Attributes: data}
 	err := c.meta.complete(&op)
 	if err == nil {
 		op, err = op.prepare()
@@ -80,7 +79,7 @@ func (c *Client) invite(ctx context.Context, event string, data map[string]any) 
 	if err == nil {
 		err = checkTimestamp("timestamp", op.Timestamp)
 	}
-	to, _ := data["recipient"].(string)
+	to, _ := op.Attributes["recipient"].(string)
 	switch {
 	case err != nil:
 	case strings.TrimSpace(to) == "":

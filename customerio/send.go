@@ -109,7 +109,7 @@ func (c *Client) send(ctx context.Context, channel string, m Message) (uuid.UUID
 }
 
 func (m *Message) check(channel string) error {
-	if err := m.Identifiers.check("identifiers", []string{"id", "email", "cio_id"}); err != nil {
+	if err := m.Identifiers.check("identifiers", messageKinds); err != nil {
 		return err
 	}
 	for _, f := range [...]struct{ name, value string }{{"Template", m.Template}, {"To", m.To}} {
@@ -275,9 +275,6 @@ const headerPath = "path"
 
 // putApp stores a call of the App API.
 func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, body, extra map[string]any) (uuid.UUID, error) {
-	if c.o.AppKey == "" {
-		return uuid.Nil, errNoApp
-	}
 	for field, value := range extra {
 		if body[field] != nil {
 			return uuid.Nil, invalid("Extra."+field, "is there already, as a field of its own")
@@ -290,6 +287,14 @@ func (c *Client) putApp(ctx context.Context, name Lane, kind, key, path string, 
 	payload, err := encode("the body", body)
 	if err != nil {
 		return uuid.Nil, err
+	}
+	return c.keepApp(ctx, name, kind, key, path, payload)
+}
+
+// keepApp stores a call of the App API whose body is made.
+func (c *Client) keepApp(ctx context.Context, name Lane, kind, key, path string, payload []byte) (uuid.UUID, error) {
+	if c.o.AppKey == "" {
+		return uuid.Nil, errNoApp
 	}
 	if n := len(payload); n > maxMessage {
 		return uuid.Nil, invalid("the body", "has %d bytes as JSON, at most %d", n, maxMessage)

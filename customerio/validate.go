@@ -179,9 +179,10 @@ func (o *Operation) checkDelivery() error {
 const anonymousID = "anonymous_id"
 
 var (
-	personKinds = []string{"id", "email", "phone", "cio_id"}
-	mergeKinds  = []string{"id", "email", "cio_id"} // https://docs.customer.io/integrations/api/track/, merge
-	objectKinds = []string{"object_type_id", "object_id", "cio_object_id"}
+	messageKinds = []string{"id", "email", "cio_id"} // of messages and segments
+	personKinds  = []string{"id", "email", "phone", "cio_id"}
+	mergeKinds   = []string{"id", "email", "cio_id"} // https://docs.customer.io/integrations/api/track/, merge
+	objectKinds  = []string{"object_type_id", "object_id", "cio_object_id"}
 )
 
 // check requires exactly one identifier of these kinds. The type and the id of an object count as

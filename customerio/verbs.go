@@ -40,7 +40,9 @@ func (c *Client) Track(ctx context.Context, who Identifiers, event string, data 
 // data["recipient"], which must be there. API v2 does not have it, so it is a request of its own.
 func (c *Client) TrackAnonymous(ctx context.Context, anonymousID, event string, data map[string]any) (uuid.UUID, error) {
 	if anonymousID == "" {
-		return c.invite(ctx, event, data)
+		op := person(ActionEvent, Identifiers{})
+		op.Name, op.Attributes = event, data
+		return c.invite(ctx, op)
 	}
 	return c.event(ctx, ActionEvent, Identifiers{AnonymousID: anonymousID}, event, data)
 }
