@@ -91,6 +91,8 @@ type shared struct {
 }
 
 type lane struct {
+	name  Lane
+	place string // "lane track of /var/lib/app/customerio.db"
 	store *store.Store
 	*outbox.Outbox
 }
@@ -186,7 +188,7 @@ func (c *Client) openLanes() error {
 		if err != nil {
 			return fmt.Errorf("customerio: %w", err)
 		}
-		c.lanes[l.name] = &lane{st, b}
+		c.lanes[l.name] = &lane{l.name, "lane " + string(l.name) + " of " + st.Path(), st, b}
 	}
 	return nil
 }
@@ -212,22 +214,18 @@ func (c *Client) Stats() map[Lane]outbox.Stats {
 // Flush waits until everything put before the call, in all lanes, has been sent or has been tried
 // once since; see outbox.Outbox.Flush. Its error names the lanes where something remains.
 func (c *Client) Flush(ctx context.Context) error {
-	return c.each(func(_ Lane, l *lane) error { return l.Flush(ctx) })
+	return c.each("flush", func(l *lane) error { return l.Flush(ctx) })
 }
 
-// each runs fn for all lanes at the same time.
-func (c *Client) each(fn func(Lane, *lane) error) error {
+// each runs fn for all lanes at the same time. op is what fn does.
+func (c *Client) each(op string, fn func(*lane) error) error {
 	errs := make([]error, len(c.lanes))
 	var all sync.WaitGroup
 	i := 0
-	for name, l := range c.lanes {
+	for _, l := range c.lanes {
 		at := i
 		i++
-		all.Go(func() {
-			if err := fn(name, l); err != nil {
-				errs[at] = fmt.Errorf("customerio: lane %s: %w", name, err)
-			}
-		})
+		all.Go(func() { errs[at] = l.fail(op, fn(l)) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
@@ -242,7 +240,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return errors.New("customerio: shutdown: the context is nil")
 	}
-	return c.end(ctx, func(_ Lane, l *lane) error { return l.Shutdown(ctx) })
+	return c.end(ctx, func(l *lane) error { return l.Shutdown(ctx) })
 }
 
 // Close is Shutdown with five seconds, without the flush: requests in flight may finish, and no
@@ -250,15 +248,15 @@ func (c *Client) Shutdown(ctx context.Context) error {
 func (c *Client) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return c.end(ctx, func(_ Lane, l *lane) error { return l.Close() })
+	return c.end(ctx, func(l *lane) error { return l.Close() })
 }
 
-func (c *Client) end(ctx context.Context, stop func(Lane, *lane) error) error {
+func (c *Client) end(ctx context.Context, stop func(*lane) error) error {
 	c.closing.Do(func() {
 		close(c.quit)
 		go func() {
 			defer close(c.done)
-			err := c.each(stop)
+			err := c.each("shutdown", stop)
 			if c.stop != nil {
 				c.stop()
 			}

@@ -23,18 +23,18 @@ func (c *Client) Drain(ctx context.Context) error {
 		return fmt.Errorf("customerio: drain: %w", outbox.ErrClosed)
 	default:
 	}
-	return c.each(func(name Lane, l *lane) error { return c.drain(ctx, name, l) })
+	return c.each("drain", func(l *lane) error { return c.drain(ctx, l) })
 }
 
 // drain waits until one lane has nothing pending.
-func (c *Client) drain(ctx context.Context, name Lane, l *lane) error {
+func (c *Client) drain(ctx context.Context, l *lane) error {
 	var ended error
 	for wait := time.Millisecond; l.Stats().Pending > 0; wait = min(2*wait, 100*time.Millisecond) {
-		if ended == nil && !c.sends(name) {
+		if ended == nil && !c.sends(l.name) {
 			ended = ErrCredentials
 		}
 		if ended != nil {
-			return fmt.Errorf("drain: %w: %s: %w", outbox.ErrPending, remains(l.Stats()), ended)
+			return fmt.Errorf("%w: %s: %w", outbox.ErrPending, remains(l.Stats()), ended)
 		}
 		select {
 		case <-time.After(wait):

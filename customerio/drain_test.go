@@ -52,7 +52,7 @@ func TestDrainSaysWhatRemains(t *testing.T) {
 		c := w.open(nil)
 		put(t, c, identifies(0, 3)...)
 		err := c.Drain(deadline(t, time.Minute))
-		for _, want := range []string{"lane track: drain: ", ": 3 pending (", "held: ", "check SiteID and TrackKey", "deadline exceeded"} {
+		for _, want := range []string{"customerio: drain: lane track of ", ": 3 pending (", "held: ", "check SiteID and TrackKey", "deadline exceeded"} {
 			if err == nil || strings.Count(err.Error(), want) != 1 {
 				t.Errorf("%v, want once %q", err, want)
 			}

@@ -276,7 +276,7 @@ func (im *importer) commit(ctx context.Context) error {
 		return fmt.Errorf("customerio: import: %w", err)
 	}
 	if _, err := im.lane.putNoted(ctx, time.Now(), importNotes+im.o.Name, note, im.events); err != nil {
-		return fmt.Errorf("customerio: import: %d rows after the first %d: %w", len(im.events), im.state.Rows, err)
+		return fail(fmt.Sprintf("import: %d rows after the first %d", len(im.events), im.state.Rows), err)
 	}
 	im.state = next
 	clear(im.events)

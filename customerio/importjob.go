@@ -68,10 +68,14 @@ func (c *Client) ImportJob(ctx context.Context, j Job) (JobResult, error) {
 	}
 	select {
 	case c.job <- struct{}{}:
-		defer func() { <-c.job }()
-	case <-ctx.Done():
-		return JobResult{}, fmt.Errorf("customerio: import job: another one is running: %w", context.Cause(ctx))
+	default:
+		select {
+		case c.job <- struct{}{}:
+		case <-ctx.Done():
+			return JobResult{}, fmt.Errorf("customerio: import job: another one is running: %w", context.Cause(ctx))
+		}
 	}
+	defer func() { <-c.job }()
 	hash := sha256.Sum256(body)
 	mine := hex.EncodeToString(hash[:])
 	running, err := c.runningJob()
@@ -93,7 +97,7 @@ func (c *Client) ImportJob(ctx context.Context, j Job) (JobResult, error) {
 		err = c.noteJob(ctx, note)
 	}
 	if err != nil {
-		return JobResult{ID: id}, fmt.Errorf("customerio: import job %d has started, and is not noted in the file: %w", id, err)
+		return JobResult{ID: id}, fail(fmt.Sprintf("import job %d has started, and is not noted in the file", id), err)
 	}
 	return c.endOfJob(ctx, id)
 }
@@ -137,7 +141,7 @@ func (c *Client) runningJob() (s jobState, err error) {
 		err = json.Unmarshal(raw, &s)
 	}
 	if err != nil {
-		return s, fmt.Errorf("customerio: import job: the note in the file: %w", err)
+		return s, fail("import job: the note in the file", err)
 	}
 	return s, nil
 }
@@ -165,14 +169,14 @@ func (c *Client) startJob(ctx context.Context, body []byte) (int64, error) {
 		if code(err) == http.StatusConflict {
 			wait = jobPoll
 		} else if code(err) != http.StatusTooManyRequests {
-			return 0, fmt.Errorf("customerio: start of the import job: %w", err)
+			return 0, fail("start of the import job", err)
 		}
 		select {
 		case <-time.After(wait):
 		case <-c.quit:
-			return 0, fmt.Errorf("customerio: the import job was not started: %w: %w", outbox.ErrClosed, err)
+			return 0, fail("the import job was not started", fmt.Errorf("%w: %w", outbox.ErrClosed, err))
 		case <-ctx.Done():
-			return 0, fmt.Errorf("customerio: the import job was not started: %w: %w", context.Cause(ctx), err)
+			return 0, fail("the import job was not started", fmt.Errorf("%w: %w", context.Cause(ctx), err))
 		}
 	}
 }
@@ -189,9 +193,9 @@ func (c *Client) endOfJob(ctx context.Context, id int64) (JobResult, error) {
 			return s, err
 		case code(err) == http.StatusNotFound && !errors.Is(err, errAddress):
 			s.State = "unknown"
-			return s, errors.Join(fmt.Errorf("customerio: import job %d: the service does not know it: %w", id, err), c.noteJob(ctx, nil))
+			return s, errors.Join(fail(fmt.Sprintf("import job %d: the service does not know it", id), err), c.noteJob(ctx, nil))
 		case err != nil && ctx.Err() == nil && code(err) >= 400 && code(err) < 500 && code(err) != http.StatusTooManyRequests && code(err) != http.StatusRequestTimeout:
-			return JobResult{ID: id}, fmt.Errorf("customerio: import job %d: %w", id, err)
+			return JobResult{ID: id}, fail(fmt.Sprintf("import job %d", id), err)
 		}
 		select {
 		case <-time.After(jobPoll):

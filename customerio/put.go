@@ -32,10 +32,7 @@ func (l *lane) putNoted(ctx context.Context, now time.Time, key string, note []b
 		ids[i] = e.ID
 		items[i] = sender.Item{ID: e.ID, Kind: e.Kind, Key: e.Key, Header: e.Header, Payload: e.Payload, Created: now}
 	}
-	if err := l.store.AppendNoted(ctx, key, note, items...); err != nil {
-		return ids, fmt.Errorf("customerio: %w", err)
-	}
-	return ids, nil
+	return ids, l.fail("put", l.store.AppendNoted(ctx, key, note, items...))
 }
 
 // events encodes operations as events of the outbox.

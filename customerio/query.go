@@ -156,7 +156,7 @@ func (c *Client) CheckCredentials(ctx context.Context) error {
 	answer, err := c.track.do(ctx, http.MethodGet, regionPath, nil)
 	if err != nil {
 		c.heed(&c.trackPause, err)
-		return fmt.Errorf("customerio: check credentials: %w", err)
+		return fail("check credentials", err)
 	}
 	var account struct {
 		Region string `json:"region"`

@@ -101,12 +101,9 @@ func (m *Meta) name() (uuid.UUID, error) {
 // that has one.
 func (c *Client) Note(key string) ([]byte, error) {
 	for _, name := range Lanes() {
-		note, err := c.lanes[name].store.Note(key)
-		if err != nil {
-			return nil, fmt.Errorf("customerio: %w", err)
-		}
-		if note != nil {
-			return note, nil
+		l := c.lanes[name]
+		if note, err := l.store.Note(key); err != nil || note != nil {
+			return note, l.fail("note", err)
 		}
 	}
 	return nil, nil
@@ -128,10 +125,7 @@ func (l *lane) commit(ctx context.Context, m *Meta, events []outbox.Event) ([]uu
 		return l.putNoted(ctx, time.Now(), m.NoteKey, m.Note, events)
 	}
 	ids, err := l.PutAll(ctx, events...)
-	if err != nil {
-		return ids, fmt.Errorf("customerio: %w", err)
-	}
-	return ids, nil
+	return ids, l.fail("put", err)
 }
 
 // Together calls fn with a client that stores nothing yet, and then stores all that fn has put
