@@ -39,6 +39,7 @@ import (
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/errtext"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -146,7 +147,7 @@ func Open(path string, t sender.Transport, o *Options) (*Outbox, error) {
 	}
 	st, err := store.Open(path, &o.Store)
 	if err != nil {
-		return nil, wrap("open", "", err)
+		return nil, errtext.Wrap("outbox: open", "", err)
 	}
 	b, err := New(st, t, o)
 	if err != nil {
@@ -178,7 +179,7 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 		err = e.Attach(nil)
 	}
 	if err != nil {
-		return nil, wrap("new", b.place, err)
+		return nil, b.wrap("new", err)
 	}
 	if r, ok := st.(sender.Refuser); ok {
 		r.Refuse(nil) // an earlier outbox may have closed it
@@ -221,30 +222,7 @@ func (o *Options) check() (*Options, error) {
 	return o, nil
 }
 
-// wrap gives an error the name of the operation, and the place unless the error names one. A
-// store's error keeps its place and its cause, so that operation, place and cause are said once.
-func wrap(op, place string, err error) error {
-	if err == nil {
-		return nil
-	}
-	err = without("sender: ", err)
-	if at, ok := err.(*sender.StoreError); ok {
-		place, err = cmp.Or(at.Place, place), at.Err
-	} else if strings.Contains(err.Error(), place) {
-		place = "" // the cause names it
-	}
-	return &sender.StoreError{Op: "outbox: " + op, Place: place, Err: err}
-}
-
-// without removes what another package put in front of the text of an error.
-func without(prefix string, err error) error {
-	if inner := errors.Unwrap(err); inner != nil && err.Error() == prefix+inner.Error() {
-		return inner
-	}
-	return err
-}
-
-func (b *Outbox) wrap(op string, err error) error { return wrap(op, b.place, err) }
+func (b *Outbox) wrap(op string, err error) error { return errtext.Wrap("outbox: "+op, b.place, err) }
 
 // with calls do with the store if it has the ability A, and else says what it lacks.
 func with[A any](b *Outbox, do func(A) error) error {
@@ -443,7 +421,7 @@ func (b *Outbox) flush(ctx context.Context, by func(*sender.Sender, context.Cont
 	}
 	var cause error
 	if b.sender != nil {
-		cause = without("sender: flush: ", by(b.sender, ctx))
+		cause = errtext.Without("sender: flush: ", by(b.sender, ctx))
 	}
 	remains := b.store.Counts().Pending > 0
 	if marks {
