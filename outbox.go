@@ -31,7 +31,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +103,7 @@ var (
 	ErrTooLarge = sender.ErrTooLarge          // for store.Options.MaxPayload, or for one PutAll
 	ErrFull     = sender.ErrFull              // MaxPending, MaxBytes or the disk; also from Revive
 
-	ErrPending  = errors.New("events remain") // from Flush and Shutdown; the error says how many and why
+	ErrPending  = errors.New("events remain") // from Flush, Drain, Shutdown; the error says how many and why
 	ErrNotFound = sender.ErrNotFound          // from Find: there is no event with that ID
 
 	// From every method that reads or changes the outbox.
@@ -224,14 +223,6 @@ func (o *Options) check() (*Options, error) {
 
 func (b *Outbox) wrap(op string, err error) error { return errtext.Wrap("outbox: "+op, b.place, err) }
 
-// with calls do with the store if it has the ability A, and else says what it lacks.
-func with[A any](b *Outbox, do func(A) error) error {
-	if s, ok := b.store.(A); ok {
-		return do(s)
-	}
-	return fmt.Errorf("%T is no %v: %w", b.store, reflect.TypeFor[A](), errors.ErrUnsupported)
-}
-
 // single holds the memory of one item for each Put that runs.
 var single = sync.Pool{New: func() any { return new([1]sender.Item) }}
 
@@ -305,7 +296,7 @@ func (b *Outbox) PutBy(e Event, store func(sender.Item) error) (uuid.UUID, error
 // tx. PutTx never blocks: a full outbox is ErrFull at once.
 func (b *Outbox) PutTx(tx *bbolt.Tx, e Event) (uuid.UUID, error) {
 	return b.PutBy(e, func(it sender.Item) error {
-		return with(b, func(s TxAppender) error { return s.AppendTx(tx, it) })
+		return errtext.With(b.store, func(s TxAppender) error { return s.AppendTx(tx, it) })
 	})
 }
 
@@ -346,7 +337,7 @@ func (b *Outbox) Dead() iter.Seq2[sender.Item, error] { return b.list("dead", se
 
 func (b *Outbox) list(op string, from func(sender.Lister) iter.Seq2[sender.Item, error]) iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) {
-		if err := with(b, func(s sender.Lister) error {
+		if err := errtext.With(b.store, func(s sender.Lister) error {
 			for it, err := range from(s) {
 				if !yield(it, b.wrap(op, err)) {
 					break
@@ -361,21 +352,21 @@ func (b *Outbox) list(op string, from func(sender.Lister) iter.Seq2[sender.Item,
 
 // Find returns the first event with that ID, pending or dead, or ErrNotFound. It reads all events.
 func (b *Outbox) Find(ctx context.Context, id uuid.UUID) (it sender.Item, err error) {
-	err = with(b, func(s sender.Lister) (err error) { it, err = s.Find(ctx, id); return err })
+	err = errtext.With(b.store, func(s sender.Lister) (err error) { it, err = s.Find(ctx, id); return err })
 	return it, b.wrap("find", err)
 }
 
 // Revive sends dead events again: they take a new place at the end, in their order, with the same ID
 // and no attempts. It returns how many; those no longer dead are skipped. ErrFull: at MaxPending.
 func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) (n int, err error) {
-	err = with(b, func(s sender.Reviver) (err error) { n, err = s.Revive(ctx, items...); return err })
+	err = errtext.With(b.store, func(s sender.Reviver) (err error) { n, err = s.Revive(ctx, items...); return err })
 	return n, b.wrap("revive", err)
 }
 
 // Drop removes events, pending or dead, and returns how many. One in flight may still arrive. ID and
 // Seq name an event; with Seq 0 the ID does, as in Find.
 func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) (n int, err error) {
-	err = with(b, func(s sender.Reviver) (err error) { n, err = s.Drop(ctx, items...); return err })
+	err = errtext.With(b.store, func(s sender.Reviver) (err error) { n, err = s.Drop(ctx, items...); return err })
 	return n, b.wrap("drop", err)
 }
 
@@ -383,19 +374,19 @@ func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) (n int, err err
 // for requests to delete personal data. It returns how many it dropped. An event in flight may
 // still arrive. After an error, repeat the call. See store.Store.Erase.
 func (b *Outbox) Erase(ctx context.Context, key string) (n int, err error) {
-	err = with(b, func(s sender.Eraser) (err error) { n, err = s.Erase(ctx, key); return err })
+	err = errtext.With(b.store, func(s sender.Eraser) (err error) { n, err = s.Erase(ctx, key); return err })
 	return n, b.wrap("erase", err)
 }
 
 // Check reads the whole outbox and verifies that every event is accounted for.
 func (b *Outbox) Check(ctx context.Context) error {
-	return b.wrap("check", with(b, func(s sender.Checker) error { return s.Check(ctx) }))
+	return b.wrap("check", errtext.With(b.store, func(s sender.Checker) error { return s.Check(ctx) }))
 }
 
 // Compact makes the file as small as its contents, as happens after a large backlog. Put waits for
 // it: about two seconds for a million events. See store.Store.Compact.
 func (b *Outbox) Compact(ctx context.Context) error {
-	return b.wrap("compact", with(b, func(s sender.Compacter) error { return s.Compact(ctx) }))
+	return b.wrap("compact", errtext.With(b.store, func(s sender.Compacter) error { return s.Compact(ctx) }))
 }
 
 // Flush waits until every event put before the call that could be sent has been sent, or has been
@@ -434,6 +425,35 @@ func (b *Outbox) flush(ctx context.Context, by func(*sender.Sender, context.Cont
 		return fmt.Errorf("%w: %s", ErrPending, b.why(""))
 	}
 	return fmt.Errorf("%w: %s: %w", ErrPending, b.why(cause.Error()), cause)
+}
+
+// Drain waits until nothing is pending: through retries, pauses and outages, until the time of
+// scheduled events, and for what is put meanwhile. It sends nothing sooner, and the dead do not
+// count. At the end of ctx, at that of a Shutdown or Close meanwhile, and at once without a
+// transport, the error wraps ErrPending, says how many remain and why, and wraps the error of ctx
+// or ErrClosed. After Shutdown or Close it is ErrClosed.
+func (b *Outbox) Drain(ctx context.Context) error {
+	err := b.enter()
+	if err != nil {
+		return b.wrap("drain", err)
+	}
+	b.puts.Done()
+	if b.sender == nil {
+		err = errors.New("no transport")
+	}
+	for wait := time.Millisecond; b.store.Counts().Pending > 0; wait = min(2*wait, 100*time.Millisecond) {
+		if err != nil {
+			return b.wrap("drain", fmt.Errorf("%w: %s: %w", ErrPending, b.why(err.Error()), err))
+		}
+		select {
+		case <-time.After(wait):
+		case <-b.done:
+			err = ErrClosed
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // why says what the pending events wait for, except for what the text of a cause says already.

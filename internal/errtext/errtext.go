@@ -4,6 +4,8 @@ package errtext
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/seed8107221f/outbox/sender"
@@ -31,4 +33,13 @@ func Without(prefix string, err error) error {
 		return inner
 	}
 	return err
+}
+
+// With calls do with the store if it has the ability A, and else returns an error that says what it
+// lacks.
+func With[A any](store any, do func(A) error) error {
+	if s, ok := store.(A); ok {
+		return do(s)
+	}
+	return fmt.Errorf("%T is no %v: %w", store, reflect.TypeFor[A](), errors.ErrUnsupported)
 }
