@@ -66,7 +66,7 @@ func TestDrainSaysWhatRemains(t *testing.T) {
 		}
 		c = w.open(func(o *customerio.Options) { o.SiteID, o.TrackKey = "", "" })
 		began := time.Now()
-		if err := c.Drain(t.Context()); !errors.Is(err, outbox.ErrPending) || !errors.Is(err, customerio.ErrCredentials) || time.Since(began) > time.Second {
+		if err := c.Drain(t.Context()); !errors.Is(err, outbox.ErrPending) || !strings.Contains(err.Error(), "no transport") || time.Since(began) > time.Second {
 			t.Errorf("without credentials, after %v: %v", time.Since(began), err)
 		}
 	})

@@ -26,7 +26,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/customerio"
@@ -145,17 +144,11 @@ func work(ctx context.Context, c *customerio.Client, in io.Reader, stderr io.Wri
 	if skipped > 0 {
 		fmt.Fprintf(stderr, "customerio: %d lines were skipped\n", skipped)
 	}
-	for err == nil && ctx.Err() == nil {
-		if err = c.Flush(ctx); err == nil {
-			return nil
-		}
-		if errors.Is(err, outbox.ErrPending) {
-			err = nil // what remains waits for its time
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
+	if err != nil {
+		return err
+	}
+	if err = c.Drain(ctx); errors.Is(err, outbox.ErrPending) {
+		return nil // it is in the file, and the next run delivers it
 	}
 	return err
 }
