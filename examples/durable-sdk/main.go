@@ -7,8 +7,8 @@
 // a stand-in; with CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY to the service, or to whatever
 // CUSTOMERIO_TRACK_URL names. The exit status is 1 when calls remain or were refused.
 //
-// Package customerio of the outbox does more with less: batches, validation, an id for every event. This
-// is for code that has the SDK already.
+// Package customerio of the outbox does more with less: batches, validation, an id for every event, and
+// its RoundTripper takes the calls of this SDK. What is here is the same for any SDK.
 package main
 
 import (
@@ -67,7 +67,7 @@ func run(ctx context.Context, db string, people int, stdout io.Writer) error {
 	}
 	err = errors.Join(
 		calls(ctx, sdk.NewTrackClient(d.site, d.key, sdk.WithURL(d.url), sdk.WithHTTPClient(durable(b))), people),
-		deliver(ctx, b),
+		b.Drain(ctx), // what remains when ctx ends is in the file, for the next run
 		b.Close(),
 	)
 	s := b.Stats()
@@ -134,20 +134,6 @@ func eventID() string {
 	}
 	random[0] = '0' // above 7 it would not fit into 128 bits
 	return string(random)
-}
-
-// deliver waits until all is sent, or ctx ends.
-func deliver(ctx context.Context, b *outbox.Outbox) error {
-	for {
-		err := b.Flush(ctx)
-		if err == nil || ctx.Err() != nil || !errors.Is(err, outbox.ErrPending) {
-			return err
-		}
-		select { // what remains waits for its time
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
 }
 
 // A target is where the calls go, and as whom.
