@@ -22,6 +22,9 @@
 // advise. Options.TrackLimit raises it. A 429 pauses and slows a lane. Wrong credentials, a wrong
 // region and an outage hold it. None of them loses anything.
 //
+// docs/customerio.md says which method takes the place of each one of the vendor's SDK for Go, and
+// which request it sends. [Client.RoundTripper] makes the SDK itself durable.
+//
 // # Caveats
 //
 // Order is per identifier as it is given. Operations on the same person by id and by email are two

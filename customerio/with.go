@@ -23,8 +23,8 @@ type Meta struct {
 	Time time.Time
 	// NoteKey and Note are stored in the same commit, both or neither: what the application must
 	// remember together with what it puts, for example that the message for an order was put. See
-	// store.Store.AppendNoted for their sizes. An empty Note removes the note of that key. "": no
-	// note.
+	// store.Store.AppendNoted for their sizes. A note stays in the file until an empty Note removes
+	// that of its key. "": no note.
 	NoteKey string
 	Note    []byte
 }

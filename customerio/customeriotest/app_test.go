@@ -46,6 +46,7 @@ func TestMessages(t *testing.T) {
 		{"push without a template", "POST", push, `{"identifiers":{"id":"1"},"body":"b","subject":"s","from":"f"}`, 400, "transactional_message_id is required"},
 		{"sms", "POST", "/v1/send/sms", `{"identifiers":{"id":"1"},"transactional_message_id":3}`, 200, ""},
 		{"in_app", "POST", "/v1/send/in_app", `{"identifiers":{"id":"1"},"transactional_message_id":3}`, 200, ""},
+		{"whatsapp", "POST", "/v1/send/whatsapp", `{"identifiers":{"id":"1"},"transactional_message_id":3}`, 200, ""},
 		{"inbox_message", "POST", "/v1/send/inbox_message", `{"identifiers":{"id":"1"},"transactional_message_id":3}`, 200, ""},
 		{"path", "POST", "/v1/send/fax", `{}`, 405, `{"meta":{"error":`},
 		{"method", "PUT", email, mail(""), 405, `{"meta":{"error":`},
