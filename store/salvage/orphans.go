@@ -28,6 +28,7 @@ func (s *salvager) orphans() {
 	type item struct {
 		seq uint64
 		id  uuid.UUID
+		at  int64 // where the record is, if the freelist says that it is in use: no other is a copy of it
 	}
 	suspects := make(map[item]orphan)
 	for id := uint64(pages.FirstPage); id < s.pages && s.out.err == nil; id++ {
@@ -42,17 +43,21 @@ func (s *salvager) orphans() {
 		}
 		h := pages.ParseHeader(b)
 		s.strays(off, h, func(at int64, k format.Key, v format.Record) {
-			if s.out.has(k, v) {
+			lane, several := s.laneOf(k)
+			if !several && s.out.has(lane, k, v) {
 				return
 			}
-			if lane := s.laneOf(k); s.free != nil && !s.free.Has(id) && h.ID == id && s.certain(lane) {
+			if s.free != nil && !s.free.Has(id) && h.ID == id && s.certain(lane) {
 				s.out.save(lane, placeOf(k, v), k, v)
 				return
 			}
 			if s.free == nil && !s.plausible(k) {
 				return
 			}
-			who := item{k.Seq(), v.ID()}
+			who := item{seq: k.Seq(), id: v.ID()}
+			if s.free != nil && !s.free.Has(id) {
+				who.at = at
+			}
 			o := orphan{off: at, key: len(k), to: len(k) + len(v), seq: who.seq, rank: uint64(v.Attempts())<<32 | uint64(len(v))}
 			if was, ok := suspects[who]; !ok || o.rank > was.rank {
 				suspects[who] = o
@@ -69,7 +74,8 @@ func (s *salvager) orphans() {
 		if err != nil {
 			continue
 		}
-		s.out.suspect(s.laneOf(b[:o.key]), b[:o.key], b[o.key:])
+		lane, _ := s.laneOf(b[:o.key])
+		s.out.suspect(lane, b[:o.key], b[o.key:])
 	}
 }
 
@@ -80,20 +86,24 @@ func (s *salvager) certain(lane string) bool {
 }
 
 // laneOf returns the name of the lane in which a record with this key is missing; "": in none, or
-// in more than one.
-func (s *salvager) laneOf(key format.Key) (lane string) {
+// it is not known in which. A lane that has the Seq already misses nothing. several reports whether more
+// than one lane misses it.
+func (s *salvager) laneOf(key format.Key) (lane string, several bool) {
 	bucket := bucketOf(key)
 	for i := range s.newest {
 		h := s.newest[i : i+1]
 		if !inHole(h, "", bucket, key) && (bucket != ready || !inHole(h, "", dead, key)) {
 			continue
 		}
+		if l := s.out.lanes[h[0].lane]; l != nil && l.seqs[key.Seq()] {
+			continue
+		}
 		if h[0].lane == "" || lane != "" && lane != h[0].lane {
-			return ""
+			return "", h[0].lane != ""
 		}
 		lane = h[0].lane
 	}
-	return lane
+	return lane, false
 }
 
 // placeOf returns the name of the bucket that a record belongs to when nothing but its key and its

@@ -28,7 +28,8 @@ const salvaging = ".salvaging-"
 // A writer makes the fresh file under the name tmp, which File renames at the end. One goroutine
 // uses it.
 //
-//   - No item is written twice: the first copy wins.
+//   - No item is written twice to a lane: the first copy wins. Lane and Seq tell an item, not its ID
+//     alone, which may be repeated.
 //   - No two records of a lane have one Seq, and no two records in later have one key of items.
 //   - The ledger of a lane counts what was written to it.
 //   - Once err is set, nothing more is written, and finish returns err.
@@ -41,9 +42,7 @@ type writer struct {
 	// trusted.
 	trust func(lane, bucket string, k format.Key) trust
 
-	seed   maphash.Seed
-	there  map[uint64]struct{}  // hashes of ID and Seq of the items that were written
-	newest map[uuid.UUID]uint64 // highest Seq that was written of an ID
+	seed maphash.Seed
 
 	batch []placed // for the next transaction
 	size  int      // bytes of the records in batch
@@ -64,17 +63,19 @@ const (
 
 // A laneCopy is what is known of one lane of the fresh file.
 type laneCopy struct {
-	sequence uint64            // highest Seq that is known to be assigned
-	limit    uint64            // sequence of the lane in the damaged file; 0: not known
-	ledger   format.Ledger     // of the fresh file
-	old      format.Ledger     // of the damaged file, if known
-	known    bool              // old could be read
-	found    uint64            // records that were saved or quarantined
-	lost     uint64            // records of which nothing is left
-	meta     map[string][]byte // entries of meta to be written
-	notes    map[string][]byte // entries of notes to be written
-	seqs     map[uint64]bool   // Seqs that are taken
-	heads    map[uint64]bool   // hashes of the item keys that are taken in later
+	sequence uint64               // highest Seq that is known to be assigned
+	limit    uint64               // sequence of the lane in the damaged file; 0: not known
+	ledger   format.Ledger        // of the fresh file
+	old      format.Ledger        // of the damaged file, if known
+	known    bool                 // old could be read
+	found    uint64               // records that were saved or quarantined
+	lost     uint64               // records of which nothing is left
+	meta     map[string][]byte    // entries of meta to be written
+	notes    map[string][]byte    // entries of notes to be written
+	there    map[uint64]bool      // hashes of ID and Seq of the items that were written
+	newest   map[uuid.UUID]uint64 // highest Seq that was written of an ID
+	seqs     map[uint64]bool      // Seqs that are taken
+	heads    map[uint64]bool      // hashes of the item keys that are taken in later
 }
 
 // A placed record has its bucket and key in the fresh file.
@@ -89,7 +90,7 @@ func newWriter(into string, mode os.FileMode) (w *writer, err error) {
 	boltfile.RemoveLeftovers(into+salvaging, time.Hour)
 	w = &writer{
 		tmp: into + salvaging + rand.Text(), now: time.Now(), lanes: make(map[string]*laneCopy),
-		seed: maphash.MakeSeed(), there: make(map[uint64]struct{}), newest: make(map[uuid.UUID]uint64),
+		seed: maphash.MakeSeed(),
 	}
 	if err := boltfile.Make(w.tmp, mode, func(tx *bolt.Tx) error { return format.Create(tx, []byte(format.DefaultLane)) }); err != nil {
 		w.discard()
@@ -121,7 +122,10 @@ func (w *writer) lane(name string) (string, *laneCopy) {
 	}
 	l := w.lanes[name]
 	if l == nil {
-		l = &laneCopy{meta: make(map[string][]byte), notes: make(map[string][]byte), seqs: make(map[uint64]bool), heads: make(map[uint64]bool)}
+		l = &laneCopy{
+			meta: make(map[string][]byte), notes: make(map[string][]byte),
+			there: make(map[uint64]bool), newest: make(map[uuid.UUID]uint64), seqs: make(map[uint64]bool), heads: make(map[uint64]bool),
+		}
 		w.lanes[name] = l
 	}
 	return name, l
@@ -176,33 +180,40 @@ func (w *writer) hash(seq uint64, id uuid.UUID) uint64 {
 	return maphash.Bytes(w.seed, append(format.ReadyKey(seq), id[:]...))
 }
 
-// has reports whether an item was written, as in this record or in a newer state. An item gets a
-// higher Seq when it is revived, or when its time has come.
-func (w *writer) has(k format.Key, v format.Record) bool {
-	seq, id := k.Seq(), v.ID()
-	if _, ok := w.there[w.hash(seq, id)]; ok {
-		return true
+// has reports whether an item was written to a lane under the Seq of this key. A lane of "" means any.
+func (w *writer) has(lane string, k format.Key, v format.Record) bool {
+	h := w.hash(k.Seq(), v.ID())
+	if lane != "" {
+		l := w.lanes[lane]
+		return l != nil && l.there[h]
 	}
-	return w.newest[id] > seq && placeOf(k, v) != ready
+	for _, l := range w.lanes {
+		if l.there[h] {
+			return true
+		}
+	}
+	return false
 }
 
 // save writes a record to a bucket as it is, unless the item was written before. A record that
 // cannot be true beside those that were written is suspicious.
 func (w *writer) save(lane, bucket string, k format.Key, v format.Record) {
-	if w.err != nil || w.has(k, v) {
+	name, l := w.lane(lane)
+	seq := k.Seq()
+	if w.err != nil || w.has(name, k, v) {
 		return
 	}
 	if w.trust != nil {
-		switch w.trust(lane, bucket, k) {
-		case none:
+		switch t := w.trust(lane, bucket, k); {
+		case t == none:
 			return
-		case some:
+		// An item gets a higher Seq when it is revived, or when its time has come. Then this is its
+		// state of before; or another item has the same ID.
+		case t == some, l.newest[v.ID()] > seq && placeOf(k, v) != ready:
 			w.suspect(lane, k, v)
 			return
 		}
 	}
-	name, l := w.lane(lane)
-	seq := k.Seq()
 	head := len(k) == 24 && k.Hash() != 0
 	wrongBucket := bucketOf(k) != bucket && (bucket != dead || len(k) != 8)
 	if seq == 0 || l.seqs[seq] || head && l.heads[k.Hash()] || wrongBucket {
@@ -220,8 +231,8 @@ func (w *writer) save(lane, bucket string, k format.Key, v format.Record) {
 
 // note remembers that an item was written under a Seq.
 func (w *writer) note(l *laneCopy, seq uint64, id uuid.UUID) {
-	w.there[w.hash(seq, id)] = struct{}{}
-	w.newest[id] = max(w.newest[id], seq)
+	l.there[w.hash(seq, id)] = true
+	l.newest[id] = max(l.newest[id], seq)
 	l.seqs[seq] = true
 	l.sequence = max(l.sequence, seq)
 }
