@@ -145,14 +145,14 @@ func (a *api) explain(path string, answer *httpsend.Answer, err error) error {
 var errAddress = errors.New("API at this address")
 
 // lost reports whether an answer says that the request has come to a wrong address. The service
-// answers 405 to a wrong path. A 404 may be about the item, if the service itself says so and the
-// path names something; these two paths always exist: /api/v2/… and the region of the account.
+// answers 405 to a wrong path. A 404 may be about the item, if the service itself says so. The paths
+// of the Track API always exist, except that of a segment.
 func (a *api) lost(path string, answer *httpsend.Answer) bool {
 	switch answer.Status {
 	case http.StatusMethodNotAllowed:
 		return true
 	case http.StatusNotFound, http.StatusGone:
-		return strings.HasPrefix(path, "/api/v2/") || path == regionPath || len(refusals(answer.Body)) == 0
+		return strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, segmentPath) || len(refusals(answer.Body)) == 0
 	}
 	return false
 }
