@@ -1,0 +1,209 @@
+package redislimiter
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// testClock makes the script take the time and the run id from a hash, so that a test can set them.
+var testClock = strings.NewReplacer(
+	"redis.call('TIME')", "redis.call('HMGET', 'test', 'seconds', 'micros')",
+	"redis.call('INFO', 'server')", "redis.call('HGET', 'test', 'run')",
+)
+
+// A world is a fleet, a Redis that may forget, and a destination that counts. All times are
+// microseconds of a clock that nobody in the fleet can see.
+type world struct {
+	rng    *rand.Rand
+	c      *redis.Client
+	script *redis.Script
+
+	now      int64
+	offset   int64 // of the clock of Redis
+	run      int
+	used     []call  // each call, for the settings of the last hour
+	instants []int64 // granted, since the clock was last set forward
+	dump     string  // what a replica has; "": nothing
+	pause    int64   // nothing may start before
+	longest  int64   // window that was ever used
+	granted  int
+	gen      int64
+}
+
+type call struct {
+	at int64
+	settings
+}
+
+func (w *world) exec(args ...any) error { return w.c.Do(context.Background(), args...).Err() }
+
+// strictest is what must hold now: of all settings seen within the hour, the lowest limit and the
+// longest window and jitter.
+func (w *world) strictest() settings {
+	s := w.used[len(w.used)-1].settings
+	for _, c := range w.used {
+		if w.now-c.at < time.Hour.Microseconds() {
+			s.limit, s.window, s.jitter = min(s.limit, c.limit), max(s.window, c.window), max(s.jitter, c.jitter)
+		}
+	}
+	return s
+}
+
+// step lets time pass, or something happen to Redis, and then one instance ask.
+func (w *world) step(mine settings) error {
+	w.now += w.rng.Int64N(40_000)
+	switch w.rng.IntN(400) {
+	case 0: // a replica is promoted that lags behind
+		w.run++
+		if w.dump != "" {
+			if err := w.exec("RESTORE", "outbox:{m}", 0, w.dump, "REPLACE"); err != nil {
+				return err
+			}
+			w.pause, w.used, w.gen = 0, nil, -1
+		}
+	case 1:
+		if err := w.exec("DEL", "outbox:{m}"); err != nil { // flushed, evicted
+			return err
+		}
+		w.pause, w.used = 0, nil // only those who were told know a pause, and who asks tells its settings
+	case 2:
+		w.offset -= w.rng.Int64N(3_000_000)
+	case 3:
+		w.offset += w.rng.Int64N(3_000_000)
+		w.instants, w.pause = nil, 0 // which is what a clock set forward costs
+	case 4:
+		w.now += w.rng.Int64N(3 * time.Hour.Microseconds())
+	}
+	if w.rng.IntN(100) == 0 {
+		w.dump, _ = w.c.Dump(context.Background(), "outbox:{m}").Result() // "" without a key
+	}
+	clock := w.now + w.offset
+	if err := w.exec("HSET", "test", "seconds", clock/1e6, "micros", clock%1e6, "run", fmt.Sprintf("run_id:%d\r\n", w.run)); err != nil {
+		return err
+	}
+	told, slow := int64(0), ""
+	if w.rng.IntN(100) == 0 {
+		told = w.rng.Int64N(3_000_000)
+	}
+	if w.rng.IntN(100) == 0 {
+		slow = fmt.Sprint(w.gen - w.rng.Int64N(2))
+	}
+	if w.rng.IntN(20) == 0 {
+		return nil // the request is lost
+	}
+	w.used = append(w.used, call{w.now, mine})
+	w.longest = max(w.longest, mine.window.Microseconds())
+	v, err := w.script.Run(context.Background(), w.c, []string{"outbox:{m}"}, mine.limit, mine.window.Microseconds(),
+		mine.jitter.Microseconds(), 1+w.rng.IntN(3), told, slow, w.rng.Float64(), "run", "pauses").Int64Slice()
+	if err != nil {
+		return err
+	}
+	w.pause = max(w.pause, w.now+told)
+	if w.gen >= 0 && slow == fmt.Sprint(w.gen) && v[3] != w.gen+1 {
+		return fmt.Errorf("a refusal of generation %d leads to generation %d", w.gen, v[3])
+	}
+	w.gen = v[3]
+	if v[0] == 0 && len(v) == 8 {
+		return fmt.Errorf("nothing is granted, and asking again is not asked for: %v", v)
+	}
+	for _, wait := range v[8:] { // a reply that is lost wastes its instants, and they count all the same
+		if err := w.grant(wait); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grant checks an instant against the promise.
+func (w *world) grant(wait int64) error {
+	instant, s := w.now+wait, w.strictest()
+	span := (s.window + s.jitter).Microseconds()
+	if ahead := min(w.longest, 1e6); wait < 0 || wait > ahead {
+		return fmt.Errorf("a start %d us ahead is granted, at most %d allowed", wait, ahead)
+	}
+	if instant < w.pause {
+		return fmt.Errorf("a start is granted %d us before the end of a pause", w.pause-instant)
+	}
+	w.granted++
+	w.instants = append(w.instants, instant)
+	slices.Sort(w.instants)
+	at, _ := slices.BinarySearch(w.instants, instant)
+	for i := max(0, at-s.limit); i <= at && i+s.limit < len(w.instants); i++ {
+		if got := w.instants[i+s.limit] - w.instants[i]; got < span {
+			return fmt.Errorf("%d instants span %d us, at least %d expected (%+v)", s.limit+1, got, span, s)
+		}
+	}
+	return nil
+}
+
+// TestScript lets random fleets ask, with lost requests and replies, pauses, slow-downs, settings
+// that change, and a Redis that restarts, forgets and has its clock set. After each grant the
+// invariant of the package must hold.
+func TestScript(t *testing.T) {
+	c := redisOf(t)
+	for seed := range uint64(30) {
+		if err := simulateScript(c, testClock.Replace(take), seed, 1500); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+func simulateScript(c *redis.Client, script string, seed uint64, steps int) error {
+	if err := c.FlushAll(context.Background()).Err(); err != nil {
+		return err
+	}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), c: c, script: redis.NewScript(script), now: 1e15}
+	mine := settings{[]int{1, 3, 9, 10, 40, 100}[w.rng.IntN(6)], time.Duration(1+w.rng.IntN(3000)) * time.Millisecond, 100 * time.Millisecond}
+	other := settings{1 + w.rng.IntN(50), time.Duration(1+w.rng.IntN(3000)) * time.Millisecond, 50 * time.Millisecond}
+	for i := range steps {
+		s := mine
+		if i > steps/2 && i < steps/2+steps/8 {
+			s = other
+		}
+		if err := w.step(s); err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+	}
+	if w.granted == 0 {
+		return fmt.Errorf("nothing was granted in %d steps", steps)
+	}
+	return nil
+}
+
+// TestScriptMutants changes one thing in the script, and expects TestScript to notice.
+func TestScriptMutants(t *testing.T) {
+	c := redisOf(t)
+	for _, m := range []struct{ name, from, to string }{
+		{"no quiet time", "local quiet = h.forgot + span + second", "local quiet = h.forgot"},
+		{"quiet without what was reserved ahead", "local quiet = h.forgot + span + second", "local quiet = h.forgot + span"},
+		{"jitter left out", "local span = window + jitter", "local span = window"},
+		{"ratio applied to the window", "math.max(t, oldest + span)", "math.max(t, oldest + span * ratio)"},
+		{"one start too many", "h.n + 1 - limit", "h.n - limit"},
+		{"the other run id is not noticed", "if h.run ~= run then", "if not h.run then"},
+		{"a pause is forgotten", "math.max(now, quiet, h.pause or 0)", "math.max(now, quiet)"},
+		{"reserved without end", "if t - now > ahead then", "if false then"},
+		{"settings of others do not count", "limit = math.min(h.limit, h.limit0 or h.limit)", ""},
+		{"settings of others are forgotten at once", "if now >= h.hour + 3600000000 then", "if true then"},
+		{"a refusal halves nothing", "h.gen, h.ratio, h.since = h.gen + 1, ratio, open", ""},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			changed := strings.Replace(take, m.from, m.to, 1)
+			if changed == take {
+				t.Fatalf("the script does not contain %q", m.from)
+			}
+			for seed := range uint64(60) {
+				if simulateScript(c, testClock.Replace(changed), seed, 1500) != nil {
+					return
+				}
+			}
+			t.Error("not noticed")
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package redislimiter_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed8107221f/outbox/limiter/redislimiter"
+)
+
+// A server is a redis-server of the test.
+type server struct {
+	t    testing.TB
+	addr string
+	args []string
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+}
+
+// newServer starts a redis-server that keeps nothing. Without one on this machine the test is
+// skipped, except with OUTBOX_REDIS=1, where it fails.
+func newServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("OUTBOX_REDIS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	s := &server{t: t, addr: freeAddr(t), args: args}
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+func freeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	_, port, _ := net.SplitHostPort(s.addr)
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", s.t.TempDir()}, s.args...)
+	s.cmd = exec.Command("redis-server", args...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	c := s.client()
+	for ctx := s.t.Context(); ; time.Sleep(5 * time.Millisecond) {
+		err := c.Ping(ctx).Err()
+		if err == nil {
+			return
+		}
+		if s.cmd.ProcessState != nil || ctx.Err() != nil {
+			s.t.Fatalf("redis-server: %v\n%s", err, s.out.String())
+		}
+	}
+}
+
+// kill ends the server as a crash would.
+func (s *server) kill() {
+	if s.cmd.ProcessState == nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	}
+}
+
+func (s *server) client() *redis.Client { return dial(s.t, s.addr) }
+
+func dial(t testing.TB, addr string) *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func do(t testing.TB, c *redis.Client, args ...any) string {
+	t.Helper()
+	v, err := c.Do(context.Background(), args...).Result()
+	if err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	switch v := v.(type) {
+	case string:
+		return v
+	case int64:
+		return strconv.FormatInt(v, 10)
+	}
+	return ""
+}
+
+func init() {
+	redislimiter.RedisForTest = func(t testing.TB) *redis.Client { return newServer(t).client() }
+}
