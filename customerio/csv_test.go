@@ -78,7 +78,7 @@ func TestCSVOfAnotherKind(t *testing.T) {
 			continue
 		}
 		found := false
-		for _, text := range strings.Split(row.want, "|") {
+		for text := range strings.SplitSeq(row.want, "|") {
 			found = found || err != nil && strings.Contains(brief(err), text)
 		}
 		if rows != 0 || !errors.Is(err, customerio.ErrInvalid) || !found {

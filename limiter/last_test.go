@@ -29,9 +29,9 @@ func load(ctx context.Context, every time.Duration, wait func(context.Context) e
 func TestWaitLastGivesWay(t *testing.T) {
 	const minute = 60
 	for name, c := range map[string]struct {
-		live               time.Duration // between two starts; negative: none
-		liveLow, liveHigh  int           // starts in a minute
-		lastLow, lastHigh  int
+		live              time.Duration // between two starts; negative: none
+		liveLow, liveHigh int           // starts in a minute
+		lastLow, lastHigh int
 	}{
 		"live takes all":  {0, 74 * minute, 76 * minute, 4.8 * minute, 5.2 * minute},
 		"live takes half": {25 * time.Millisecond, 39.5 * minute, 40.5 * minute, 38 * minute, 41 * minute},

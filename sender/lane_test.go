@@ -127,7 +127,7 @@ func (l *lane) begin() {
 	done := make(chan error, 1)
 	go func() { done <- l.s.Run(ctx) }()
 	l.stop = func() error {
-		l.s.Stop(nil) // no time to finish
+		l.s.Stop(noContext) // no time to finish
 		cancel()
 		l.stop = func() error { return nil }
 		return <-done
@@ -369,3 +369,6 @@ func (b *safeBuffer) String() string {
 
 // steady is a backoff without jitter.
 func steady(d time.Duration) func(int) time.Duration { return func(int) time.Duration { return d } }
+
+// noContext is a caller's mistake, or a Stop without a grace.
+var noContext context.Context

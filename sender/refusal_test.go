@@ -172,7 +172,7 @@ func TestGoodBehindManyRefused(t *testing.T) {
 func TestOnlyRefused(t *testing.T) {
 	in(t, func(l *lane) {
 		l.answer("*", "404")
-		for _, name := range strings.Fields("a b c d e f") {
+		for name := range strings.FieldsSeq("a b c d e f") {
 			l.put(name)
 			if name == "a" {
 				l.run()

@@ -60,7 +60,7 @@ func TestStopGivesTime(t *testing.T) {
 			ctx, cancel := context.WithTimeout(l.Context(), grace)
 			defer cancel()
 			l.s.Stop(ctx)
-			l.s.Stop(nil)
+			l.s.Stop(noContext)
 			if err := l.stop(); err != nil {
 				l.Fatal(err)
 			}
