@@ -428,17 +428,18 @@ func (b *Outbox) flush(ctx context.Context, by func(*sender.Sender, context.Cont
 }
 
 // Drain waits until nothing is pending: through retries, pauses and outages, until the time of
-// scheduled events, and for what is put meanwhile. It sends nothing sooner, and the dead do not
-// count. At the end of ctx, at that of a Shutdown or Close meanwhile, and at once without a
-// transport, the error wraps ErrPending, says how many remain and why, and wraps the error of ctx
-// or ErrClosed. After Shutdown or Close it is ErrClosed.
+// scheduled events, and for what is put meanwhile. It sends nothing sooner. The dead do not count.
+// When ctx ends or the outbox does, and at once without a transport, the error wraps ErrPending and
+// the cause, and says how many remain and why. After Shutdown or Close it is ErrClosed.
 func (b *Outbox) Drain(ctx context.Context) error {
+	if ctx == nil {
+		return b.wrap("drain", errors.New("the context is nil"))
+	}
 	err := b.enter()
 	if err != nil {
 		return b.wrap("drain", err)
 	}
-	b.puts.Done()
-	if b.sender == nil {
+	if b.puts.Done(); b.sender == nil {
 		err = errors.New("no transport")
 	}
 	for wait := time.Millisecond; b.store.Counts().Pending > 0; wait = min(2*wait, 100*time.Millisecond) {

@@ -40,6 +40,7 @@ func TestNilContext(t *testing.T) {
 				"Outbox.Check":      func() error { return b.Check(none) },
 				"Outbox.Compact":    func() error { return b.Compact(none) },
 				"Outbox.Flush":      func() error { return b.Flush(none) },
+				"Outbox.Drain":      func() error { return b.Drain(none) },
 				"Outbox.Shutdown":   func() error { return b.Shutdown(none) },
 				"Store.Append":      func() error { return st.Append(none, it) },
 				"Store.AppendNoted": func() error { return st.AppendNoted(none, "key", nil, it) },
