@@ -136,7 +136,7 @@ func (l *loop) succeeded(r *request) {
 	l.lastSuccess = latest(l.lastSuccess, r.ended)
 	l.firstFailed = 0
 	l.refusals.count = 0
-	l.buryRefused(r.began)
+	l.killRefused(r.began)
 	if l.silence.on() {
 		l.changeSilence(r.ended, func(s *silence) { s.succeeded(r.began, r.ended) })
 	}

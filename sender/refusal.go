@@ -70,7 +70,7 @@ func (l *loop) refuse(w refusal) effect {
 	}
 	status := statusOf(w.err)
 	if f.count > 0 && status != f.status {
-		l.buryRefused(w.k.now) // the destination tells the items apart
+		l.killRefused(w.k.now) // the destination tells the items apart
 		f.count = 0
 	}
 	f.status = status
@@ -79,7 +79,7 @@ func (l *loop) refuse(w refusal) effect {
 		f.count = max(f.count, manyRefused) // before a restart
 	}
 	if len(f.waiting) == maxRefusedWaiting {
-		l.buryRefused(w.k.now)
+		l.killRefused(w.k.now)
 	}
 	f.waiting = append(f.waiting, w)
 	if f.count < manyRefused {
@@ -106,8 +106,8 @@ func keep(w refusal) Outcome {
 	return o
 }
 
-// buryRefused makes the items dead that wait and were refused up to a moment.
-func (l *loop) buryRefused(upTo time.Time) {
+// killRefused makes the items dead that wait and were refused up to a moment.
+func (l *loop) killRefused(upTo time.Time) {
 	f := &l.refusals
 	n := 0
 	for ; n < len(f.waiting) && !f.waiting[n].k.now.After(upTo); n++ {
@@ -125,7 +125,7 @@ func (l *loop) judgeLonely(now time.Time) {
 	switch {
 	case n == 0 || len(l.pieces) > 0 || l.busy() || l.moreDue || l.askAgain || l.askDue(now):
 	case n < manyRefused:
-		l.buryRefused(now)
+		l.killRefused(now)
 	default:
 		cause := refusedCause(l.refusals.waiting[n-1].err)
 		l.refusals.count = n

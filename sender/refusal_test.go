@@ -104,7 +104,7 @@ func TestPoisonDies(t *testing.T) {
 }
 
 // Answers to requests from before the destination broke, or was mended, decide about no item.
-func TestLateAnswersDoNotBury(t *testing.T) {
+func TestLateAnswersKillNothing(t *testing.T) {
 	in(t, func(l *lane) {
 		l.options.Concurrency = 6
 		l.answer("slow1", "2s+ok")
@@ -195,7 +195,7 @@ func TestOnlyRefused(t *testing.T) {
 	})
 }
 
-// A restart amid the refusals buries nothing, nor does the end of Run while a verdict is open.
+// Nothing dies of a restart amid the refusals, nor does the end of Run while a verdict is open.
 func TestRestartWhileRefused(t *testing.T) {
 	for _, once := range []bool{false, true} {
 		in(t, func(l *lane) {

@@ -220,7 +220,7 @@ func TestTLSThatFails(t *testing.T) {
 	}
 }
 
-// Plain HTTP on a port of TLS buries nothing: net/http and others answer it with a 400, and nothing in
+// Nothing dies of plain HTTP on a port of TLS: net/http and others answer it with a 400, and nothing in
 // that tells it from one that refuses the item. Servers that answer with an alert are tried again.
 func TestPlainOnAPortOfTLS(t *testing.T) {
 	alert := raw(t, func(c *net.TCPConn) {
