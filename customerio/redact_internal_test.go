@@ -117,13 +117,13 @@ func FuzzRedactor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, before, after string, a, b, c uint8) {
 		o := Options{SiteID: "5e1f-site-id", TrackKey: Secret(key)}
 		if o.checkCredentials() != nil || len(key) < leastForm {
-			t.Skip()
+			return
 		}
 		// What is around must not join an escape of the secret.
 		before, after = before+" ", " "+after
 		encoding, inner, outer := encoded[int(a)%len(encoded)], escaped[int(b)%len(escaped)], escaped[int(c)%len(escaped)]
 		if strings.HasPrefix(outer, "folded") && inner != "nothing" {
-			t.Skip()
+			return
 		}
 		secret := escapings[outer](escapings[inner](encodings[encoding](key)))
 		got := hush(&o).clean(before + secret + after)
