@@ -36,7 +36,8 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 	if ctx == nil {
 		return true, s.wrap("unsent", boltfile.ErrNilContext)
 	}
-	// Memory before the file: what memory does not name is in the file, or has been settled since.
+	// Memory before the file: what memory does not name is in the file, or has been claimed since. So
+	// memory again at the end: an item that was claimed meanwhile and recorded as Sending has left ready.
 	s.mu.Lock()
 	unsent, cursor := s.order.Unsent(mark), s.order.Cursor()
 	s.mu.Unlock()
@@ -56,7 +57,9 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 	if err != nil {
 		return true, s.wrap("unsent", err)
 	}
-	return unsent, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return unsent || s.order.Unsent(mark), nil
 }
 
 // Remains reports whether an item with a Seq up to mark is pending, for whatever reason. It reads
@@ -79,5 +82,7 @@ func (s *Store) Remains(mark uint64) (remains bool, err error) {
 		}
 		return nil
 	})
-	return remains, s.wrap("remains", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return remains || s.order.Sent(mark), s.wrap("remains", err)
 }
