@@ -141,12 +141,12 @@ func (a *api) explain(path string, answer *httpsend.Answer, err error) error {
 	return err
 }
 
-// errAddress: whoever answers is not the API.
+// errAddress: the server that answers is not the API.
 var errAddress = errors.New("API at this address")
 
 // lost reports whether an answer says that the request has come to a wrong address. The service
 // answers 405 to a wrong path. A 404 may be about the item, if the service itself says so. The paths
-// of the Track API always exist, except that of a segment.
+// of the Track API always exist, except the path of a segment.
 func (a *api) lost(path string, answer *httpsend.Answer) bool {
 	switch answer.Status {
 	case http.StatusMethodNotAllowed:

@@ -358,7 +358,7 @@ func TestImportJob(t *testing.T) {
 	})
 }
 
-// An import that fails is an error, and the next call starts anew.
+// An import that fails is an error, and the next call starts again.
 func TestImportJobFails(t *testing.T) {
 	bubble(t, &customeriotest.Options{ImportEnd: "failed"}, func(t *testing.T, w *world) {
 		c := w.open(nil)

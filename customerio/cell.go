@@ -88,7 +88,7 @@ func (r *Row) cells(attributes []string) ([]string, error) {
 	return cells, nil
 }
 
-// cell is the text of a value: that of a JSON string, none for null, and otherwise the JSON.
+// cell is the text of a value: the content of a JSON string, nothing for null, otherwise the JSON.
 func cell(name string, value any) (string, error) {
 	field := "attributes." + name
 	raw, err := encodeAttribute(field, name, value)

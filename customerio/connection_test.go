@@ -102,7 +102,7 @@ func TestForeignSuccess(t *testing.T) {
 	}
 }
 
-// Whoever answers that there is no such path is a wrong address, whatever lane asked: everything
+// A server that does not know the path is a wrong address, whichever lane asked: everything
 // waits, and the setting is named. What the service itself does not find is about the item.
 func TestWrongAddress(t *testing.T) {
 	t.Parallel()
@@ -315,7 +315,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// The end of a wait that a question was told is kept as that of a lane is.
+// A pause that a query was told is on disk, like the pause of a lane.
 func TestPauseOfQueriesIsKept(t *testing.T) {
 	t.Parallel()
 	ask := func(ctx context.Context, c *customerio.Client) error {

@@ -199,7 +199,7 @@ func TestDocumentedRequests(t *testing.T) {
 	const known = `,"id":"ULID","timestamp":NOW`
 	calls := map[string]struct {
 		call func(context.Context, *customerio.Client) error
-		path string // "": that of the page, with nothing to fill in
+		path string // "": the path of the page, with nothing to fill in
 		body string
 	}{
 		"Identify": {func(ctx context.Context, c *customerio.Client) error {

@@ -72,7 +72,7 @@ func TestDrainSaysWhatRemains(t *testing.T) {
 	})
 }
 
-// Shutdown meanwhile ends Drain, with the truth about what remains.
+// A Shutdown ends Drain, which says what remains.
 func TestDrainAndShutdown(t *testing.T) {
 	for _, row := range []struct {
 		fault customeriotest.Fault

@@ -86,7 +86,7 @@ func (c *Client) route(req *http.Request) *route {
 	return nil
 }
 
-// ours reports whether a host is that of an API.
+// ours reports whether a host is the host of an API.
 func (c *Client) ours(host string) bool {
 	if strings.HasSuffix(strings.ToLower(host), ".customer.io") {
 		return true

@@ -29,7 +29,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// The service sees the application's name with every request, or that of this package.
+// The service sees the application's name with every request, or the name of this package.
 func TestUserAgent(t *testing.T) {
 	for set, want := range map[string]string{"": "outbox-customerio", "shop/1.2 (staging)": "shop/1.2 (staging)"} {
 		bubble(t, nil, func(t *testing.T, w *world) {

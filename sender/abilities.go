@@ -113,7 +113,7 @@ type Fallbacker interface {
 // An Announcer is a store that says what was found when it was opened. Without it an outbox that
 // begins logs nothing.
 type Announcer interface {
-	// Announce writes one line to the log: where the store is, whether it was made anew, and what is
+	// Announce writes one line to the log: where the store is, whether it was just made, and what is
 	// in it. If the newest commit is missing it warns of that, too.
 	Announce(log *slog.Logger)
 }

@@ -75,7 +75,7 @@ func waitOf(err error) time.Duration {
 // five seconds apart. Once an item succeeds, each of the others that is refused again is dead. So the
 // first refused items of a busy lane wait for their verdict until a request that began later
 // succeeds, while an item that is refused alone is dead at once. If all items are bad and no good one comes, they wait, and the lane says why,
-// until a person drops them. The kind of an item does not matter, and a restart counts anew, but knows
+// until a person drops them. The kind of an item does not matter, and a restart counts from zero, but knows
 // the items that it kept. The status of an error is what its method Status() int returns, 0 if it has
 // none.
 func Permanent(err error) error {

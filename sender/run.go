@@ -175,7 +175,7 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 // Run sends what the queue holds until ctx ends, or [Sender.Stop] is called, and returns once every
 // answer is recorded: nil, or why one could not be recorded.
 //
-// The end of ctx does not cut off requests in flight, so ctx may be that of signal.NotifyContext.
+// The end of ctx does not cut off requests in flight, so ctx may come from signal.NotifyContext.
 // From then on nothing is claimed, and the requests in flight have five seconds to finish, or less
 // if their timeout is sooner. Then their contexts are cancelled, and they have half a second to
 // notice it. Run does not wait longer: their items stay in the queue, and the next sender of an

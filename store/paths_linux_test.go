@@ -14,8 +14,23 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A file that may only be read is refused as one that is not permitted. Root is denied nothing, so that
-// the thread becomes somebody else for the call.
+// asNobody makes the thread of the test somebody else until back is called, because root is denied
+// nothing.
+func asNobody(t *testing.T) (back func()) {
+	runtime.LockOSThread()
+	if os.Geteuid() != 0 {
+		return runtime.UnlockOSThread
+	}
+	if err := syscall.Setfsuid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = syscall.Setfsuid(0)
+		runtime.UnlockOSThread()
+	}
+}
+
+// A file that may only be read is refused as one that is not permitted.
 func TestOpenReadOnly(t *testing.T) {
 	dir, err := os.MkdirTemp("/tmp", "outbox-read-only-")
 	if err != nil {
@@ -27,14 +42,7 @@ func TestOpenReadOnly(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(path, 0o444)); err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if os.Geteuid() == 0 {
-		if err := syscall.Setfsuid(nobody); err != nil {
-			t.Fatal(err)
-		}
-		defer syscall.Setfsuid(0)
-	}
+	defer asNobody(t)()
 	s, err := Open(path, &prompt)
 	if err == nil {
 		s.Close()
@@ -85,14 +93,7 @@ func TestOpenInUnreadableDirectory(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o333), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if os.Geteuid() == 0 {
-		if err := syscall.Setfsuid(nobody); err != nil {
-			t.Fatal(err)
-		}
-		defer syscall.Setfsuid(0)
-	}
+	defer asNobody(t)()
 	for _, name := range []string{"old", "new"} {
 		s, err := Open(filepath.Join(dir, name), &prompt)
 		if err == nil {

@@ -3,6 +3,7 @@ package redislimiter_test
 import (
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestCluster(t *testing.T) {
 	for _, c := range []*redis.Client{ca, cb} {
 		await(t, "the cluster", func() bool {
 			info := do(t, c, "CLUSTER", "INFO")
-			return contains(info, "cluster_state:ok") && contains(info, "cluster_known_nodes:2")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:2")
 		})
 	}
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{a.addr, b.addr}, ContextTimeoutEnabled: true})

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -243,7 +244,7 @@ func TestPromoted(t *testing.T) {
 	host, port, _ := net.SplitHostPort(master.addr)
 	do(t, replica.client(), "REPLICAOF", host, port)
 	info := func(section string) string { return do(t, replica.client(), "INFO", section) }
-	await(t, "the replica", func() bool { return contains(info("replication"), "master_link_status:up") })
+	await(t, "the replica", func() bool { return strings.Contains(info("replication"), "master_link_status:up") })
 
 	p := newProxy(t, master.addr)
 	j := &judge{}
@@ -264,7 +265,7 @@ func TestReadOnly(t *testing.T) {
 	s := newServer(t)
 	do(t, s.client(), "REPLICAOF", "127.0.0.1", "1")
 	l := open(t, s.client(), 10, 100*time.Millisecond, nil)
-	if m := l.Mode(); m.State != redislimiter.Away || m.Cause == nil || !contains(m.Cause.Error(), "READONLY") {
+	if m := l.Mode(); m.State != redislimiter.Away || m.Cause == nil || !strings.Contains(m.Cause.Error(), "READONLY") {
 		t.Errorf("mode %+v, away because of READONLY expected", m)
 	}
 	do(t, s.client(), "REPLICAOF", "NO", "ONE")

@@ -4,15 +4,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
 var quietLogger = slog.New(slog.DiscardHandler)
-
-func contains(s, part string) bool { return strings.Contains(s, part) }
 
 // A proxy stands between clients and a server, and can delay, cut and swallow what passes.
 type proxy struct {

@@ -430,7 +430,7 @@ func (l *Limiter) wakeTeller() {
 }
 
 // Rate returns the rate that the fleet is allowed now, in starts per second, as of the last reply of
-// Redis. While Redis is away it is the rate of Local, or that of the last reply.
+// Redis. While Redis is away it is the rate of Local, or the rate of the last reply.
 func (l *Limiter) Rate() float64 {
 	l.mu.Lock()
 	away, rate := l.mode.away(), l.inForce.rate()*l.ratio

@@ -96,7 +96,7 @@ func run() error {
 	return nil
 }
 
-// A trips counts the commands of a client.
+// trips counts the commands of a client.
 type trips struct{ n atomic.Int64 }
 
 func (t *trips) DialHook(next redis.DialHook) redis.DialHook { return next }
