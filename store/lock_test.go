@@ -233,22 +233,28 @@ func appendAtOnce(s *Store, n int, more ...*Store) error {
 	return errors.Join(all...)
 }
 
+// The appends of two lanes share commits. On a busy machine they may come one after the other, with
+// nothing to share, so one round of five is enough.
 func TestLanesShareCommits(t *testing.T) {
 	s := newStore(t, nil)
 	mail, err := s.Lane("mail", &prompt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := txID(t, s)
 	const n = 200
-	if err := appendAtOnce(s, n, mail); err != nil {
-		t.Fatal(err)
+	shared, rounds := false, 0
+	for ; !shared && rounds < 5; rounds++ {
+		before := txID(t, s)
+		if err := appendAtOnce(s, n, mail); err != nil {
+			t.Fatal(err)
+		}
+		shared = txID(t, s)-before <= n/2
 	}
-	if commits := txID(t, s) - before; commits > n/2 {
-		t.Errorf("%d appends took %d commits", 2*n, commits)
+	if !shared {
+		t.Errorf("%d appends took more than %d commits in each of %d rounds", 2*n, n/2, rounds)
 	}
-	if a, b := s.Counts().Ready, mail.Counts().Ready; a != n || b != n {
-		t.Errorf("%d and %d items, want %d each", a, b, n)
+	if a, b := s.Counts().Ready, mail.Counts().Ready; a != n*rounds || b != n*rounds {
+		t.Errorf("%d and %d items, want %d each", a, b, n*rounds)
 	}
 	if err := mail.Check(context.Background()); err != nil {
 		t.Error(err)
