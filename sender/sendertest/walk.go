@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -374,6 +375,7 @@ func (w *walk) check() {
 	if !ok {
 		return
 	}
+	synctest.Wait() // for what a queue commits beside Claim
 	want, got := w.counts, c.Counts()
 	if len(w.unsure) == 0 { // else what is recorded and what is held may disagree
 		w.adds(got)
