@@ -92,7 +92,7 @@ func TestWaitLastEnds(t *testing.T) {
 	})
 }
 
-// Pause, whoever calls it, is what Paused tells; nothing else is a pause.
+// Pause, from any caller, is what Paused tells; nothing else is a pause.
 func TestPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Within(100, time.Second)

@@ -103,7 +103,7 @@ func TestPoisonDies(t *testing.T) {
 	}
 }
 
-// Answers to requests from before the destination broke, or was mended, decide about no item.
+// Answers to requests from before the destination broke, or worked again, decide about no item.
 func TestLateAnswersKillNothing(t *testing.T) {
 	in(t, func(l *lane) {
 		l.options.Concurrency = 6

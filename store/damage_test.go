@@ -72,7 +72,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 				put(t, s, event("bad", "k"), event("good", ""), event("next", "k"))
 				spoil(t, s, format.BucketReady, "bad", damage)
 				onlyDamage(t, s, "ready")
-				buried(t, s, "good", "next")
+				quarantined(t, s, "good", "next")
 			})
 			t.Run("its turn/"+name, func(t *testing.T) {
 				s := newStore(t, o)
@@ -81,7 +81,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 				spoil(t, s, format.BucketReady, "bad", damage)
 				settle(t, s, delivered(first)...)
 				settle(t, s, sender.Outcome{Item: mustFind(t, s, "good"), Verdict: sender.Released})
-				buried(t, s, "good", "next")
+				quarantined(t, s, "good", "next")
 			})
 			t.Run("later/"+name, func(t *testing.T) {
 				s := newStore(t, o)
@@ -89,7 +89,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 				settle(t, s, failed(claims(t, s, 1)[0], sender.Retry, time.Now()))
 				spoil(t, s, format.BucketLater, "bad", damage)
 				onlyDamage(t, s, "later")
-				buried(t, s, "good", "next")
+				quarantined(t, s, "good", "next")
 			})
 			t.Run("timed/"+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 					spoil(t, s, format.BucketTimed, "bad", damage)
 					onlyDamage(t, s, "timed")
 					time.Sleep(time.Hour)
-					buried(t, s, "good", "next")
+					quarantined(t, s, "good", "next")
 				})
 			})
 			t.Run("in flight/"+name, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestDamagedRecordIsBuried(t *testing.T) {
 					item := claims(t, s, 1)[0]
 					spoil(t, s, format.BucketReady, "bad", damage)
 					settle(t, s, failed(item, verdict, time.Now()))
-					buried(t, s, "good", "next")
+					quarantined(t, s, "good", "next")
 				}
 			})
 			t.Run("delivered/"+name, func(t *testing.T) {
@@ -139,9 +139,9 @@ func mustFind(t *testing.T, s *Store, name string) sender.Item {
 	return sender.Item{}
 }
 
-// buried wants all but the damaged item delivered, the damaged one among the dead with its reason and
+// quarantined wants all but the damaged item delivered, the damaged one among the dead with its reason and
 // its bytes, and everything accounted for.
-func buried(t *testing.T, s *Store, others ...string) {
+func quarantined(t *testing.T, s *Store, others ...string) {
 	t.Helper()
 	got := drain(t, s)
 	for _, name := range others {
@@ -161,7 +161,7 @@ func buried(t *testing.T, s *Store, others ...string) {
 	}
 	c := s.Counts()
 	if c.Pending != 0 || c.Bytes != 0 || c.Dead != 1 || s.opts.Sealer == nil && c.DeadBytes != int64(len(dead[0].Payload)) || c.InFlight != 0 {
-		t.Errorf("counts %+v, with %d bytes buried", c, len(dead[0].Payload))
+		t.Errorf("counts %+v, with %d bytes quarantined", c, len(dead[0].Payload))
 	}
 	if err := s.Check(t.Context()); err != nil {
 		t.Error(err)

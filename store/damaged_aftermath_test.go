@@ -15,14 +15,14 @@ import (
 
 // aftermath is what became of a damaged specimen.
 type aftermath struct {
-	sp        *specimen
-	hurt      map[int]bool
-	told      bool // the damage was reported
-	partial   bool // the file is one that inspect does not read whole
-	delivered map[uuid.UUID]bool
-	dead      map[uuid.UUID]bool
-	buried    int
-	check     error
+	sp          *specimen
+	hurt        map[int]bool
+	told        bool // the damage was reported
+	partial     bool // the file is one that inspect does not read whole
+	delivered   map[uuid.UUID]bool
+	dead        map[uuid.UUID]bool
+	quarantined int
+	check       error
 	*findings
 }
 
@@ -49,7 +49,7 @@ func (a *aftermath) use(path string) error {
 		}
 	}
 	clear(a.dead)
-	a.buried = 0
+	a.quarantined = 0
 	for _, lane := range []*Store{s, eu} {
 		if lane == nil {
 			continue
@@ -80,7 +80,7 @@ func (a *aftermath) use(path string) error {
 					return err
 				}
 			} else if strings.Contains(it.LastErr, "damaged") {
-				a.buried++
+				a.quarantined++
 			} else if it.LastErr == "" {
 				return fmt.Errorf("%v is dead without a reason", it.ID)
 			}
@@ -163,7 +163,7 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 	if err != nil {
 		return fmt.Errorf("lane: %w", err)
 	}
-	buried, displaced, there := 0, 0, make(map[uuid.UUID]bool)
+	quarantined, displaced, there := 0, 0, make(map[uuid.UUID]bool)
 	for _, lane := range []*Store{s, eu} {
 		if err := lane.Check(context.Background()); err != nil && !a.displaced(err) {
 			return err
@@ -178,7 +178,7 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 					displaced++
 				}
 				if strings.Contains(it.LastErr, "damaged") {
-					buried++
+					quarantined++
 				}
 				if k, ok := a.sp.Items[it.ID]; ok && err == nil && !strings.Contains(it.LastErr, "damaged") && string(k.Payload) != string(it.Payload) {
 					return fmt.Errorf("%w: %v has another payload", errWrong, it.ID)
@@ -202,10 +202,10 @@ func (a *aftermath) salvage(path string, delivered map[uuid.UUID]bool) error {
 			which = fmt.Sprint(id, it.Pages, len(it.Payload), it.Lane)
 		}
 	}
-	if missing > displaced && !((a.partial || len(a.hurt) > 1) && missing <= res.Lost+buried) {
+	if missing > displaced && !((a.partial || len(a.hurt) > 1) && missing <= res.Lost+quarantined) {
 		return fmt.Errorf("%d items on sound pages are missing, such as %s, and %d others; %+v", missing, which, excused, res)
 	}
-	if excused > res.Lost+buried && len(res.Problems) == 0 {
+	if excused > res.Lost+quarantined && len(res.Problems) == 0 {
 		return fmt.Errorf("%d items are missing, %d are reported: %+v", excused, res.Lost, res)
 	}
 	return nil

@@ -167,11 +167,11 @@ func (f *findings) damage(specimens []specimen, seed uint64) (err error) {
 	f.Verdict = "told"
 	if !a.told {
 		f.Verdict = "harmless"
-		if missing := a.checkLedger(a.dead, a.delivered); missing > a.buried && !(a.partial && a.check != nil) {
-			return fmt.Errorf("%d items are gone in silence, %d are buried; Check: %v", missing, a.buried, a.check)
+		if missing := a.checkLedger(a.dead, a.delivered); missing > a.quarantined && !(a.partial && a.check != nil) {
+			return fmt.Errorf("%d items are gone in silence, %d are dead; Check: %v", missing, a.quarantined, a.check)
 		}
-		if a.buried > 0 {
-			f.Verdict = "buried"
+		if a.quarantined > 0 {
+			f.Verdict = "quarantined"
 		}
 		if a.check != nil {
 			f.Verdict = "told by Check"

@@ -126,7 +126,7 @@ func TestEraseWhileSending(t *testing.T) {
 func TestEraseDamaged(t *testing.T) {
 	plainAndSealed(t, func(t *testing.T, o *Options) {
 		s := newStore(t, o)
-		put(t, s, event("buried", "ann@example.com"), event("buried", "bob@example.com"))
+		put(t, s, event("dead", "ann@example.com"), event("dead", "bob@example.com"))
 		items := list(t, s.Pending())
 		flip := func(seqs ...uint64) {
 			if err := tamper(s, func(tx *bolt.Tx) error {
@@ -153,7 +153,7 @@ func TestEraseDamaged(t *testing.T) {
 		if c := s.Counts(); err != nil || n != 2 || before.Dead != 2 || c.Dead != 1 || c.Ready != 1 || c.Dropped != 2 {
 			t.Errorf("%d removed, %v; counts %+v, were %+v", n, err, c, before)
 		}
-		drain(t, s) // buries the other
+		drain(t, s) // the other becomes dead
 		for _, it := range list(t, s.Dead()) {
 			if id := items[1].ID; it.ID != id && it.ID != items[3].ID {
 				t.Errorf("left: %+v", it)

@@ -120,7 +120,7 @@ func TestFull(t *testing.T) {
 		}
 		put(t, s, events(1)...)
 		items := claims(t, s, 3)
-		// What is in flight counts; acknowledging, retrying and burying work at the limit.
+		// What is in flight counts; acknowledging, retrying and giving up work at the limit.
 		wantError(t, s.Append(t.Context(), events(1)...), sender.ErrFull)
 		settle(t, s, failed(items[0], sender.Retry, time.Now()))
 		wantError(t, s.Append(t.Context(), events(1)...), sender.ErrFull)
@@ -315,14 +315,14 @@ func TestKeepDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &Options{KeepDead: 16 * time.Hour, Gather: -1}
 		s := newStore(t, o)
-		bury := func(name string) {
+		giveUp := func(name string) {
 			put(t, s, event(name, ""))
 			settle(t, s, failed(claims(t, s, 1)[0], sender.Dead, time.Time{}))
 		}
 		names := func() []string { return kinds(list(t, s.Dead())) }
-		bury("old")
+		giveUp("old")
 		time.Sleep(10 * time.Hour)
-		bury("young")
+		giveUp("young")
 		time.Sleep(5 * time.Hour)
 		put(t, s, event("a commit", ""))
 		wantNames(t, "after 15h", names(), "old", "young")

@@ -269,7 +269,7 @@ func TestDropWhileSending(t *testing.T) {
 	addUp(t, s, 1, 0, 0, 0, 0)
 }
 
-// A record that is found damaged when its item is about to be sent is buried, and the key stays taken:
+// A record that is found damaged when its item is about to be sent becomes dead, and the key stays taken:
 // the request is made all the same.
 func TestDamagedBeforeSending(t *testing.T) {
 	s := newStore(t, nil)
@@ -283,7 +283,7 @@ func TestDamagedBeforeSending(t *testing.T) {
 	addUp(t, s, 0, 0, 0, 0, 1)
 }
 
-// A record that is damaged while its item is being sent is buried by its answer, once.
+// A record that is damaged while its item is being sent becomes dead with its answer, once.
 func TestDamagedWhileSending(t *testing.T) {
 	for _, o := range []func(sender.Item) sender.Outcome{
 		func(it sender.Item) sender.Outcome { return failed(it, sender.Retry, time.Now()) },

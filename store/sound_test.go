@@ -270,7 +270,7 @@ func TestReloadRefuses(t *testing.T) {
 	}
 }
 
-// A lane whose name is damaged is missed, not begun anew, and salvaged under its own name.
+// A lane whose name is damaged is missed, not made again, and salvaged under its own name.
 func TestRenamedLane(t *testing.T) {
 	s := newDamaged(t)
 	eu, err := s.Lane("eu", &prompt)

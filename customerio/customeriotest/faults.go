@@ -58,7 +58,7 @@ func (f Fault) passes() bool {
 
 // A Span has every request meet one fault for some time: an outage, a storm of 429.
 type Span struct {
-	From, Until time.Time // zero From: at once; zero Until: until the faults are set anew
+	From, Until time.Time // zero From: at once; zero Until: until the faults are set again
 	Fault       Fault
 }
 

@@ -28,7 +28,7 @@ func NewPipe() *Pipe {
 	return &Pipe{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// DialContext connects to whoever calls Accept, whatever the address. It fails with net.ErrClosed
+// DialContext connects to the caller of Accept, whatever the address. It fails with net.ErrClosed
 // after Close, and with ctx.
 func (p *Pipe) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	client, server := net.Pipe()

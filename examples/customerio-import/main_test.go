@@ -13,7 +13,7 @@ import (
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
 )
 
-// TestMain takes the credentials of whoever runs the tests out of the way.
+// TestMain takes the credentials in the environment of the tests out of the way.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"SITE_ID", "TRACK_API_KEY", "APP_API_KEY", "REGION", "TRACK_URL", "APP_URL"} {
 		os.Unsetenv("CUSTOMERIO_" + name)

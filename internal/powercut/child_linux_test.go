@@ -26,8 +26,8 @@ import (
 //	append ID                   is about to be appended
 //	appended ID                 was acknowledged
 //	refused ID                  was not stored, says the error
-//	settle ID, bury ID          is about to be settled as delivered, as dead
-//	settled ID, buried ID       was acknowledged
+//	settle ID, kill ID          is about to be settled as delivered, as dead
+//	settled ID, killed ID       was acknowledged
 //	kept ID                     was not settled, says the error
 //	error TEXT                  of an operation that failed
 //	unsound TEXT                the store does not open, or is damaged: the last line
@@ -101,7 +101,7 @@ func (w *worker) open() (err error) {
 	return err
 }
 
-// live takes steps, and ends after two failures in a row, like a service that is then started anew.
+// live takes steps, and ends after two failures in a row, like a service that is then started again.
 func (w *worker) live(steps int) {
 	for failures := 0; steps > 0; steps-- {
 		if err := w.step(); err == nil {
@@ -266,14 +266,14 @@ func (w *worker) settle() error {
 			}
 		}
 	}
-	each("settle", "bury")
+	each("settle", "kill")
 	if err := w.s.Settle(context.Background(), w.held...); err != nil {
 		if nothing(err) {
 			each("kept", "kept")
 		}
 		return err
 	}
-	each("settled", "buried")
+	each("settled", "killed")
 	w.held = w.held[:0]
 	return nil
 }

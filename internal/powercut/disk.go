@@ -165,7 +165,7 @@ func (d *Disk) Sync(number uint64) error {
 	return nil
 }
 
-// lose forgets what is not on disk, but for the writes kept, which get there, and the length.
+// lose forgets what is not on disk, except the writes kept, which get there, and the length.
 func (d *Disk) lose(n *inode, kept []write) {
 	d.land(n, kept, true)
 	n.writes = []write{{off: int64(len(n.cache)), lost: true}}

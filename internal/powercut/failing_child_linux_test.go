@@ -101,7 +101,7 @@ func (w *worker) group() error {
 	return errors.Join(errs...)
 }
 
-// again opens the store anew, after it could not be opened or was closed.
+// again opens the store again, after it could not be opened or was closed.
 func (w *worker) again(fault string) {
 	w.held = nil
 	if w.s != nil {
@@ -137,7 +137,7 @@ func (w *worker) probe(kind string) {
 	}
 }
 
-// recover waits until the store takes items again, without being opened anew.
+// recover waits until the store takes items again, without being opened again.
 func (w *worker) recover() {
 	if w.s == nil {
 		if err := w.open(); err != nil {

@@ -28,10 +28,10 @@ type life struct {
 
 	// seen counts what a process saw as acknowledged, since opening puts that on disk. Off, only
 	// acknowledgements count.
-	seen   bool
-	must   map[string]bool // what the store has acknowledged and was not told to forget
-	may    map[string]bool // what it may have or not: appended or settled, and not acknowledged
-	buried map[string]bool // what of must is dead
+	seen bool
+	must map[string]bool // what the store has acknowledged and was not told to forget
+	may  map[string]bool // what it may have or not: appended or settled, and not acknowledged
+	dead map[string]bool // what of must is dead
 	tally
 }
 
@@ -59,7 +59,7 @@ func (t tally) String() string {
 // last time. The error says what the store lost.
 func (c campaign) live(dir string, seed uint64, rounds int) (t tally, err error) {
 	l := &life{seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), dir: dir, binary: c.binary, seen: c.seen,
-		disk: NewDisk(rand.New(rand.NewPCG(seed, 2))), must: make(map[string]bool), may: make(map[string]bool), buried: make(map[string]bool)}
+		disk: NewDisk(rand.New(rand.NewPCG(seed, 2))), must: make(map[string]bool), may: make(map[string]bool), dead: make(map[string]bool)}
 	unmount, err := Mount(l.disk, dir)
 	if err != nil {
 		return l.tally, err
@@ -215,9 +215,9 @@ func (l *life) read(out string, excused bool) error {
 		case "kept":
 			delete(l.may, rest)
 			l.must[rest] = true
-		case "bury": // it stays, dead or not
-		case "buried":
-			l.buried[rest] = true
+		case "kill": // it stays, dead or not
+		case "killed":
+			l.dead[rest] = true
 		case "unsound":
 			// A disk that fails while the store is opened leaves it unopened, and nothing worse.
 			if !excused || !strings.Contains(rest, "the disk failed") && !strings.Contains(rest, syscall.EIO.Error()) {
@@ -245,7 +245,7 @@ func (l *life) compare(found map[string]string) error {
 		}
 	}
 	for id, how := range found {
-		if !l.must[id] && !l.may[id] || l.buried[id] && how != "dead" {
+		if !l.must[id] && !l.may[id] || l.dead[id] && how != "dead" {
 			risen++
 		}
 	}
@@ -257,16 +257,16 @@ func (l *life) compare(found map[string]string) error {
 		for id, how := range found {
 			l.must[id] = true
 			if how == "dead" {
-				l.buried[id] = true
+				l.dead[id] = true
 			}
 		}
 	}
 	return nil
 }
 
-// forget has the life begin anew, with nothing acknowledged.
+// forget starts the life again, with nothing acknowledged.
 func (l *life) forget() {
 	clear(l.must)
 	clear(l.may)
-	clear(l.buried)
+	clear(l.dead)
 }

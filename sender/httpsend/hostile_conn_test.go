@@ -178,7 +178,7 @@ func certificate(t *testing.T, host string, until time.Time) (tls.Certificate, *
 }
 
 // TestTLSThatFails is the table of servers that cannot be trusted: nothing is sent to them, and the lane
-// holds until somebody has mended the certificate.
+// holds until somebody has replaced the certificate.
 func TestTLSThatFails(t *testing.T) {
 	later := time.Now().AddDate(0, 1, 0)
 	for _, row := range []struct {

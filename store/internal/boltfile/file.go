@@ -98,7 +98,7 @@ type File struct {
 	largest atomic.Int64 // bytes of the largest record, as far as known, up to mostReserve
 	used    atomic.Int64 // bytes of the file that bbolt uses as of the last commit, when own
 
-	witness *witness // when not own; guarded by the lock of db: whoever writes holds it
+	witness *witness // when not own; guarded by the lock of db, which each writer holds
 
 	// Owned by the commit goroutine; by Open before it starts, and by Close after it has ended.
 	// Used only when own, except group, last, and the first two, which for a shared file are guarded

@@ -255,7 +255,7 @@ func FuzzDecode(f *testing.F) {
 		bad := format.Quarantine(v, storetest.Born, pages.ErrCorrupt)
 		format.Record(bad).SetSum(format.Record(bad).BodySum(), k)
 		if kept, err := decode(k, bad); err != nil || !bytes.Equal(kept.Payload, v) {
-			t.Errorf("buried as damaged: %v, payload\n%x, want\n%x", err, kept.Payload, v)
+			t.Errorf("dead as damaged: %v, payload\n%x, want\n%x", err, kept.Payload, v)
 		}
 	})
 }
