@@ -1,7 +1,6 @@
 package salvage
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 
@@ -123,86 +122,17 @@ func (s *salvager) findRoot() (root uint64) {
 	for id := uint64(pages.FirstPage); id < s.pages; id++ {
 		lanes := s.bucketsOn(id)
 		sum := uint64(len(lanes))
-		for _, lane := range lanes {
-			ledger, ok := s.ledgerOn(pages.Native.Uint64(lane))
-			if !ok || len(lane) != pages.BucketLen {
+		for i := range lanes {
+			ledger, ok := s.ledgerOn(lanes[i].root())
+			if !ok || lanes[i].inline() {
 				sum = 0
 				break
 			}
-			sum += pages.Native.Uint64(lane[8:]) + ledger.Put + ledger.Delivered + ledger.Expired + ledger.Dropped
+			sum += pages.Native.Uint64(lanes[i].value[8:]) + ledger.Put + ledger.Delivered + ledger.Expired + ledger.Dropped
 		}
 		if sum > most {
 			root, most = id, sum
 		}
 	}
 	return root
-}
-
-// bucketsOn returns the values of the buckets on page id, by their names; nil: the page is not an
-// undamaged leaf that holds only buckets.
-func (s *salvager) bucketsOn(id uint64) map[string][]byte {
-	if id < pages.FirstPage || id >= s.pages {
-		return nil
-	}
-	off := int64(id) * s.PageSize
-	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
-	if err != nil {
-		return nil
-	}
-	h := pages.ParseHeader(b)
-	if h.ID != id || h.Kind != pages.KindLeaf || h.Count == 0 {
-		return nil
-	}
-	es, sound := s.elements(off, s.Size-off, h, false)
-	found := make(map[string][]byte)
-	for i := range es {
-		b, err := s.entry(off, &es[i])
-		n := es[i].Value - es[i].Key
-		if !sound || err != nil || es[i].Flags != pages.FlagBucket || int64(len(b)) < n+pages.BucketLen {
-			return nil
-		}
-		found[string(b[:n])] = slices.Clone(b[n:])
-	}
-	return found
-}
-
-// ledgerOn returns the ledger of the lane on page id; not ok: there is none.
-func (s *salvager) ledgerOn(id uint64) (l format.Ledger, ok bool) {
-	ok = l.Decode(s.metaOn(id, format.MetaLedger)) == nil
-	return l, ok
-}
-
-// nameOn returns the name of the lane on page id; "": it is not known.
-func (s *salvager) nameOn(id uint64) string {
-	return string(format.CutSum(s.metaOn(id, format.MetaName)))
-}
-
-// secrets searches all pages for the secrets of lanes whose meta bucket was lost. The secret of a
-// lane never changes, so an old copy is as good.
-func (s *salvager) secrets() {
-	for id := uint64(pages.FirstPage); id < s.pages; id++ {
-		name := s.nameOn(id)
-		if l := s.out.lanes[name]; name == "" || l == nil || l.known {
-			continue
-		}
-		if secret := s.metaOn(id, format.MetaSecret); secret != nil {
-			s.out.keepEntry(name, meta, format.MetaSecret, secret)
-		}
-	}
-}
-
-// metaOn returns what the lane on page id has in meta under a key; nil: nothing, or damage.
-func (s *salvager) metaOn(id uint64, key []byte) []byte {
-	bucket := s.bucketsOn(id)[meta]
-	if len(bucket) < pages.BucketLen+pages.HeaderLen || pages.Inline(bucket[pages.BucketLen:]) != nil {
-		return nil
-	}
-	page := bucket[pages.BucketLen:]
-	for i := range int(pages.ParseHeader(page).Count) {
-		e := pages.ParseElement(page[pages.HeaderLen+i*pages.ElementLen:], i, false)
-		if bytes.Equal(page[e.Key:e.Value], key) {
-			return page[e.Value:e.End]
-		}
-	}
-	return nil
 }

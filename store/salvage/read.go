@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
@@ -31,6 +32,8 @@ type salvager struct {
 	free   pages.Set // pages that the freelist has; nil: there is no freelist to trust
 	doubt  pages.Set // pages in free that a tree leads to: one of the two is wrong
 	unsure bool      // the newest commit may not be the one that the meta pages say
+
+	foreign []string // buckets of an application beside the lanes
 
 	holes   []hole // where the tree that is being walked breaks off
 	newest  []hole // holes of the tree of the newest commit
@@ -127,9 +130,15 @@ func (s *salvager) run() error {
 	} else {
 		s.before = s.newest
 	}
+	if !s.unsure && len(s.newest) == 0 && len(s.out.lanes) == 0 {
+		return fmt.Errorf("%w: it is a sound database without a lane: it has the buckets %.100q", pages.ErrFormat, s.foreign)
+	}
 	if s.unsure || len(s.newest) > 0 {
 		s.orphans()
 		s.secrets()
+	}
+	if len(s.out.lanes) == 0 && s.out.err == nil {
+		return fmt.Errorf("%w: no lane and no record were found in it", pages.ErrCorrupt)
 	}
 	return s.out.err
 }
@@ -218,14 +227,16 @@ func (s *salvager) walk(root uint64) {
 		h := pages.ParseHeader(b)
 		sound := h.ID == at.id
 		switch {
+		case at.depth == 1:
+			todo = append(todo, s.lane(at)...)
 		case sound && h.Kind == pages.KindBranch:
 			below := s.branch(at, h)
 			todo = append(todo, below...)
 			if below == nil {
 				seen.Remove(at.id) // another branch may lead to it rightly
 			}
-		case sound && h.Kind == pages.KindLeaf && at.depth < 2:
-			todo = append(todo, s.buckets(at, h)...)
+		case at.depth == 0 && bits.OnesCount64(h.ID^at.id) <= 1 && h.Kind != pages.KindBranch:
+			todo = append(todo, s.root(at, h)...)
 		case at.depth >= 2 && s.out.trust == nil && s.free.Has(at.id):
 			s.doubt.Add(at.id)
 			s.lose(at, errors.New("the freelist has it"))
@@ -248,9 +259,6 @@ func (s *salvager) walk(root uint64) {
 // lose notes that the tree breaks off at a page, and why.
 func (s *salvager) lose(at treePage, err error) {
 	s.problem("%w: page %d: %v: lane %q, bucket %q, keys %x to %x", pages.ErrCorrupt, at.id, err, at.lane, at.bucket, pages.Short(at.from), pages.Short(at.below))
-	if at.depth == 1 {
-		at.lane = "" // the damage may be in the name
-	}
 	s.holes = append(s.holes, at.hole)
 	if at.id < s.pages {
 		s.broken.Add(at.id)
@@ -308,51 +316,66 @@ func (s *salvager) branch(at treePage, h pages.Header) (below []treePage) {
 	return below
 }
 
-// buckets reads a leaf that holds lanes or the buckets of a lane, and returns their roots.
-func (s *salvager) buckets(at treePage, h pages.Header) (below []treePage) {
+// root reads the leaf at the root of the file, and returns the root pages of the lanes. It leaves out
+// the buckets of an application.
+func (s *salvager) root(at treePage, h pages.Header) (below []treePage) {
+	if lane, _ := s.lanePage(at.id); lane != nil {
+		s.lose(at, errors.New("it is the root page of a lane, where that of the file is expected"))
+		return nil
+	}
 	off := int64(at.id) * s.PageSize
 	es, sound := s.elements(off, s.Size-off, h, false)
-	if !sound {
-		s.lose(at, errors.New("its entries do not fit together"))
+	if sound = sound && h.ID == at.id && h.Kind == pages.KindLeaf; !sound {
+		s.problem("%w: page %d, the root page: its entries do not fit together", pages.ErrCorrupt, at.id)
+		if len(es) == 0 {
+			s.lose(at, errors.New("it has no entries"))
+		}
 	}
+	s.read.Add(at.id)
 	start := int64(pages.HeaderLen + len(es)*pages.ElementLen)
 	for i := range es {
-		e := &es[i]
-		if !sound && e.End > s.PageSize { // on another page, which may belong to another lane
-			e.Key, e.Value, e.End = start, start+e.Value-e.Key, start+e.End-e.Key
-		}
-		start = e.End
-		b, err := s.entry(off, e)
-		if !sound && e.End > s.PageSize {
-			err = errors.New("it is on another page")
-		}
-		if err != nil || e.Flags&pages.FlagBucket == 0 || e.End-e.Value < pages.BucketLen || e.Key >= e.Value {
-			s.lose(at, fmt.Errorf("entry %d is no bucket: %v", i, err))
+		b, ok := s.rootEntry(off, start, &es[i])
+		start = es[i].End
+		if !ok {
+			s.lose(at, fmt.Errorf("entry %d is no bucket", i))
 			continue
 		}
-		name, value := string(b[:e.Value-e.Key]), bytes.Clone(b[e.Value-e.Key:])
-		child := treePage{id: pages.Native.Uint64(value), depth: at.depth + 1, hole: hole{lane: at.lane, bucket: name}}
-		if at.depth == 0 {
-			if was := s.nameOn(child.id); was != "" {
+		start = b.off - off + int64(len(b.value))
+		name := b.name
+		switch lane, _ := s.lanePage(b.root()); {
+		case lane != nil && !b.inline():
+			if was := s.nameOn(b.root()); was != "" {
 				name = was
-			} else if !sound && s.bucketsOn(child.id)[meta] == nil {
-				s.lose(at, fmt.Errorf("lane %q leads to page %d, which is no lane", pages.Short([]byte(name)), child.id))
-				continue
 			}
-			child.lane, child.bucket = name, ""
-			s.out.sequence(name, pages.Native.Uint64(value[8:]))
-			s.lastSeq = min(s.lastSeq, pages.Native.Uint64(value[8:]))
-		} else if !format.IsBucket(name) {
-			s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, pages.Short([]byte(name))))
+		case b.exact && sound && s.isForeign(&b):
+			if !slices.Contains(s.foreign, name) {
+				s.foreign = append(s.foreign, name)
+			}
+			continue
+		default:
+			s.lose(at, fmt.Errorf("bucket %q leads to page %d, which is no lane", pages.Short([]byte(name)), b.root()))
 			continue
 		}
-		if child.id == 0 && at.depth == 1 {
-			s.inline(child, off+e.Value+pages.BucketLen, int64(len(value)-pages.BucketLen))
-			continue
-		}
-		below = append(below, child)
+		seq := pages.Native.Uint64(b.value[8:])
+		s.out.sequence(name, seq)
+		s.lastSeq = min(s.lastSeq, seq)
+		below = append(below, treePage{id: b.root(), depth: 1, hole: hole{lane: name}})
 	}
 	return below
+}
+
+// rootEntry returns the bucket of an element of the root page, which should begin at start.
+func (s *salvager) rootEntry(off, start int64, e *pages.Element) (b bucketAt, ok bool) {
+	n, size := e.Value-e.Key, e.End-e.Value
+	if size < pages.BucketLen || size > pages.BucketLen+s.PageSize || n < 1 || n > s.PageSize {
+		return b, false
+	}
+	raw, err := s.entry(off, &pages.Element{Key: start, End: start + n + size})
+	if err != nil {
+		return b, false
+	}
+	raw = bytes.Clone(raw)
+	return bucketAt{name: string(raw[:n]), exact: e.Key == start && e.Flags == pages.FlagBucket, value: raw[n:], off: off + start + n}, true
 }
 
 // inline reads a bucket that is stored inside the leaf of its lane.

@@ -57,14 +57,17 @@ const (
 // is path, the fresh file takes the place of the damaged one, which is renamed to
 // path.damaged-<time, UTC>. The damaged file is never changed.
 //
-// An undamaged file of an outbox comes out as it went in. Do not use File on an application's own
-// database with lanes in it (store.In): only the lanes are kept. Pauses, notes and the ledger's totals are kept if they
+// An undamaged file of an outbox comes out as it went in. Of an application's own database
+// (store.In) only the lanes come out, so File does not put the fresh file into the place of such a
+// database: give it another path as into. Pauses, notes and the ledger's totals are kept if they
 // can be read. An item that was delivered right before the damage may come back.
 //
 // The errors are store.ErrLocked when another process has the file, which not all systems can tell;
-// store.ErrFormat when it is not an outbox or has a newer format; and [sender.ErrStorage] when the
-// damaged file could not be read or the fresh one could not be written. After an error nothing has
-// changed. File needs some 100 bytes of memory for each item.
+// store.ErrFormat when it is sound and not an outbox, has a newer format, or holds buckets of an
+// application whose place the fresh file would take; store.ErrCorrupt when it is damaged and
+// nothing of an outbox was found in it; and [sender.ErrStorage] when the damaged file could not be
+// read or the fresh one could not be written. After an error nothing has changed. File needs some
+// 100 bytes of memory for each item.
 //
 // A crash leaves the damaged file, and perhaps an incomplete copy, which a call an hour later
 // removes. In place, a crash between the two renames leaves the damaged file under both names, or
@@ -114,6 +117,9 @@ func salvage(path, into string) (res Report, err error) {
 	s := &salvager{Pager: pages.Pager{R: from, Size: info.Size()}, out: w}
 	if err := s.run(); err != nil {
 		return res, err
+	}
+	if inPlace && len(s.foreign) > 0 {
+		return res, fmt.Errorf("%w: it is a database of an application with the buckets %.100q, which the fresh file would not have: give it another path", pages.ErrFormat, s.foreign)
 	}
 	if err := w.finish(); err != nil {
 		return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)

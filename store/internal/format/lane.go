@@ -95,10 +95,14 @@ type Lane struct {
 }
 
 // Open reads the lane with this name. A lane that is missing, is not a lane, or has a newer format
-// is [ErrFormat]. A lane with a missing bucket or a damaged ledger is [ErrCorrupt].
+// is [ErrFormat]. A lane with a missing bucket or a damaged ledger is [ErrCorrupt]. So is a file
+// whose root is that of a lane: the copy of a file that was written meanwhile.
 func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	l := Lane{Root: tx.Bucket(name)}
 	if l.Root == nil {
+		if tx.Bucket(BucketReady) != nil && tx.Bucket(BucketTimed) != nil && tx.Bucket(BucketLater) != nil {
+			return l, fmt.Errorf("%w: a lane lies where the root is expected, as in a torn copy", ErrCorrupt)
+		}
 		return l, fmt.Errorf("%w: no bucket %q", ErrFormat, name)
 	}
 	if l.Meta = l.Root.Bucket(BucketMeta); l.Meta == nil {
