@@ -35,7 +35,14 @@ func main() {
 	for _, p := range res.Problems {
 		fmt.Fprintln(os.Stderr, "found:", p)
 	}
-	fmt.Printf("fresh=%s original=%s saved=%d suspicious=%d lost=%d\n", res.Path, res.Original, res.Saved, res.Suspicious, res.Lost)
+	atLeast := ""
+	if res.LostUnknown {
+		atLeast = "at-least-"
+	}
+	fmt.Printf("fresh=%s original=%s saved=%d suspicious=%d lost=%s%d\n", res.Path, res.Original, res.Saved, res.Suspicious, atLeast, res.Lost)
+	if res.LostUnknown {
+		fmt.Println("More may be lost: nothing that is left of the file tells how many events it held.")
+	}
 	if res.Suspicious > 0 {
 		fmt.Println("The suspicious ones are among the dead: they may have been delivered before. Revive or drop them.")
 	}

@@ -137,6 +137,7 @@ func (s *salvager) run() error {
 		s.orphans()
 		s.secrets()
 	}
+	s.out.lostUnknown = s.unsure || slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
 	if len(s.out.lanes) == 0 && s.out.err == nil {
 		return fmt.Errorf("%w: no lane and no record were found in it", pages.ErrCorrupt)
 	}

@@ -42,6 +42,10 @@ type Report struct {
 	// were not found. Bytes that are left of them are among the dead; some may be among the
 	// suspicious.
 	Lost int
+	// LostUnknown means that Lost is only a lower bound: what the newest commit held is not known,
+	// as when the file was cut short, or the root page or a ledger cannot be read. False: the ledger
+	// of each lane was read, and Lost is what it counts and was not found.
+	LostUnknown bool
 	// Problems is the damage that was found: the first hundred.
 	Problems []error
 }
@@ -124,7 +128,7 @@ func salvage(path, into string) (res Report, err error) {
 	if err := w.finish(); err != nil {
 		return res, fmt.Errorf("%w: %w", sender.ErrStorage, err)
 	}
-	res = Report{Path: into, Original: real, Saved: w.saved, Suspicious: w.suspicious, Lost: w.lost, Problems: s.problems}
+	res = Report{Path: into, Original: real, Saved: w.saved, Suspicious: w.suspicious, Lost: w.lost, LostUnknown: w.lostUnknown, Problems: s.problems}
 	if inPlace {
 		res.Original = real + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000000Z")
 		if err := setAside(real, res.Original); err != nil {

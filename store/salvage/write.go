@@ -48,7 +48,8 @@ type writer struct {
 	size  int      // bytes of the records in batch
 	late  []placed // for the end of dead, with new Seqs
 
-	saved, suspicious, lost int // for the Report
+	saved, suspicious, lost int  // for the Report
+	lostUnknown             bool // what the newest commit held is not known
 	err                     error
 }
 
@@ -68,6 +69,7 @@ type laneCopy struct {
 	ledger   format.Ledger        // of the fresh file
 	old      format.Ledger        // of the damaged file, if known
 	known    bool                 // old could be read
+	exact    bool                 // old is that of the newest commit
 	found    uint64               // records that were saved or quarantined
 	lost     uint64               // records of which nothing is left
 	meta     map[string][]byte    // entries of meta to be written
@@ -159,7 +161,9 @@ func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
 	case bytes.Equal(k, format.MetaName): // format.Create writes it
 		return format.CutSum(v) != nil
 	case bytes.Equal(k, format.MetaLedger):
-		l.known = l.known || l.old.Decode(v) == nil
+		if !l.known && l.old.Decode(v) == nil {
+			l.known, l.exact = true, w.trust == nil
+		}
 		return l.known
 	case bytes.Equal(k, format.MetaSecret), bytes.HasPrefix(k, format.MetaKey):
 		if format.CutSum(v) == nil {
@@ -357,6 +361,9 @@ func (w *writer) finish() error {
 		w.putDead(r.lane, l, l.sequence, r.value)
 	}
 	w.flush()
+	for _, l := range w.lanes {
+		w.lostUnknown = w.lostUnknown || !l.exact
+	}
 	w.lane(format.DefaultLane)
 	for name, l := range w.lanes {
 		if w.err == nil {
