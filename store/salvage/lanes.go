@@ -208,7 +208,7 @@ func (s *salvager) isForeign(b *bucketAt) bool {
 func (s *salvager) ofLane(off int64, es []pages.Element) bool {
 	for i := range es {
 		e := &es[i]
-		if k, _ := s.try(off, e.Key, e.End, s.Size-off, e.Value-e.Key); k != nil {
+		if k, _ := s.try(off, e.Key, s.Size-off, e.Value-e.Key); k != nil {
 			return true
 		}
 		if e.End-e.Key > s.PageSize {

@@ -2,14 +2,15 @@ package salvage
 
 import (
 	"errors"
+	"math/bits"
+	"slices"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
 	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
-// maxCut limits the search for records whose offsets are damaged, in bytes: the size of one record,
-// and how much is read for one page.
-const maxCut = 64 << 20
+// maxBatchBytes is how many bytes of records one transaction writes.
+const maxBatchBytes = 64 << 20
 
 // elements reads the elements of the page at off, which has room bytes, and reports whether they
 // fit together. The offset in the first element implies how many there are: that helps when the
@@ -36,9 +37,10 @@ func (s *salvager) elements(off, room int64, h pages.Header, branch bool) (es []
 }
 
 // parse reads n elements of the page at off, fewer if there is no room for them. fit is how many of
-// them lie right behind the one before.
+// them lie right behind the one before. bbolt never lets the elements of a page grow beyond it, so
+// that what follows from a damaged count is bounded.
 func (s *salvager) parse(off, room, n int64, branch bool) (es []pages.Element, fit int) {
-	n = min(n, (room-pages.HeaderLen)/pages.ElementLen)
+	n = min(n, (min(room, s.PageSize)-pages.HeaderLen)/pages.ElementLen)
 	table, err := s.Bytes(off, pages.HeaderLen+max(n, 0)*pages.ElementLen, &s.table)
 	if err != nil {
 		return nil, 0
@@ -46,7 +48,7 @@ func (s *salvager) parse(off, room, n int64, branch bool) (es []pages.Element, f
 	end := int64(len(table))
 	for i := range int(n) {
 		e := pages.ParseElement(table[pages.HeaderLen+i*pages.ElementLen:], i, branch)
-		if e.Follows(end, room) == nil {
+		if e.Follows(end, room) {
 			fit++
 		}
 		es, end = append(es, e), e.End
@@ -54,9 +56,21 @@ func (s *salvager) parse(off, room, n int64, branch bool) (es []pages.Element, f
 	return es, fit
 }
 
+// spend takes n bytes from what may be read where no tree vouches for what lies there. It returns
+// false if too little is left. All of the file may be read a few times, so that the work grows with
+// the file, whatever garbage leads from each page to many others.
+func (s *salvager) spend(n int64) bool {
+	if n > s.effort {
+		s.exhausted = true
+		return false
+	}
+	s.effort -= max(0, n)
+	return true
+}
+
 // entry returns key and value of an element, in one slice. It is valid until the next call.
 func (s *salvager) entry(off int64, e *pages.Element) ([]byte, error) {
-	if n := e.End - e.Key; n < 0 || n > format.MaxMaxPayload+maxCut {
+	if n := e.End - e.Key; n < 0 || n > format.MaxQuarantined+s.PageSize || !s.spend(n) {
 		return nil, errors.New("its lengths do not add up")
 	}
 	return s.Bytes(off+e.Key, e.End-e.Key, &s.record)
@@ -66,70 +80,76 @@ func (s *salvager) entry(off int64, e *pages.Element) ([]byte, error) {
 // hold. It returns how many are damaged.
 func (s *salvager) entries(at treePage, off, room int64, es []pages.Element) (broken int) {
 	end := int64(pages.HeaderLen + len(es)*pages.ElementLen)
-	s.effort = maxCut
 	for i := range es {
 		e := &es[i]
-		next := room
-		if i+1 < len(es) {
-			next = es[i+1].Key
-		}
 		start := end
 		end = e.End
 		if !holdsRecords(at.bucket) {
 			b, err := s.entry(off, e)
-			if err != nil || e.Flags != 0 || e.Follows(start, room) != nil || !s.out.keepEntry(at.lane, at.bucket, b[:e.Value-e.Key], b[e.Value-e.Key:]) {
+			if err != nil || e.Flags != 0 || !e.Follows(start, room) || !s.out.keepEntry(at.lane, at.bucket, b[:e.Value-e.Key], b[e.Value-e.Key:]) {
 				broken++
 			}
 			continue
 		}
-		if _, k, v := s.cut(off, e, start, next, room); k != nil {
+		if _, k, v := s.cut(off, e, start, room); k != nil {
 			s.out.save(at.lane, at.bucket, k, v)
 			continue
 		}
 		broken++
-		if b, err := s.entry(off, e); err == nil && e.End <= room && e.End-e.Key <= format.MaxQuarantined && e.Value <= e.End {
-			s.out.quarantine(at.hole, b[:e.Value-e.Key], b[e.Value-e.Key:])
-		} else {
-			s.out.lose(at.lane)
+		if e.End <= room && e.End-e.Key <= format.MaxQuarantined && e.Value <= e.End {
+			if b, err := s.entry(off, e); err == nil {
+				s.out.quarantine(at.hole, b[:e.Value-e.Key], b[e.Value-e.Key:])
+				continue
+			}
 		}
+		s.out.lose(at.lane)
 	}
 	return broken
 }
 
-// cut finds the record of an element by its own offsets and, if they are damaged, by those of its
-// neighbours: start, where the record before ends, and next, where the record behind begins. from
-// is where it found the record. k is nil when no checksum is right.
-func (s *salvager) cut(off int64, e *pages.Element, start, next, room int64) (from int64, k format.Key, v format.Record) {
-	// First with its lengths only: a damaged offset may lead to a record of another page.
-	if k, v = s.try(off, start, start+e.End-e.Key, room, e.Value-e.Key); k != nil {
-		return start, k, v
-	}
-	if k, v = s.try(off, e.Key, e.End, room, e.Value-e.Key); k != nil {
-		return e.Key, k, v
-	}
-	for _, from := range [...]int64{e.Key, start} {
-		for _, to := range [...]int64{e.End, next} {
-			if s.effort -= max(0, to-from); s.effort < 0 || to-from > maxCut {
+// cut finds the record of an element at start, where the record before ends, or where its own
+// offset leads. A record holds its lengths, so its end need not be looked for. from is where it was
+// found. k is nil when no checksum is right.
+func (s *salvager) cut(off int64, e *pages.Element, start, room int64) (from int64, k format.Key, v format.Record) {
+	n := e.Value - e.Key
+	for _, from := range [...]int64{start, e.Key} {
+		if k, v = s.try(off, from, room, n); k != nil {
+			return from, k, v
+		}
+		for _, other := range [...]int64{8, 16, 24} {
+			if other == n {
 				continue
 			}
-			for _, n := range [...]int64{8, 16, 24} {
-				if k, v = s.try(off, from, to, room, n); k != nil {
-					return from, k, v
-				}
+			if k, v = s.try(off, from, room, other); k != nil {
+				return from, k, v
 			}
+		}
+		if start == e.Key {
+			break
 		}
 	}
 	return 0, nil, nil
 }
 
-// try returns the record between two offsets of a page, with a key of n bytes, if its checksum is
-// right; nil: it is not.
-func (s *salvager) try(off, from, to, room, n int64) (k format.Key, v format.Record) {
-	if n != 8 && n != 16 && n != 24 || from < pages.HeaderLen || to > room || to-from < n+format.OffBody+format.CrcLen {
+// try returns the record at an offset of a page, with a key of n bytes, if its checksum is right;
+// nil: it is not. It looks at the version and the lengths first.
+func (s *salvager) try(off, from, room, n int64) (k format.Key, v format.Record) {
+	head := n + format.OffBody
+	if n != 8 && n != 16 && n != 24 || from < pages.HeaderLen || head > room-from {
 		return nil, nil
 	}
-	b, err := s.entry(off, &pages.Element{Key: from, End: to})
-	if err != nil || !format.Record(b[n:]).Intact(b[:n]) {
+	if !s.Ahead(off+from, head) && !s.spend(head) { // what was read ahead costs nothing
+		return nil, nil
+	}
+	b, err := s.Bytes(off+from, head, &s.record)
+	if err != nil {
+		return nil, nil
+	}
+	size := format.Record(b[n:]).ClaimedLen()
+	if size == 0 || size > room-from-n || !s.spend(n+size) {
+		return nil, nil
+	}
+	if b, err = s.Bytes(off+from, n+size, &s.record); err != nil || !format.Record(b[n:]).Intact(b[:n]) {
 		return nil, nil
 	}
 	return b[:n:n], b[n:]
@@ -147,27 +167,32 @@ func (s *salvager) room(off int64, h pages.Header, whole bool) int64 {
 }
 
 // strays calls found for the records on the page at off whose checksums are right, whatever kind of
-// page it is. at is where the key begins in the file.
+// page it is. at is where the key begins in the file. What has neither the number of its place nor
+// one element in its place is no page, but a part of a payload.
 func (s *salvager) strays(off int64, h pages.Header, found func(at int64, k format.Key, v format.Record)) {
 	room := s.Size - off
 	es, whole := s.elements(off, room, h, false)
 	room = s.room(off, h, whole)
 	end := int64(pages.HeaderLen + len(es)*pages.ElementLen)
-	s.effort = maxCut
+	if bits.OnesCount64(h.ID^uint64(off/s.PageSize)) > 1 && !slices.ContainsFunc(es, follows(end, room)) {
+		return
+	}
 	for i := range es {
-		e, next := &es[i], room
-		if i+1 < len(es) {
-			next = es[i+1].Key
-		}
-		if e.Key != end { // it may not be an element at all
-			s.effort -= max(0, e.End-e.Key)
-		}
-		if s.effort < 0 {
-			return
-		}
-		if from, k, v := s.cut(off, e, end, next, room); k != nil {
+		if from, k, v := s.cut(off, &es[i], end, room); k != nil {
 			found(off+from, k, v)
+			end = from + int64(len(k)+len(v))
+			continue
 		}
+		end = es[i].End
+	}
+}
+
+// follows returns a function that reports whether an element lies right behind the one of the call
+// before, or behind end.
+func follows(end, room int64) func(pages.Element) bool {
+	return func(e pages.Element) bool {
+		ok := e.Follows(end, room)
 		end = e.End
+		return ok
 	}
 }

@@ -40,7 +40,8 @@ type salvager struct {
 	before  []hole // holes of the commit before; if not walked, as newest
 	lastSeq uint64 // lowest sequence of a lane in the last tree: higher Seqs are newer
 
-	effort        int64  // bytes that may still be read of this page in the search for its records
+	effort        int64  // bytes that may still be read where no tree vouches for them; see spend
+	exhausted     bool   // effort did not last
 	table, record []byte // buffers for Bytes
 }
 
@@ -105,6 +106,7 @@ func (s *salvager) run() error {
 		s.problem("%w: the metas are not those of two commits in a row, and the newest may be lost: %v", pages.ErrCorrupt, errors.Join(bad[0], bad[1]))
 	}
 	s.pages = uint64((s.Size + s.PageSize - 1) / s.PageSize)
+	s.effort = 4 * s.Size
 	s.read, s.broken, s.doubt = pages.NewSet(s.pages), pages.NewSet(s.pages), pages.NewSet(s.pages)
 	if err != nil {
 		newest.Root = s.findRoot()
@@ -136,6 +138,9 @@ func (s *salvager) run() error {
 	if s.unsure || len(s.newest) > 0 {
 		s.orphans()
 		s.secrets()
+	}
+	if s.exhausted {
+		s.problem("%w: so much in it looks like records and is none that the search for them ended early", pages.ErrCorrupt)
 	}
 	s.out.lostUnknown = s.unsure || slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
 	if len(s.out.lanes) == 0 && s.out.err == nil {
@@ -270,7 +275,7 @@ func (s *salvager) lose(at treePage, err error) {
 func (s *salvager) keep(id uint64, h pages.Header, es []pages.Element) {
 	need, end := uint64(0), int64(pages.HeaderLen+len(es)*pages.ElementLen)
 	for i := range es {
-		if es[i].Follows(end, s.Size-int64(id)*s.PageSize) == nil {
+		if es[i].Follows(end, s.Size-int64(id)*s.PageSize) {
 			need = max(need, uint64(es[i].End-1)/uint64(s.PageSize))
 		}
 		end = es[i].End

@@ -329,7 +329,7 @@ func (w *writer) put(name string, l *laneCopy, bucket string, k format.Key, v fo
 		l.ledger.Bytes += size
 	}
 	w.batch = append(w.batch, placed{lane: name, bucket: bucket, key: slices.Clone(k), value: slices.Clone(v)})
-	if w.size += len(v); w.size >= maxCut || len(w.batch) >= maxBatch {
+	if w.size += len(v); w.size >= maxBatchBytes || len(w.batch) >= maxBatch {
 		w.flush()
 	}
 }

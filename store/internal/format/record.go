@@ -113,6 +113,18 @@ func (v Record) Split() (p Parts, err error) {
 	return p, nil
 }
 
+// ClaimedLen returns how many bytes the record has by its own lengths, of which v need to be the
+// first OffBody bytes only; 0: it is not the head of a record of a known version. So a search for
+// records need not compute the checksum of whatever it meets.
+func (v Record) ClaimedLen() int64 {
+	if len(v) < OffBody || v[0] != recordVersion {
+		return 0
+	}
+	return OffBody + CrcLen +
+		int64(binary.BigEndian.Uint16(v[OffKindLen:])) + int64(binary.BigEndian.Uint16(v[OffKeyLen:])) +
+		int64(binary.BigEndian.Uint32(v[offHeadLen:])) + int64(binary.BigEndian.Uint32(v[OffLogLen:])) + int64(binary.BigEndian.Uint32(v[OffPayLen:]))
+}
+
 // PayloadLen returns the number of bytes that the ledger counts for the record: the length of its
 // payload, or of its sealed part; 0: its lengths do not add up.
 func (v Record) PayloadLen() int {

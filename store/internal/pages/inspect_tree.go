@@ -102,8 +102,8 @@ func (w *inspector) entries(v visit, h Header, off, room int64) error {
 	last := least
 	for i := range int(h.Count) {
 		e := ParseElement(table[HeaderLen+i*ElementLen:], i, branch)
-		if err := e.Follows(end, room); err != nil {
-			return w.corrupt(id, "entry %d: %w", i, err)
+		if !e.Follows(end, room) {
+			return w.corrupt(id, "entry %d: %w", i, e.misplaced(end, room))
 		}
 		end = e.End
 		key, err := w.Bytes(off+e.Key, e.Value-e.Key, &w.key)
@@ -136,13 +136,16 @@ func (w *inspector) entries(v visit, h Header, off, room int64) error {
 	return nil
 }
 
-// Follows returns an error unless the key of the element begins at offset end, where the previous
-// one ended, is not empty, and key and value fit on the page, which has room bytes.
-func (e *Element) Follows(end, room int64) error {
-	if e.Key != end || e.Value == e.Key || e.Value-e.Key > maxBoltKey || e.End > room {
-		return fmt.Errorf("key at byte %d to %d and value up to %d, where byte %d of %d is next", e.Key, e.Value, e.End, end, room)
-	}
-	return nil
+// Follows reports whether the key of the element begins at offset end, where the previous one ended,
+// is not empty, and key and value fit on the page, which has room bytes. Salvage asks this of whole
+// files of garbage.
+func (e *Element) Follows(end, room int64) bool {
+	return e.Key == end && e.Value != e.Key && e.Value-e.Key <= maxBoltKey && e.End <= room
+}
+
+// misplaced is the error of an element that does not follow.
+func (e *Element) misplaced(end, room int64) error {
+	return fmt.Errorf("key at byte %d to %d and value up to %d, where byte %d of %d is next", e.Key, e.Value, e.End, end, room)
 }
 
 // childrenToRead returns how many children of a branch are to be read: all, or the first one if
@@ -223,8 +226,8 @@ func Inline(b []byte) error {
 	var last []byte
 	for i := range int(h.Count) {
 		e := ParseElement(b[HeaderLen+i*ElementLen:], i, false)
-		if err := e.Follows(end, room); err != nil {
-			return fmt.Errorf("entry %d: %w", i, err)
+		if !e.Follows(end, room) {
+			return fmt.Errorf("entry %d: %w", i, e.misplaced(end, room))
 		}
 		key := b[e.Key:e.Value]
 		if e.Flags != 0 || bytes.Compare(last, key) >= 0 {

@@ -220,12 +220,18 @@ type Pager struct {
 	R        io.ReaderAt
 	Size     int64  // bytes of the file
 	PageSize int64  // bytes
+	Looked   int64  // bytes that Bytes was asked for, once for each time: the work that was done
 	ahead    []byte // what ReadAhead read last
 	at       int64  // offset in the file at which ahead begins
 }
 
 // maxAhead is the most that ReadAhead reads, in bytes.
 const maxAhead = 1 << 20
+
+// Ahead reports whether ReadAhead has read the n bytes at offset off, so that Bytes costs nothing.
+func (p *Pager) Ahead(off, n int64) bool {
+	return off >= p.at && off+n <= p.at+int64(len(p.ahead))
+}
 
 // Bytes returns n bytes at offset off. They alias the buffer of ReadAhead, or else *into, which
 // grows if it is too small. So they are valid until the next call of ReadAhead or of Bytes with the
@@ -234,7 +240,8 @@ func (p *Pager) Bytes(off, n int64, into *[]byte) ([]byte, error) {
 	if off < 0 || n < 0 || off > p.Size-n {
 		return nil, fmt.Errorf("%w: bytes %d to %d, the file has %d", ErrCorrupt, off, off+n, p.Size)
 	}
-	if from := off - p.at; from >= 0 && from+n <= int64(len(p.ahead)) {
+	p.Looked += n
+	if from := off - p.at; p.Ahead(off, n) {
 		return p.ahead[from : from+n : from+n], nil
 	}
 	if int64(cap(*into)) < n {
