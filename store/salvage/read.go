@@ -139,6 +139,7 @@ func (s *salvager) run() error {
 		s.orphans()
 		s.secrets()
 	}
+	s.out.checkVersions()
 	if s.exhausted {
 		s.problem("%w: so much in it looks like records and is none that the search for them ended early", pages.ErrCorrupt)
 	}

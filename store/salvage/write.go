@@ -68,6 +68,8 @@ type laneCopy struct {
 	limit    uint64               // sequence of the lane in the damaged file; 0: not known
 	ledger   format.Ledger        // of the fresh file
 	old      format.Ledger        // of the damaged file, if known
+	format   uint32               // version as it was read; 0: it was not
+	newer    bool                 // a record is intact and of a version that this build does not know
 	known    bool                 // old could be read
 	exact    bool                 // old is that of the newest commit
 	found    uint64               // records that were saved or quarantined
@@ -153,11 +155,10 @@ func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
 			return true
 		}
 	case bytes.Equal(k, format.MetaFormat):
-		// 64 and more come from damage, since no build will get that far.
-		if n := len(v); n == 4 && binary.BigEndian.Uint32(v) > format.FormatSealed && binary.BigEndian.Uint32(v) < 64 {
-			w.fail(fmt.Errorf("%w: lane %q has format %d, this build knows up to %d", pages.ErrFormat, lane, binary.BigEndian.Uint32(v), format.FormatSealed))
+		if len(v) == 4 && w.trust == nil {
+			l.format = binary.BigEndian.Uint32(v)
 		}
-		return true
+		return len(v) == 4 && format.KnownVersion(binary.BigEndian.Uint32(v))
 	case bytes.Equal(k, format.MetaName): // format.Create writes it
 		return format.CutSum(v) != nil
 	case bytes.Equal(k, format.MetaLedger):
@@ -272,6 +273,7 @@ func (w *writer) quarantine(from hole, k format.Key, v format.Record) {
 		return
 	}
 	name, l := w.lane(from.lane)
+	l.newer = l.newer || v.Intact(k) && v.ClaimedLen() == 0
 	seq := uint64(0)
 	if bucketOf(k) != "" && from.bounds(k) {
 		seq = k.Seq()
@@ -351,6 +353,15 @@ func (w *writer) flush() {
 	}))
 	clear(w.batch)
 	w.batch, w.size = w.batch[:0], 0
+}
+
+// checkVersions fails when a lane was written by a newer build.
+func (w *writer) checkVersions() {
+	for name, l := range w.lanes {
+		if l.format != 0 && !format.KnownVersion(l.format) && !format.DamagedVersion(l.format, len(l.seqs) > 0 && !l.newer) {
+			w.fail(fmt.Errorf("%w: lane %q has format %d, this build knows up to %d", pages.ErrFormat, name, l.format, format.FormatSealed))
+		}
+	}
 }
 
 // finish writes the rest and the ledgers, closes the file and syncs it.

@@ -71,12 +71,60 @@ const (
 	MaxQuarantined = 16 << 20 // bytes of a damaged record that are kept as a dead item
 )
 
-// Versions of the format. The version of a lane is checked before anything else in it is read.
+// Versions of the format. The version of a lane is checked before anything else in it is read. It has
+// no checksum, so the number of the next format must differ from each other one in two bits at least,
+// as 4, 7 and 8 do: see [DamagedVersion].
 const (
 	formatPlain   = 1            // the lane was never open with a Sealer
 	FormatSealed  = 2            // the lane has a secret, and its records may be sealed
 	formatVersion = FormatSealed // the newest version that this build knows
+	formatLimit   = 64           // no build will get that far
 )
+
+// isLane reports whether the buckets are those of a lane, also if one of them is damaged.
+func isLane(bucket func(name []byte) *bolt.Bucket) bool {
+	n := 0
+	for _, name := range [...][]byte{BucketMeta, BucketReady, BucketTimed, BucketLater, BucketDead} {
+		if bucket(name) != nil {
+			n++
+		}
+	}
+	return n >= 3
+}
+
+// KnownVersion reports whether this build knows a format version.
+func KnownVersion(v uint32) bool { return v >= formatPlain && v <= formatVersion }
+
+// DamagedVersion reports whether a format version that this build does not know comes from damage
+// rather than from a newer build. 0, and 64 and more, do. So does one that a single bit makes of a
+// known one, if the lane has records and this build understands them.
+func DamagedVersion(v uint32, understood bool) bool {
+	return v == 0 || v >= formatLimit || understood && (bits.OnesCount32(v^formatPlain) == 1 || bits.OnesCount32(v^FormatSealed) == 1)
+}
+
+// understood reports whether the lane has records, and the first and the last one of each bucket are
+// records of a known version.
+func (l *Lane) understood() bool {
+	n := 0
+	for _, name := range [...][]byte{BucketReady, BucketTimed, BucketLater, BucketDead} {
+		b := l.Root.Bucket(name)
+		if b == nil {
+			continue
+		}
+		c := b.Cursor()
+		for _, end := range [...]func() (k, v []byte){c.First, c.Last} {
+			k, v := end()
+			if k == nil {
+				break
+			}
+			if Record(v).Verify(k) != nil {
+				return false
+			}
+			n++
+		}
+	}
+	return n > 0
+}
 
 // What can be wrong with a lane or with a record in it.
 var (
@@ -95,26 +143,34 @@ type Lane struct {
 }
 
 // Open reads the lane with this name. A lane that is missing, is not a lane, or has a newer format
-// is [ErrFormat]. A lane with a missing bucket or a damaged ledger is [ErrCorrupt]. So is a file
+// is [ErrFormat]. A lane with a damaged format version (see [DamagedVersion]), a missing bucket or a damaged ledger is [ErrCorrupt]. So is a file
 // whose root is that of a lane: the copy of a file that was written meanwhile.
 func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	l := Lane{Root: tx.Bucket(name)}
 	if l.Root == nil {
-		if tx.Bucket(BucketReady) != nil && tx.Bucket(BucketTimed) != nil && tx.Bucket(BucketLater) != nil {
+		if isLane(tx.Bucket) {
 			return l, fmt.Errorf("%w: a lane lies where the root is expected, as in a torn copy", ErrCorrupt)
 		}
 		return l, fmt.Errorf("%w: no bucket %q", ErrFormat, name)
 	}
+	unlike := ErrFormat
+	if isLane(l.Root.Bucket) {
+		unlike = ErrCorrupt
+	}
 	if l.Meta = l.Root.Bucket(BucketMeta); l.Meta == nil {
-		return l, fmt.Errorf("%w: bucket %q is not a lane", ErrFormat, name)
+		return l, fmt.Errorf("%w: bucket %q is not a lane: it has no bucket %q", unlike, name, BucketMeta)
 	}
 	f := l.Meta.Get(MetaFormat)
 	if len(f) != 4 {
-		return l, fmt.Errorf("%w: bucket %q has no format version", ErrFormat, name)
+		return l, fmt.Errorf("%w: bucket %q has no format version", unlike, name)
 	}
 	switch v := binary.BigEndian.Uint32(f); {
-	case v < formatPlain || v > formatVersion:
-		return l, fmt.Errorf("%w: bucket %q has format %d, this build knows up to %d", ErrFormat, name, v, formatVersion)
+	case !KnownVersion(v):
+		kind := ErrFormat
+		if DamagedVersion(v, l.understood()) {
+			kind = ErrCorrupt
+		}
+		return l, fmt.Errorf("%w: bucket %q has format %d, this build knows up to %d", kind, name, v, formatVersion)
 	case (v == FormatSealed) != (l.Meta.Get(MetaSecret) != nil):
 		return l, fmt.Errorf("%w: lane %q has format %d, and only one of format %d has a secret", ErrCorrupt, name, v, FormatSealed)
 	}
