@@ -42,7 +42,6 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
-	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 	"github.com/seed8107221f/outbox/store"
@@ -79,11 +78,11 @@ type shared struct {
 	young                  *http.Client // for what must not be sent twice
 	track                  *api
 	app                    *api
-	trackPace              *limiter.Limiter // for all of the Track API
-	queryPace              *limiter.Limiter // for Do
-	trackPause, queryPause pause            // what trackPace and queryPace were told by other than lanes
-	job                    chan struct{}    // full while one ImportJob runs
-	importing              chan struct{}    // full while one Import puts rows
+	trackPace              sender.Limiter // for all of the Track API
+	queryPace              sender.Limiter // for Do
+	trackPause, queryPause pause          // what trackPace and queryPace were told by other than lanes
+	job                    chan struct{}  // full while one ImportJob runs
+	importing              chan struct{}  // full while one Import puts rows
 
 	stop    context.CancelFunc // ends the health line
 	health  sync.WaitGroup
@@ -124,7 +123,8 @@ func Open(path string, o *Options) (*Client, error) {
 	if d.Sender.AtMostOnce {
 		c.track.client = c.young
 	}
-	c.trackPace, c.queryPace = paced(d.TrackLimit, d.Share), paced(d.QueryLimit, d.Share)
+	c.trackPace = or(d.Limiters.Track, paced(d.TrackLimit, d.Share))
+	c.queryPace = or(d.Limiters.Query, paced(d.QueryLimit, d.Share))
 	c.trackPause.pace, c.trackPause.note, c.trackPause.turn = c.trackPace, "customerio/pause/track", make(chan struct{}, 1)
 	c.queryPause.pace, c.queryPause.note, c.queryPause.turn = c.queryPace, "customerio/pause/app", make(chan struct{}, 1)
 
@@ -160,8 +160,8 @@ func (c *Client) openLanes() error {
 		sends bool
 	}{
 		{LaneTrack, track, c.trackPace, false},
-		{LaneTransactional, nil, paced(c.o.TransactionalLimit, c.o.Share), true},
-		{LaneBroadcast, nil, broadcasts(c.o.BroadcastEvery, c.o.Share), true},
+		{LaneTransactional, nil, or(c.o.Limiters.Transactional, paced(c.o.TransactionalLimit, c.o.Share)), true},
+		{LaneBroadcast, nil, or(c.o.Limiters.Broadcast, broadcasts(c.o.BroadcastEvery, c.o.Share)), true},
 		{LaneImport, track, behind(c.trackPace, c.o.ImportRate*c.o.Share), false},
 	} {
 		st, err := c.file, error(nil)

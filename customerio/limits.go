@@ -26,21 +26,45 @@ func broadcasts(every time.Duration, share float64) *limiter.Limiter {
 	return limiter.Within(1, time.Duration(min(float64(every)/share, float64(time.Minute))))
 }
 
+// or returns l, or otherwise if l is nil.
+func or(l, otherwise sender.Limiter) sender.Limiter {
+	if l == nil {
+		return otherwise
+	}
+	return l
+}
+
+// check returns what is wrong with the settings of l, if l can tell.
+func check(l sender.Limiter) error {
+	if c, ok := l.(interface{ Check() error }); ok {
+		return c.Check()
+	}
+	return nil
+}
+
 // both is the limiter of a lane followed by the limiter of its API, at which the lane gives way to
 // others.
-type both struct{ lane, api *limiter.Limiter }
+type both struct {
+	lane *limiter.Limiter
+	api  sender.Limiter
+	wait func(context.Context) error // for api
+}
 
 // behind returns a limiter that waits for perSecond, and then for what others leave of api: for at
-// least one start in sixteen.
-func behind(api *limiter.Limiter, perSecond float64) sender.Limiter {
-	return both{&limiter.Limiter{PerSecond: perSecond, Burst: max(1, int(perSecond/10))}, api}
+// least one start in sixteen. At an api that cannot give way it takes turns with the others.
+func behind(api sender.Limiter, perSecond float64) sender.Limiter {
+	b := both{&limiter.Limiter{PerSecond: perSecond, Burst: max(1, int(perSecond/10))}, api, api.Wait}
+	if y, ok := api.(interface{ WaitLast(context.Context) error }); ok {
+		b.wait = y.WaitLast
+	}
+	return b
 }
 
 func (b both) Check() error {
 	if err := b.lane.Check(); err != nil {
 		return err
 	}
-	return b.api.Check()
+	return check(b.api)
 }
 
 // Wait asks the lane first: an API token that waits for the lane would be lost to other lanes.
@@ -48,10 +72,15 @@ func (b both) Wait(ctx context.Context) error {
 	if err := b.lane.Wait(ctx); err != nil {
 		return err
 	}
-	return b.api.WaitLast(ctx)
+	return b.wait(ctx)
 }
 
-func (b both) Paused() time.Time { return b.api.Paused() }
+func (b both) Paused() time.Time {
+	if p, ok := b.api.(sender.Pauser); ok {
+		return p.Paused()
+	}
+	return time.Time{}
+}
 
 func (b both) Pause(until time.Time) {
 	b.lane.Pause(until)

@@ -71,8 +71,10 @@ type Options struct {
 	ImportRate float64
 	// Share is the part of every limit that this process may use when several use the same
 	// credentials: above 0, up to 1. 0 means 1. Broadcasts then start every BroadcastEvery divided
-	// by Share, and at least once a minute.
+	// by Share, and at least once a minute. It does not apply to what is in Limiters.
 	Share float64
+	// Limiters are limits that are shared with other clients. The zero value: none is.
+	Limiters Limiters
 
 	// BatchItems is how many operations share a request at most. 0 means 500; 1: each operation has
 	// its own request. The file hands out about 500 at a time, so more is seldom of use.
@@ -110,6 +112,25 @@ type Options struct {
 	Sender sender.Options
 }
 
+// Limiters takes the place of the limits of this client, API by API. Clients with the same limiter keep
+// to one limit together: within a process by limiter.Within, across processes by limiter/redislimiter.
+// nil: the client keeps to the limit of Options alone. With a limiter the limit of Options must be 0.
+//
+// The caller owns the limiters, and closes them after the client if they have to be closed. Open
+// returns the error of a method Check() error, if a limiter has one.
+type Limiters struct {
+	// Track is in place of TrackLimit. Live operations and imports both ask it. An import gives way
+	// to live operations if Track has the method WaitLast(context.Context) error of limiter.Limiter.
+	// Without it an import takes turns with them, at ImportRate at most.
+	Track sender.Limiter
+	// Transactional is in place of TransactionalLimit.
+	Transactional sender.Limiter
+	// Broadcast is in place of BroadcastEvery.
+	Broadcast sender.Limiter
+	// Query is in place of QueryLimit.
+	Query sender.Limiter
+}
+
 // ErrCredentials: the options have no credentials for this API. Nothing was stored.
 var ErrCredentials = errors.New("customerio: no credentials")
 
@@ -140,7 +161,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		d = *o
 	}
-	if err := errors.Join(d.checkCredentials(), d.checkRegion(), d.checkNumbers()); err != nil {
+	if err := errors.Join(d.checkCredentials(), d.checkRegion(), d.checkNumbers(), d.checkLimiters()); err != nil {
 		return d, err
 	}
 	for _, n := range [...]struct {
@@ -260,6 +281,32 @@ func (o *Options) checkNumbers() error {
 	}
 	if !(o.ImportRate >= 0) || math.IsInf(o.ImportRate, 0) { // the first is true of NaN too
 		return fmt.Errorf("customerio: ImportRate is %v, a finite number from 0 (meaning 50) up expected", o.ImportRate)
+	}
+	return nil
+}
+
+func (o *Options) checkLimiters() error {
+	for _, f := range [...]struct {
+		limiter sender.Limiter
+		name    string
+		limit   any
+		set     bool
+		setting string
+	}{
+		{o.Limiters.Track, "Track", o.TrackLimit, o.TrackLimit != 0, "TrackLimit"},
+		{o.Limiters.Transactional, "Transactional", o.TransactionalLimit, o.TransactionalLimit != 0, "TransactionalLimit"},
+		{o.Limiters.Broadcast, "Broadcast", o.BroadcastEvery, o.BroadcastEvery != 0, "BroadcastEvery"},
+		{o.Limiters.Query, "Query", o.QueryLimit, o.QueryLimit != 0, "QueryLimit"},
+	} {
+		if f.limiter == nil {
+			continue
+		}
+		if f.set {
+			return fmt.Errorf("customerio: %s is %v, and Limiters.%s is set: only one of them can count", f.setting, f.limit, f.name)
+		}
+		if err := check(f.limiter); err != nil {
+			return fmt.Errorf("customerio: Limiters.%s: %w", f.name, err)
+		}
 	}
 	return nil
 }

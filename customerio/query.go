@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 
@@ -45,7 +45,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 // A pause is how long an API has told its callers to wait. The file keeps it, as it keeps the pause
 // of a lane.
 type pause struct {
-	pace  *limiter.Limiter
+	pace  sender.Limiter
 	note  string        // its name in the file
 	turn  chan struct{} // full while it is written
 	until atomic.Int64  // Unix time in nanoseconds; 0: there was none
