@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -118,9 +119,9 @@ func fleet(t *testing.T, j *judge, ls ...*redislimiter.Limiter) (stop func()) {
 
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
@@ -162,14 +163,67 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// TestOneInTwoSeconds needs no more than the log: two instances share one start in two seconds.
-func TestOneInTwoSeconds(t *testing.T) {
+// TestOneInTenSeconds needs no more than the log: four instances share one start in ten seconds.
+func TestOneInTenSeconds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute")
+	}
 	t.Parallel()
 	j := &judge{}
-	stop := fleet(t, j, instances(t, 2, newServer(t), 1, 2*time.Second, nil)...)
-	await(t, "three starts", func() bool { return j.count() >= 3 })
+	stop := fleet(t, j, instances(t, 4, newServer(t), 1, 10*time.Second, nil)...)
+	await(t, "the first start", func() bool { return j.count() >= 1 })
+	await(t, "the second start", func() bool { return j.count() >= 2 })
+	await(t, "the third start", func() bool { return j.count() >= 3 })
 	stop()
-	j.requireWithin(t, 1, 2*time.Second)
+	j.requireWithin(t, 1, 10*time.Second)
+}
+
+// A counter counts the calls of the script that a client makes.
+type counter struct{ calls, placed atomic.Int64 }
+
+func (*counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); cmd.Name() == "evalsha" {
+			c.calls.Add(1)
+			if args[len(args)-1] == "place" {
+				c.placed.Add(1)
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// TestLine has forty instances that want all they can get under a limit of twenty: each has its turn,
+// and none asks much more than twice for a start.
+func TestLine(t *testing.T) {
+	t.Parallel()
+	s, j, n := newServer(t), &judge{}, &counter{}
+	var ls []*redislimiter.Limiter
+	for range 40 {
+		c := s.client()
+		c.AddHook(n)
+		ls = append(ls, open(t, c, 20, time.Second, nil))
+	}
+	stop := fleet(t, j, ls...)
+	await(t, "all starts", func() bool { return j.count() >= 160 })
+	stop()
+	j.requireWithin(t, 20, time.Second)
+	least, most := j.count(), 0
+	for i := range ls {
+		least, most = min(least, j.by[i]), max(most, j.by[i])
+	}
+	calls, placed := int(n.calls.Load()), int(n.placed.Load())
+	t.Logf("%d starts of 40 instances, %d to %d each; %d calls, %d from a place in line", j.count(), least, most, calls, placed)
+	if mean := j.count() / len(ls); least < mean/2 || most > 2*mean {
+		t.Errorf("%d to %d starts an instance, about %d expected", least, most, mean)
+	}
+	if most := 3*j.count() + 3*len(ls); calls > most || placed < j.count()/2 {
+		t.Errorf("%d calls, at most %d expected, and half of the starts from a place", calls, most)
+	}
 }
 
 // TestForgotten restarts the server without its data, and empties it: nothing starts until all that
@@ -190,11 +244,11 @@ func TestForgotten(t *testing.T) {
 				await(t, "a full window", func() bool { return j.count() >= n+60 })
 				forget(s)
 			}
-			await(t, "quiet", func() bool { return ls[0].Mode().State == redislimiter.Quiet })
+			await(t, "quiet", func() bool { return ls[0].Mode() == redislimiter.Quiet })
 			n := j.count()
 			await(t, "starts after the quiet time", func() bool { return j.count() >= n+60 })
-			if m := ls[0].Mode(); m.State != redislimiter.Shared || m.Cause != nil {
-				t.Errorf("mode %+v, %q expected", m, redislimiter.Shared)
+			if m := ls[0].Status(); m.Mode != redislimiter.Shared || m.Cause != nil {
+				t.Errorf("status %+v, %q expected", m, redislimiter.Shared)
 			}
 			j.requireWithin(t, 50, time.Second)
 		})
@@ -215,14 +269,14 @@ func TestStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "away", func() bool {
-		return alone.Mode().State == redislimiter.Away && local.Mode().State == redislimiter.Local
+		return alone.Mode() == redislimiter.Away && local.Mode() == redislimiter.Local
 	})
 	from, n := time.Now(), k.count()
 	await(t, "local starts", func() bool { return k.count() >= n+12 })
 	if got := j.between(from.Add(60*time.Millisecond), time.Now()); got > 0 {
 		t.Errorf("%d starts while Redis was away, 0 expected", got)
 	}
-	if alone.Mode().Cause == nil {
+	if alone.Status().Cause == nil {
 		t.Error("away without a cause")
 	}
 	if got := local.Rate(); got > 10 {
@@ -232,7 +286,7 @@ func TestStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	n = j.count()
-	await(t, "starts again", func() bool { return j.count() > n+10 && local.Mode().State == redislimiter.Shared })
+	await(t, "starts again", func() bool { return j.count() > n+10 && local.Mode() == redislimiter.Shared })
 	j.requireWithin(t, 40, time.Second)
 }
 
@@ -265,8 +319,8 @@ func TestReadOnly(t *testing.T) {
 	s := newServer(t)
 	do(t, s.client(), "REPLICAOF", "127.0.0.1", "1")
 	l := open(t, s.client(), 10, 100*time.Millisecond, nil)
-	if m := l.Mode(); m.State != redislimiter.Away || m.Cause == nil || !strings.Contains(m.Cause.Error(), "READONLY") {
-		t.Errorf("mode %+v, away because of READONLY expected", m)
+	if m := l.Status(); m.Mode != redislimiter.Away || m.Cause == nil || !strings.Contains(m.Cause.Error(), "READONLY") {
+		t.Errorf("status %+v, away because of READONLY expected", m)
 	}
 	do(t, s.client(), "REPLICAOF", "NO", "ONE")
 	if err := l.Wait(t.Context()); err != nil {
@@ -336,6 +390,9 @@ func TestNew(t *testing.T) {
 	c := s.client()
 	plain := redis.NewClient(&redis.Options{Addr: s.addr})
 	defer plain.Close()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": s.addr}, ContextTimeoutEnabled: true})
+	defer ring.Close()
+	bad := &redislimiter.Options{Local: limiter.Within(0, time.Second)}
 	do(t, c, "SET", "outbox:{taken}", "a string")
 	do(t, c, "ACL", "SETUSER", "poor", "on", "nopass", "~*", "&*", "+@all", "-info")
 	poor := redis.NewClient(&redis.Options{Addr: s.addr, Username: "poor", Password: "x", ContextTimeoutEnabled: true})
@@ -343,6 +400,8 @@ func TestNew(t *testing.T) {
 	for name, f := range map[string]func() (*redislimiter.Limiter, error){
 		"no client":      func() (*redislimiter.Limiter, error) { return redislimiter.New(nil, "n", 1, time.Second, nil) },
 		"no timeouts":    func() (*redislimiter.Limiter, error) { return redislimiter.New(plain, "n", 1, time.Second, nil) },
+		"a ring":         func() (*redislimiter.Limiter, error) { return redislimiter.New(ring, "n", 1, time.Second, nil) },
+		"a bad Local":    func() (*redislimiter.Limiter, error) { return redislimiter.New(c, "n", 1, time.Second, bad) },
 		"no name":        func() (*redislimiter.Limiter, error) { return redislimiter.New(c, "", 1, time.Second, nil) },
 		"a brace":        func() (*redislimiter.Limiter, error) { return redislimiter.New(c, "a}b", 1, time.Second, nil) },
 		"no limit":       func() (*redislimiter.Limiter, error) { return redislimiter.New(c, "n", 0, time.Second, nil) },

@@ -2,7 +2,7 @@ package redislimiter
 
 import "time"
 
-// States of a Mode.
+// Modes of a Limiter.
 const (
 	Shared = "shared" // Redis paces the fleet
 	Quiet  = "quiet"  // Redis may have forgotten starts: nothing starts until they have left the window
@@ -10,37 +10,40 @@ const (
 	Local  = "local"  // Redis cannot be asked: Options.Local paces this process
 )
 
-// A Mode says who paces this process.
-type Mode struct {
-	State string    // Shared, Quiet, Away or Local
+// A Status says who paces this process.
+type Status struct {
+	Mode  string    // Shared, Quiet, Away or Local
 	Since time.Time // when it became so
 	Cause error     // why Redis cannot be asked; nil unless Away or Local
 }
 
-func (m Mode) away() bool { return m.State == Away || m.State == Local }
+func (s Status) away() bool { return s.Mode == Away || s.Mode == Local }
 
-// Mode returns who paces this process now, as of the last call to Redis.
-func (l *Limiter) Mode() Mode {
+// Status returns who paces this process now, as of the last call to Redis. It does not ask Redis.
+func (l *Limiter) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mode
+	return l.status
 }
 
-// setMode notes the mode, and logs it if it is another one. It must be called without l.mu, because
-// the logger is not ours.
-func (l *Limiter) setMode(m Mode) {
+// Mode returns the Mode of Status: Shared, Quiet, Away or Local.
+func (l *Limiter) Mode() string { return l.Status().Mode }
+
+// setStatus notes the status, and logs it if the mode is another one. It must be called without
+// l.mu, because the logger is not ours.
+func (l *Limiter) setStatus(s Status) {
 	l.mu.Lock()
-	was := l.mode
-	if was.State == m.State {
-		m.Since = was.Since
+	was := l.status
+	if was.Mode == s.Mode {
+		s.Since = was.Since
 	}
-	l.mode = m
+	l.status = s
 	l.mu.Unlock()
 	switch {
-	case was.State == m.State, was.State == "" && m.State == Shared:
-	case m.Cause != nil:
-		l.log.Warn("redislimiter: Redis is away", "limiter", l.key, "mode", m.State, "error", m.Cause)
+	case was.Mode == s.Mode, was.Mode == "" && s.Mode == Shared:
+	case s.Cause != nil:
+		l.log.Warn("redislimiter: Redis is away", "limiter", l.key, "mode", s.Mode, "error", s.Cause)
 	default:
-		l.log.Info("redislimiter: Redis answers", "limiter", l.key, "mode", m.State)
+		l.log.Info("redislimiter: Redis answers", "limiter", l.key, "mode", s.Mode)
 	}
 }

@@ -30,6 +30,13 @@
 // Nothing starts while Redis cannot be asked, unless there is an [Options.Local]. In an outbox the
 // events wait on disk meanwhile.
 //
+// # Turns
+//
+// Each process asks for one start at a time (above 1,000 starts a second, for more), so processes
+// that all want more than they get have about the same number of starts. If more is wanted than the
+// limit yields, a process is told when to ask again: when its place in line has come, or at random
+// after five to ten seconds if that is further away.
+//
 // # Caveats
 //
 // The limit that is reached is at most limit·window/(window+jitter): 90.9 of 100 a second with the
@@ -53,12 +60,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -81,18 +86,21 @@ type Options struct {
 	Jitter time.Duration
 	// Local paces this process while Redis is away. nil: nothing starts then. The limit given to
 	// New and the Locals of all processes together must stay below the limit of the destination.
+	// New returns the error of its method Check() error, if it has one.
 	Local sender.Limiter
 	// Timeout of a call to Redis. 0 means 250 ms.
 	Timeout time.Duration
 	// WithoutRunID is for a Redis that forbids INFO in a script. A failover or a restart with older
-	// data then goes unnoticed, and may exceed the limit once.
+	// data then goes unnoticed, and may exceed the limit once. All processes must have the same, or
+	// each takes the state of the others for that of another server, and nothing starts.
 	WithoutRunID bool
-	// Logger receives a line for each change of the Mode. nil means slog.Default().
+	// Logger receives a line for each change of the mode. nil means slog.Default().
 	Logger *slog.Logger
 }
 
 // A Limiter decides when requests of this process may start, together with all Limiters of the same
-// name at the same Redis. It is a [sender.Limiter]. All methods are safe for concurrent use.
+// name at the same Redis. It is a [sender.Limiter] and a [sender.Pauser]. Make it with New: the zero
+// Limiter does not work. All methods are safe for concurrent use.
 type Limiter struct {
 	c       redis.UniversalClient
 	key     string
@@ -104,8 +112,8 @@ type Limiter struct {
 	log     *slog.Logger
 	script  *redis.Script
 
-	turn    chan struct{} // 1-buffered, full while one Wait has its turn; blocked Waits are served in order
-	waiting atomic.Int64  // calls of Wait, the one with the turn included
+	turn chan struct{} // 1-buffered, full while one call waits for its start; blocked calls are served in order
+	last chan struct{} // the same for calls of WaitLast, before they take a turn
 
 	tell   chan struct{} // 1-buffered: told or refused was set, and Redis does not know
 	ctx    context.Context
@@ -121,8 +129,10 @@ type Limiter struct {
 	ratio   float64    // share of the rate, as of the last reply
 	inForce settings   // as of the last reply
 	askNext time.Time  // Redis is not asked before
+	place   bool       // askNext is the time that Redis has told
 	delay   time.Duration
-	mode    Mode
+	status  Status
+	yields  yields
 }
 
 // A start is a reserved instant.
@@ -143,15 +153,16 @@ type settings struct {
 // limit is 1 to 100,000, window above 0 and at most a minute. The strictest settings that any
 // process used in the last hour count. The client needs redis.Options.ContextTimeoutEnabled, or a
 // call could take longer than Options.Timeout. New returns an error for invalid settings, and when
-// Redis forbids the script. A Redis that does not answer is no error: Mode tells.
+// Redis forbids the script. A Redis that does not answer is no error: Status tells. A redis.Ring is
+// refused, because two processes may see different servers in it.
 //
-// Close the Limiter when nothing waits for it any more. Close does not close c.
+// Close the Limiter after the outbox that uses it. Close does not close c.
 func New(c redis.UniversalClient, name string, limit int, window time.Duration, o *Options) (*Limiter, error) {
 	l := &Limiter{
 		c: c, limit: limit, window: window,
 		key: "outbox:{" + name + "}", channel: "outbox:{" + name + "}:pause",
-		turn: make(chan struct{}, 1), tell: make(chan struct{}, 1),
-		refused: -1, ratio: 1, script: redis.NewScript(take),
+		turn: make(chan struct{}, 1), last: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+		refused: -1, yields: yields{changed: make(chan struct{})}, ratio: 1, script: redis.NewScript(take),
 	}
 	if o != nil {
 		l.opts = *o
@@ -167,11 +178,13 @@ func New(c redis.UniversalClient, name string, limit int, window time.Duration, 
 		return nil, err
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	if _, err := l.call(l.ctx, 0, 0, -1); !passing(err) {
+	q := l.question(0)
+	reply, err := l.call(l.ctx, q)
+	if !passing(err) {
 		l.cancel()
 		return nil, fmt.Errorf("redislimiter: Redis refuses the script: %w", err)
 	}
-	_ = l.ask(l.ctx, 0) // an error is in the Mode
+	l.answered(q, reply, err) // an error is in the Status
 	l.ended.Go(l.background)
 	return l, nil
 }
@@ -192,6 +205,11 @@ func (l *Limiter) check(name string) error {
 	case l.opts.Timeout < 0:
 		return fmt.Errorf("redislimiter: Timeout is %v, must be from 0 (250ms) up", l.opts.Timeout)
 	}
+	if c, ok := l.opts.Local.(interface{ Check() error }); ok {
+		if err := c.Check(); err != nil {
+			return fmt.Errorf("redislimiter: Local: %w", err)
+		}
+	}
 	in := true
 	switch c := l.c.(type) {
 	case nil:
@@ -201,7 +219,7 @@ func (l *Limiter) check(name string) error {
 	case *redis.ClusterClient:
 		in = c.Options().ContextTimeoutEnabled
 	case *redis.Ring:
-		in = c.Options().ContextTimeoutEnabled
+		return errors.New("redislimiter: the client is a redis.Ring, in which two processes may see different servers")
 	}
 	if !in {
 		return fmt.Errorf("redislimiter: the client needs ContextTimeoutEnabled: a call must end after %v (Timeout)", l.opts.Timeout)
@@ -209,58 +227,96 @@ func (l *Limiter) check(name string) error {
 	return nil
 }
 
-// passing reports whether err says that Redis cannot be asked now, rather than never.
-func passing(err error) bool {
-	var answer redis.Error
-	if err == nil || !errors.As(err, &answer) {
-		return true
+// Check returns why the Limiter cannot be used: it was not made by New, or it is closed.
+func (l *Limiter) Check() error {
+	switch {
+	case l == nil || l.ctx == nil:
+		return errors.New("redislimiter: a Limiter that was not made by New")
+	case l.ctx.Err() != nil:
+		return errClosed
 	}
-	word, _, _ := strings.Cut(answer.Error(), " ")
-	return slices.Contains([]string{
-		"LOADING", "READONLY", "MASTERDOWN", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "NOREPLICAS", "OOM",
-	}, word)
+	return nil
 }
+
+var errClosed = fmt.Errorf("redislimiter: %w", sender.ErrClosed)
 
 // Wait returns nil at the instant that Redis has reserved for one start of this process. It returns
 // an error that wraps ctx.Err() when ctx ends first, or sender.ErrClosed after Close. Calls are
 // served in order of arrival. While Redis is away Wait waits, or asks Options.Local.
 func (l *Limiter) Wait(ctx context.Context) error {
-	l.waiting.Add(1)
-	defer l.waiting.Add(-1)
+	l.arrives()
+	err := l.wait(ctx, false, nil)
+	l.leaves(err == nil)
+	return err
+}
+
+// wait is Wait, or WaitLast if last is set. It returns errYields when yield is closed first.
+func (l *Limiter) wait(ctx context.Context, last bool, yield <-chan struct{}) error {
+	for {
+		local, err := l.shared(ctx, yield)
+		if local {
+			err = l.local(ctx, last)
+		}
+		switch {
+		case l.ctx.Err() != nil:
+			return errClosed
+		case !local || err != nil || l.Paused().IsZero():
+			return err
+		}
+	}
+}
+
+// shared waits for a start that Redis has reserved. local: Redis is away, and Options.Local decides.
+func (l *Limiter) shared(ctx context.Context, yield <-chan struct{}) (local bool, err error) {
 	select {
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
+	case <-yield:
+		return false, errYields
 	case <-ctx.Done():
-		return fmt.Errorf("redislimiter: %w", ctx.Err())
+		return false, fmt.Errorf("redislimiter: %w", ctx.Err())
 	case <-l.ctx.Done():
-		return fmt.Errorf("redislimiter: %w", sender.ErrClosed)
+		return false, errClosed
 	}
 	for {
 		wait, s, local := l.next()
 		switch {
 		case local:
-			return l.opts.Local.Wait(ctx)
+			return true, nil
 		case s != nil:
-			if err := l.sleep(ctx, time.Until(s.at)); err != nil {
-				return err
+			if err := l.sleep(ctx, yield, time.Until(s.at)); err != nil {
+				l.giveBack(s)
+				return false, err
 			}
 			if l.usable(s) {
-				return nil
+				return false, nil
 			}
 		case wait > 0:
-			if err := l.sleep(ctx, wait); err != nil {
-				return err
+			if err := l.sleep(ctx, yield, wait); err != nil {
+				return false, err
 			}
 		default:
 			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("redislimiter: %w", err)
+				return false, fmt.Errorf("redislimiter: %w", err)
 			}
-			_ = l.ask(ctx, l.wanted()) // an error is in the mode, and sets when to ask again
+			_ = l.ask(ctx, l.wanted()) // an error is in the Status, and sets when to ask again
 		}
 	}
 }
 
-// next says what Wait does next: use a start, ask the local limiter, sleep, or ask Redis.
+// local waits for Options.Local. It has no turn, so that Local serves all calls in its own order.
+func (l *Limiter) local(ctx context.Context, last bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	wait := l.opts.Local.Wait
+	if y, ok := l.opts.Local.(interface{ WaitLast(context.Context) error }); ok && last {
+		wait = y.WaitLast
+	}
+	return wait(ctx)
+}
+
+// next says what to do next: use a start, let Local decide, sleep, or ask Redis.
 func (l *Limiter) next() (wait time.Duration, s *start, local bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -270,11 +326,11 @@ func (l *Limiter) next() (wait time.Duration, s *start, local bool) {
 		l.granted = l.granted[1:]
 		return 0, &first, false
 	}
-	wait = max(l.pause.Sub(now), l.askNext.Sub(now))
-	if l.mode.away() && l.opts.Local != nil && wait > 0 {
-		return 0, nil, true
+	if wait := l.pause.Sub(now); wait > 0 {
+		return wait, nil, false
 	}
-	return wait, nil, false
+	wait = l.askNext.Sub(now)
+	return wait, nil, wait > 0 && l.status.away() && l.opts.Local != nil
 }
 
 // usable reports whether a start may begin now: its instant has not passed for too long, and no
@@ -286,14 +342,22 @@ func (l *Limiter) usable(s *start) bool {
 	return now.Sub(s.at)+s.late <= l.jitter/2 && !l.pause.After(now)
 }
 
+// giveBack keeps a start for the next call.
+func (l *Limiter) giveBack(s *start) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.granted = slices.Insert(l.granted, 0, *s)
+}
+
 // wanted is for how many starts to ask: more than one where one call after the other could not
 // reach the rate.
 func (l *Limiter) wanted() int {
-	most := math.Ceil(l.Limit() / 1000)
-	return int(max(1, min(most, float64(l.waiting.Load()))))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(1, min(int(math.Ceil(l.inForce.rate()/1000)), l.yields.waiting))
 }
 
-func (l *Limiter) sleep(ctx context.Context, d time.Duration) error {
+func (l *Limiter) sleep(ctx context.Context, yield <-chan struct{}, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
@@ -302,95 +366,12 @@ func (l *Limiter) sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-timer.C:
 		return nil
+	case <-yield:
+		return errYields
 	case <-ctx.Done():
 		return fmt.Errorf("redislimiter: %w", ctx.Err())
 	case <-l.ctx.Done():
-		return fmt.Errorf("redislimiter: %w", sender.ErrClosed)
-	}
-}
-
-// ask reserves n starts, tells Redis what it may not know, and takes the reply over.
-func (l *Limiter) ask(ctx context.Context, n int) error {
-	l.mu.Lock()
-	told, refused := l.told, l.refused
-	l.mu.Unlock()
-	sent := time.Now()
-	var left time.Duration
-	if !told.IsZero() {
-		left = max(0, told.Sub(sent))
-	}
-	reply, err := l.call(ctx, n, left, refused)
-	received := time.Now()
-	if err != nil {
-		if ctx.Err() == nil { // else the caller gave up, which says nothing about Redis
-			l.failed(received, err)
-		}
-		return err
-	}
-	l.mu.Lock()
-	if l.told.Equal(told) {
-		l.told = time.Time{}
-	}
-	if l.refused == refused {
-		l.refused = -1
-	}
-	l.takeOver(reply, received, received.Sub(sent))
-	l.mu.Unlock()
-	state := Shared
-	if reply[2] > 0 {
-		state = Quiet
-	}
-	l.setMode(Mode{State: state, Since: received})
-	return nil
-}
-
-// call runs the script. pause is what is left of a pause to tell, 0: none. refused is the generation
-// of a refused start, -1: none.
-func (l *Limiter) call(ctx context.Context, n int, pause time.Duration, refused int64) ([]int64, error) {
-	slow, run := "", "run"
-	if refused >= 0 {
-		slow = strconv.FormatInt(refused, 10)
-	}
-	if l.opts.WithoutRunID {
-		run = ""
-	}
-	ctx, cancel := context.WithTimeout(ctx, l.opts.Timeout)
-	defer cancel()
-	reply, err := l.script.Run(ctx, l.c, []string{l.key}, l.limit, l.window.Microseconds(), l.jitter.Microseconds(),
-		n, pause.Microseconds(), slow, rand.Float64(), run, l.channel).Int64Slice()
-	if err == nil && len(reply) < 8 {
-		err = fmt.Errorf("the script returned %d values, at least 8 expected", len(reply))
-	}
-	return reply, err
-}
-
-// failed notes that Redis could not be asked, and when to ask again.
-func (l *Limiter) failed(now time.Time, err error) {
-	l.mu.Lock()
-	l.delay = min(max(2*l.delay, minRetry), maxRetry)
-	l.askNext = now.Add(l.delay)
-	l.mu.Unlock()
-	m := Mode{State: Away, Since: now, Cause: err}
-	if l.opts.Local != nil {
-		m.State = Local
-	}
-	l.setMode(m)
-}
-
-// takeOver updates memory from a reply of the script. l.mu is held.
-func (l *Limiter) takeOver(reply []int64, now time.Time, took time.Duration) {
-	after := func(micros int64) time.Time { return now.Add(time.Duration(micros) * time.Microsecond) }
-	l.delay, l.askNext = 0, time.Time{}
-	if reply[0] > 0 {
-		l.askNext = after(reply[0])
-	}
-	if p := after(reply[1]); reply[1] > 0 && p.After(l.pause) {
-		l.pause = p
-	}
-	l.gen, l.ratio = reply[3], float64(reply[4])/1e6
-	l.inForce = settings{int(reply[5]), time.Duration(reply[6]) * time.Microsecond, time.Duration(reply[7]) * time.Microsecond}
-	for _, wait := range reply[8:] {
-		l.granted = append(l.granted, start{at: after(wait), late: took})
+		return errClosed
 	}
 }
 
@@ -408,6 +389,17 @@ func (l *Limiter) Pause(until time.Time) {
 	if l.opts.Local != nil {
 		l.opts.Local.Pause(until)
 	}
+}
+
+// Paused returns the end of the pause that this or another process was told, as far as this one
+// knows; zero: it is over, or there was none. The quiet time is no pause.
+func (l *Limiter) Paused() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.pause.After(time.Now()) {
+		return time.Time{}
+	}
+	return l.pause
 }
 
 // Slow halves the rate of the fleet, down to a sixteenth. It climbs back within a minute after the
@@ -433,7 +425,7 @@ func (l *Limiter) wakeTeller() {
 // Redis. While Redis is away it is the rate of Local, or the rate of the last reply.
 func (l *Limiter) Rate() float64 {
 	l.mu.Lock()
-	away, rate := l.mode.away(), l.inForce.rate()*l.ratio
+	away, rate := l.status.away(), l.inForce.rate()*l.ratio
 	l.mu.Unlock()
 	if away && l.opts.Local != nil {
 		return l.opts.Local.Rate()
@@ -492,7 +484,8 @@ func (l *Limiter) hear(until time.Time) {
 	}
 }
 
-// Close ends the subscription to Redis and all calls of Wait. It may be called more than once.
+// Close ends the subscription to Redis and all calls of Wait and WaitLast. It returns nil, and may be
+// called more than once.
 func (l *Limiter) Close() error {
 	l.cancel()
 	l.ended.Wait()

@@ -3,6 +3,7 @@ package redislimiter_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"net"
 	"os"
 	"os/exec"
@@ -99,6 +100,14 @@ func do(t testing.TB, c *redis.Client, args ...any) string {
 		return strconv.FormatInt(v, 10)
 	}
 	return ""
+}
+
+// TestMain lets tests run side by side on any machine: nearly all of them wait.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "16"); err != nil { // -parallel on the command line comes later
+		panic(err)
+	}
+	os.Exit(m.Run())
 }
 
 func init() {

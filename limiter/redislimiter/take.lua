@@ -4,7 +4,8 @@
 -- KEYS[1]  a hash, see below
 -- ARGV     1 limit, 2 window, 3 jitter, 4 starts wanted (0: tell only), 5 what is left of a pause,
 --          6 generation of the start that was refused for its rate ("": none), 7 spread from 0 to 1,
---          8 "run" or "" (the server's run id is not looked at), 9 the channel for pauses
+--          8 "run" or "" (the server's run id is not looked at), 9 the channel for pauses,
+--          10 "place" if the instance comes when it was told to ask again, else ""
 --
 -- Returns  when to ask again (0: all starts that were wanted are granted), what is left of the
 --          pause, what is left of the quiet time, the generation, the ratio in millionths, the
@@ -17,6 +18,7 @@
 --   pause        nothing starts before: the destination said so
 --   n, 1, 2 ...  how many starts were reserved, and the instants of the latest `limit` of them
 --   empty        when the bucket would be empty if it kept its rate (a GCRA's arrival time)
+--   line         the next place in line, see below
 --   ratio, since the share of the rate that was left at since; it climbs back in a minute
 --   gen          counts the times that the rate was halved
 --   hour, limit, window, jitter, limit0, window0, jitter0
@@ -29,7 +31,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local run = ARGV[8] == 'run' and string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'any'
 
-local names = { 'run', 'forgot', 'pause', 'n', 'empty', 'ratio', 'since', 'gen', 'hour',
+local names = { 'run', 'forgot', 'pause', 'n', 'empty', 'line', 'ratio', 'since', 'gen', 'hour',
   'limit', 'window', 'jitter', 'limit0', 'window0', 'jitter0' }
 local h = {}
 for i, v in ipairs(redis.call('HMGET', key, unpack(names))) do
@@ -52,6 +54,14 @@ jitter = math.max(h.jitter, h.jitter0 or h.jitter)
 local span = window + jitter
 local second = 1000000
 local ahead = math.min(window, second)
+
+-- Where more is wanted than the limit yields, instances stand in line: each is told to come when its
+-- place is three quarters of ahead away, and so asks twice for a start. Who has no place gets a
+-- start only if it is nearer than that: so nobody passes the line, and a place that nobody comes for
+-- goes to the next who asks. Nobody is told a place more than ten seconds away, because who was told
+-- does not come earlier, whatever happens. Who is behind it comes at random in five to ten.
+local near, length = ahead * 3 / 4, 10 * second
+local most = ARGV[10] == 'place' and ahead or near
 
 local burst, interval = 1, span / limit
 if limit >= 10 then burst = math.floor(limit / 10) end
@@ -94,8 +104,14 @@ for i = 1, wanted do
   local oldest = redis.call('HGET', key, h.n + 1 - limit)
   if oldest then t = math.max(t, oldest + span) end
   if limit >= 10 or ratio < 1 then t = math.max(t, h.empty - (burst - 1) * interval) end
-  if t - now > ahead then
-    again = t - now - ahead + ARGV[7] * ahead * 0.9
+  if t - now > most then
+    local place = math.max(t, h.line or 0)
+    again = place - now - near
+    if place - t > length then
+      again = length * (1 + ARGV[7]) / 2
+    else
+      h.line = place + (wanted - i + 1) * interval
+    end
     break
   end
   t = math.ceil(t)
