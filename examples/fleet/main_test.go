@@ -7,14 +7,20 @@ import (
 	"testing"
 )
 
-// TestFleet runs the example for a short time, and expects that it keeps its promises.
-func TestFleet(t *testing.T) {
+// needRedis skips the test without a redis-server, except with OUTBOX_REDIS=1, where it fails.
+func needRedis(t *testing.T) {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("OUTBOX_REDIS") != "" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
+}
+
+// TestFleet runs the example for a short time, and expects that it keeps its promises.
+func TestFleet(t *testing.T) {
+	needRedis(t)
 	exe := t.TempDir() + "/fleet"
 	if out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
