@@ -202,6 +202,37 @@ func simulateScript(c *redis.Client, script string, seed uint64, steps int) erro
 	return nil
 }
 
+// TestLineOfAnotherServer promotes a replica whose clock is an hour behind. The places in line that the
+// first server has given are times of its clock, and mean nothing on the second.
+func TestLineOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	c := redisOf(t)
+	script := loaded(t, c, testClock.Replace(take))
+	ask := func(now int64, run string) []int64 {
+		t.Helper()
+		v, err := at(c, script, now, run, 1, int64(1e6), int64(1e5), 1, 0, "", 0.5, "run", "pauses", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	const second, hour = int64(1e6), int64(3600e6)
+	now := int64(1e15)
+	ask(now, "a")
+	for range 5 { // one start, and a line behind it
+		ask(now+4*second, "a")
+	}
+	now -= hour
+	ask(now, "b")
+	if v := ask(now+4*second, "b"); len(v) != 9 || v[8] != 0 {
+		t.Fatalf("%v after the quiet time, a start expected", v)
+	}
+	// The next start is 1.1 s away, and its place in line is told 0.75 s before.
+	if v := ask(now+4*second, "b"); len(v) != 8 || v[0] != 350_000 {
+		t.Errorf("%v, to ask again after 350000 us expected", v)
+	}
+}
+
 // TestScriptMutants changes one thing in the script, and expects TestScript to notice.
 func TestScriptMutants(t *testing.T) {
 	t.Parallel()

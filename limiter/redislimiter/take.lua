@@ -70,7 +70,7 @@ if limit >= 10 then burst = math.floor(limit / 10) end
 -- latest of them has left the window.
 if h.run ~= run then
   redis.call('DEL', key)
-  h.run, h.n, h.forgot = run, 0, now
+  h.run, h.n, h.forgot, h.line = run, 0, now, 0
   h.empty = now + span + second + burst * interval
 end
 local quiet = h.forgot + span + second
