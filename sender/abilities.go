@@ -65,6 +65,13 @@ type Lister interface {
 	Find(ctx context.Context, id uuid.UUID) (Item, error)
 }
 
+// A Browser is a store that lists its items page by page. Without it Outbox.List is not supported.
+type Browser interface {
+	// List returns one page of the items in a state. It holds nothing when it returns. A Query that
+	// is out of bounds, or a Cursor that is not of this listing, is an error.
+	List(ctx context.Context, q Query) (Page, error)
+}
+
 // A Reviver is a store whose items can be revived and dropped. Without it Outbox.Revive and Drop
 // are not supported.
 type Reviver interface {
@@ -77,6 +84,18 @@ type Reviver interface {
 	// Drop removes items, pending or dead, counts them as dropped and returns how many. It skips
 	// items that are gone.
 	Drop(ctx context.Context, items ...Item) (n int, err error)
+}
+
+// An Editor is a store whose items can be changed where they are. Without it Outbox.RunNow and Edit
+// are not supported.
+type Editor interface {
+	// RunNow makes items that are scheduled, or wait for a retry, due now, and returns how many. It
+	// charges nothing and keeps the order of each key. It skips items that are anything else.
+	RunNow(ctx context.Context, items ...Item) (n int, err error)
+	// Edit replaces payload and header of a dead item that Seq and ID name; a nil header keeps the
+	// old one. What was there is gone. [ErrChanged]: it is no longer dead, or cannot be read, and
+	// nothing changed. Errors of Append apply to the new contents.
+	Edit(ctx context.Context, it Item, payload []byte, header map[string]string) error
 }
 
 // A Pauser is a [Limiter] that tells its pause. Without it a lane does not show a pause that another

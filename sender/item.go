@@ -157,6 +157,13 @@ type Outcome struct {
 	PauseUntil time.Time
 	// Err is what the transport returned; nil when Delivered.
 	Err error
+	// Request numbers the requests of a sender from 1; the items of one batch share it. 0: the item
+	// was not sent.
+	Request uint64
+	// Started is when the request was handed to the transport, and Took how long it ran. Zero: the
+	// item was not sent. A [Queue] does not record these three.
+	Started time.Time
+	Took    time.Duration
 }
 
 // A Queue keeps items for a [Sender]. Exactly one sender drains a queue. All methods are safe for

@@ -11,6 +11,13 @@ type Status struct {
 	// fails, or every slot is taken by a call that does not return. "" means that the lane moves,
 	// that the destination ordered a pause, or that Run is not running.
 	Held string
+	// HeldBy names what is broken: HeldByDestination, HeldByStorage, HeldByLimiter or
+	// HeldByTransport. "" when Held is "".
+	HeldBy string
+	// HeldErr is the error behind Held, for [errors.As]; nil when there is none.
+	HeldErr error
+	// Probe is when the held destination is tried next, as far as is known; zero: it is not known.
+	Probe time.Time
 	// HeldSince is when that began; zero when Held is "".
 	HeldSince time.Time
 	// Abandoned counts the calls into the transport that have not returned a second after their
@@ -19,10 +26,22 @@ type Status struct {
 	// Died counts the items that became dead since Run began, as the queue has recorded it. Unlike
 	// Counts.Dead it does not fall when items are revived or dropped.
 	Died int
+	// Requests counts the requests that were started since Run began.
+	Requests uint64
+	// Concurrency is how many requests may now be in flight.
+	Concurrency int
 	// PausedUntil is the end of the pause that the destination ordered; zero: it ordered none. It is
 	// also a pause that another lane was told, if they share a limiter that is a [Pauser].
 	PausedUntil time.Time
 }
+
+// The values of Status.HeldBy.
+const (
+	HeldByDestination = "destination" // it does not answer, or refuses everything
+	HeldByStorage     = "storage"     // the queue cannot be read or written
+	HeldByLimiter     = "limiter"     // the limiter fails
+	HeldByTransport   = "transport"   // every slot is taken by a call that does not return
+)
 
 // Status returns the latest snapshot. It never waits.
 func (s *Sender) Status() Status {

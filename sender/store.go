@@ -20,6 +20,9 @@ var (
 	ErrClosed = errors.New("closed")
 	// ErrNotFound: there is no item of that ID.
 	ErrNotFound = errors.New("no such item")
+	// ErrChanged: the item is not what the call expects, because it moved meanwhile or cannot be
+	// read. Nothing was changed.
+	ErrChanged = errors.New("the item has changed")
 )
 
 // A StoreError says which operation failed, and where. It wraps the cause.
