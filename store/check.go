@@ -19,6 +19,7 @@ import (
 //   - every record decodes and is in exactly one bucket;
 //   - no key has two failed items;
 //   - the ledger agrees with the buckets and adds up;
+//   - the pause of the operator can be read;
 //   - the pages of the file are in order, as bbolt checks them.
 //
 // The error lists what was found, up to a hundred problems of records and a hundred of pages. It
@@ -45,6 +46,9 @@ func (s *Store) Check(ctx context.Context) error {
 		c.bucket("dead", t.Dead, 8, t.Ledger.Dead, &c.deadBytes)
 		c.equal("pending bytes", c.bytes, t.Ledger.Bytes)
 		c.equal("dead bytes", c.deadBytes, t.Ledger.DeadBytes)
+		if _, err := t.Operator(); err != nil {
+			c.say("meta: %w", err)
+		}
 		l := &t.Ledger
 		c.equal("put, against pending + dead + delivered + expired + dropped", l.Pending()+l.Dead+l.Delivered+l.Expired+l.Dropped, l.Put)
 		found = c.found

@@ -43,8 +43,8 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 			return nil, time.Time{}, s.wrap("claim", err)
 		}
 	}
-	if until := s.Paused(); until.After(now) {
-		return nil, until, nil
+	if next, paused := s.paused(now); paused {
+		return nil, next, nil
 	}
 	s.claims.Lock()
 	defer s.claims.Unlock()
@@ -138,6 +138,11 @@ func (c *claim) run(ctx context.Context) error {
 	defer s.mu.Unlock()
 	c.round = s.order.Begin(c, claimSteps)
 	for {
+		if s.operator.On(c.now) { // since this Claim began; the next one tells how long
+			c.next = c.now
+			s.publish()
+			return nil
+		}
 		c.needFile = s.order.Stale() || c.read == nil && !c.memoryWillDo()
 		full := !c.needFile && c.handOut()
 		if full || c.round.Spent() {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"time"
 
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
@@ -83,7 +84,7 @@ func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 			s.settled(&w.outcomes[i])
 		}
 	}
-	more := t.appended || s.order.HasTurns()
+	more := t.appended || t.wake || s.order.HasTurns()
 	s.publish()
 	wake := s.wake
 	s.mu.Unlock()
@@ -97,14 +98,17 @@ func (s *Store) learn(id uint64, t *txn) {
 	for _, a := range t.retried {
 		s.retries.add(a)
 	}
+	if t.cleared {
+		s.pause = time.Time{}
+	}
+	if t.pause.After(s.pause) { // an application's transaction has none, so these come in order
+		s.pause = t.pause
+	}
 	if id < s.txid && !s.file.Own() { // ours commits in order, and counts from 1 once compacted
 		return
 	}
 	s.learnOldest(t)
 	s.txid, s.ledger, s.longest = id, t.Ledger, max(s.longest, t.Longest)
-	if t.pause.After(s.pause) {
-		s.pause = t.pause
-	}
 }
 
 // snapshot holds the latest counts. mu guards latest, is a leaf, and is held only for a copy. An

@@ -24,7 +24,7 @@ func TestLanes(t *testing.T) {
 	}
 	for i, want := range []int32{1, 0} {
 		commits.Store(0)
-		lanes, err := s.Lanes(&prompt, names...)
+		lanes, err := s.OpenLanes(&prompt, names...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestLanes(t *testing.T) {
 				wantNames(t, "in the lane", kinds(list(t, l.Pending())), names[j])
 			}
 		}
-		_, err = s.Lanes(&prompt, "free", names[7])
+		_, err = s.OpenLanes(&prompt, "free", names[7])
 		wantError(t, err, ErrLocked)
 		free, err := s.Lane("free", &prompt) // what failed has left nothing open
 		if err != nil {
@@ -53,11 +53,11 @@ func TestLanes(t *testing.T) {
 		}
 	}
 	s.Fault(nil)
-	if _, err := s.Lanes(&prompt, "a", ""); err == nil {
+	if _, err := s.OpenLanes(&prompt, "a", ""); err == nil {
 		t.Error("a lane without a name was opened")
 	}
 	for range 2 {
-		lanes, err := s.Lanes(sealed(t, "k1"), "sealed 1", "sealed 2", "sealed 3")
+		lanes, err := s.OpenLanes(sealed(t, "k1"), "sealed 1", "sealed 2", "sealed 3")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,12 +69,12 @@ func TestLanes(t *testing.T) {
 			}
 		}
 	}
-	if lanes, err := s.Lanes(nil); len(lanes) != 0 || err != nil {
+	if lanes, err := s.OpenLanes(nil); len(lanes) != 0 || err != nil {
 		t.Errorf("no names: %d lanes, %v", len(lanes), err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Lanes(&prompt, "late")
+	_, err := s.OpenLanes(&prompt, "late")
 	wantError(t, err, sender.ErrClosed)
 }

@@ -132,7 +132,7 @@ func (o *settling) apply(s *Store, t *txn) error {
 
 // keepPause stores the pause that an outcome brings, unless a pause that ends later is stored.
 func (o *settling) keepPause(s *Store, t *txn) error {
-	if o.PauseUntil.IsZero() || !o.PauseUntil.After(s.Paused()) || !o.PauseUntil.After(t.pause) {
+	if o.PauseUntil.IsZero() || !t.cleared && !o.PauseUntil.After(s.Paused()) || !o.PauseUntil.After(t.pause) {
 		return nil
 	}
 	t.pause = o.PauseUntil

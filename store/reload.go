@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -29,12 +30,17 @@ func (s *Store) reload() error {
 		l       format.Lane
 		id      uint64
 		told    struct{ until, at int64 }
+		ordered sender.Pause
 		first   time.Time // Created of the first record of ready
 		retries ages
 		sent    = make(map[uint64]bool)
 	)
 	if err := s.view(func(t *txn) error {
 		if err := t.CheckLane(s.bucket); err != nil {
+			return fmt.Errorf("lane %q: %w", s.name, err)
+		}
+		var err error
+		if ordered, err = t.Operator(); err != nil {
 			return fmt.Errorf("lane %q: %w", s.name, err)
 		}
 		l, id = t.Lane, uint64(t.Root.Tx().ID())
@@ -62,6 +68,10 @@ func (s *Store) reload() error {
 	s.ahead, s.unreported = false, 0
 	s.damage.Store(nil)
 	s.firstReady, s.retries = first, retries
+	s.operator = ordered
+	if told.at == 0 {
+		s.pause = time.Time{} // there is none, or it was cleared
+	}
 	if s.pause.IsZero() && told.until > told.at {
 		// A wrong clock must not make a pause longer than the destination asked for.
 		now := s.clock.now()

@@ -93,6 +93,7 @@ type Store struct {
 	seenTxid   uint64
 	longest    time.Duration // the longest delay that a retry ever had, see clampRetries
 	pause      time.Time     // end of the pause that is stored; zero: none
+	operator   sender.Pause  // of the operator, as it is stored; zero Since: none
 	firstReady time.Time     // Created of the first item of ready; zero: there is none
 	retries    ages          // of later
 	unreported uint64        // our transaction that may be on disk, and that committed was not told of; 0: none
@@ -165,19 +166,19 @@ func makeStore(name string, opts Options, c *clock) *Store {
 // Lane opens another lane in the file of s, and creates it if there is none. A name has 1 to 255
 // bytes. The lanes of a file share its commits and its healing. Close of the lane closes only this
 // lane; Close of the Store that [Open] returned closes all. [ErrLocked]: the lane is open already.
-// nil options mean the defaults. To open many lanes use [Store.Lanes].
+// nil options mean the defaults. To open many lanes use [Store.OpenLanes].
 func (s *Store) Lane(name string, o *Options) (*Store, error) {
-	ls, err := s.Lanes(o, name)
+	ls, err := s.OpenLanes(o, name)
 	if err != nil {
 		return nil, err
 	}
 	return ls[0], nil
 }
 
-// Lanes opens several lanes as [Store.Lane] does, all or none, with the same options. It creates
+// OpenLanes opens several lanes as [Store.Lane] does, all or none, with the same options. It creates
 // those that are missing in one commit, so that a thousand take less than a second. After an error
 // none of them is open, and those that were created remain in the file, empty.
-func (s *Store) Lanes(o *Options, names ...string) (lanes []*Store, err error) {
+func (s *Store) OpenLanes(o *Options, names ...string) (lanes []*Store, err error) {
 	opts, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -223,7 +224,7 @@ func (s *Store) Lanes(o *Options, names ...string) (lanes []*Store, err error) {
 	return lanes, nil
 }
 
-// enterAtOnce is how many lanes Lanes enters at the same time. A new lane with a Sealer needs commits
+// enterAtOnce is how many lanes OpenLanes enters at the same time. A new lane with a Sealer needs commits
 // of its own, which these share.
 const enterAtOnce = 64
 
@@ -438,8 +439,8 @@ func (s *Store) Path() string { return s.file.Path() }
 func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.file.Path()) }
 
 // Announce writes one line to the log: the file, the lane, whether it was made because nothing was
-// there, how many items are pending and dead, and until when the lane is paused. It warns if
-// [Store.Fallback] is not nil. See [sender.Announcer].
+// there, how many items are pending and dead, until when the lane is paused, and who paused it if its
+// operator did. It warns if [Store.Fallback] is not nil. See [sender.Announcer].
 func (s *Store) Announce(log *slog.Logger) {
 	s.mu.Lock()
 	msg := "outbox: opened"
@@ -452,6 +453,9 @@ func (s *Store) Announce(log *slog.Logger) {
 	args := []any{"path", s.Path(), "bucket", s.name, "pending", c.Pending, "dead", c.Dead}
 	if c.PausedUntil.After(s.clock.now()) {
 		args = append(args, "paused_until", c.PausedUntil)
+	}
+	if p := s.OperatorPause(); p.On(s.clock.now()) {
+		args = append(args, "operator_paused_since", p.Since, "operator", p.By)
 	}
 	log.Info(msg, args...)
 	if err := s.Fallback(); err != nil {

@@ -36,6 +36,8 @@ type txn struct {
 	firstDue     int64          // if removed[later]: due of the first record; math.MaxInt64: there is none
 	retried      []age          // what was put into later
 	pause        time.Time      // the pause that this transaction stores; zero: none
+	cleared      bool           // it ends the pause that was stored before
+	wake         bool           // more may be due, though ready got no item
 }
 
 // openTxn opens the lane inside a transaction.

@@ -20,7 +20,7 @@ type clause struct {
 	test func(s *subject)
 }
 
-var clauses = slices.Concat(claiming, settling, sending, keeping)
+var clauses = slices.Concat(claiming, settling, sending, keeping, operating)
 
 // claiming is what Append and Claim owe.
 var claiming = []clause{

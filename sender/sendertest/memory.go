@@ -31,9 +31,10 @@ type Memory struct {
 	dead  place  // kept with the reason; Due is zero
 	// sending has those of dead that were recorded as Sending, by Seq, as they were before that.
 	// Only one that is held is taken back.
-	sending map[uint64]sender.Item
-	paused  time.Time     // end of the kept pause; zero: there was none
-	totals  sender.Counts // Put, Delivered, Expired, Dropped; the rest is unused
+	sending  map[uint64]sender.Item
+	paused   time.Time     // end of the kept pause; zero: there was none
+	operator sender.Pause  // of the operator
+	totals   sender.Counts // Put, Delivered, Expired, Dropped; the rest is unused
 
 	// What a real queue knows in memory only. Restart forgets it.
 	held map[uint64]sender.Item // in flight, by Seq, as they were handed out
@@ -117,8 +118,8 @@ func (m *Memory) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.paused.After(now) {
-		return nil, m.paused, nil
+	if next, paused := m.pausedUntil(now); paused {
+		return nil, next, nil
 	}
 	if max <= 0 {
 		return nil, m.next(now, m.claimable(now, 0)), nil

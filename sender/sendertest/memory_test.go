@@ -13,23 +13,42 @@ import (
 )
 
 // restarting is a Memory that can crash.
-type restarting struct{ *Memory }
+type restarting struct {
+	*Memory
+	wake func()
+}
 
-func (r restarting) Reopen(*testing.T) Queue {
+func (r *restarting) Reopen(*testing.T) Queue {
 	r.Restart()
 	return r
 }
 
-// Attach makes it a queue that forgets an earlier sender.
-func (r restarting) Attach(func()) error {
+// Attach makes it a queue that forgets an earlier sender, and wakes the present one.
+func (r *restarting) Attach(wake func()) error {
 	r.Restart()
+	r.wake = wake
 	return nil
 }
 
-func (r restarting) Detach() {}
+func (r *restarting) Detach() { r.wake = func() {} }
+
+func (r *restarting) Pause(ctx context.Context, p sender.Pause) error {
+	defer r.wake()
+	return r.Memory.Pause(ctx, p)
+}
+
+func (r *restarting) Resume(ctx context.Context) error {
+	defer r.wake()
+	return r.Memory.Resume(ctx)
+}
+
+func (r *restarting) ClearThrottle(ctx context.Context) error {
+	defer r.wake()
+	return r.Memory.ClearThrottle(ctx)
+}
 
 func TestMemory(t *testing.T) {
-	Test(t, func(*testing.T) Queue { return restarting{new(Memory)} })
+	Test(t, func(*testing.T) Queue { return &restarting{new(Memory), func() {}} })
 }
 
 // plain is a queue with none of the optional abilities.

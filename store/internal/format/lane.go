@@ -49,15 +49,16 @@ var (
 // The keys of bucket meta. Format, ledger and name are there from the start; older lanes have no
 // name. CRC means a CRC-32C of what precedes it, 4 bytes.
 var (
-	MetaFormat  = []byte("format")  // format version, 4 bytes
-	MetaLedger  = []byte("ledger")  // see Ledger.Encode
-	MetaName    = []byte("name")    // name of the lane, CRC. It tells when damage renamed the lane's bucket
-	MetaSecret  = []byte("secret")  // of a sealed lane: key id and the sealed secret, CRC
-	MetaKey     = []byte("key ")    // prefix; a key id follows. Key id and nothing, sealed with that key, CRC
-	MetaRehash  = []byte("rehash")  // present while keys in later may contain the key hash of a plain lane
-	metaPaused  = []byte("paused")  // end of the pause 8, when it was told 8
-	metaLongest = []byte("longest") // longest delay that a retry was ever given, nanoseconds, 8 bytes
-	metaLargest = []byte("largest") // no record is larger than this many bytes, 8 bytes; absent: none is large
+	MetaFormat   = []byte("format")   // format version, 4 bytes
+	MetaLedger   = []byte("ledger")   // see Ledger.Encode
+	MetaName     = []byte("name")     // name of the lane, CRC. It tells when damage renamed the lane's bucket
+	MetaSecret   = []byte("secret")   // of a sealed lane: key id and the sealed secret, CRC
+	MetaKey      = []byte("key ")     // prefix; a key id follows. Key id and nothing, sealed with that key, CRC
+	MetaOperator = []byte("operator") // pause of the operator, see EncodePause; absent: none was ever ordered
+	MetaRehash   = []byte("rehash")   // present while keys in later may contain the key hash of a plain lane
+	metaPaused   = []byte("paused")   // end of the pause 8, when it was told 8
+	metaLongest  = []byte("longest")  // longest delay that a retry was ever given, nanoseconds, 8 bytes
+	metaLargest  = []byte("largest")  // no record is larger than this many bytes, 8 bytes; absent: none is large
 )
 
 // DefaultLane is the name of the lane that every outbox file has.
@@ -273,7 +274,7 @@ func (l *Lane) Paused() (until, told int64) {
 	return until, told
 }
 
-// SetPaused keeps a pause; see [Lane.Paused] for the units.
+// SetPaused keeps a pause; see [Lane.Paused] for the units. 0 and 0 end it.
 func (l *Lane) SetPaused(until, told int64) error {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(until))
 	return l.Meta.Put(metaPaused, binary.BigEndian.AppendUint64(b, uint64(told)))

@@ -1,0 +1,174 @@
+package sendertest
+
+import (
+	"strings"
+	"time"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// operating is what a queue owes the people who run it, if it has the abilities.
+var operating = []clause{
+	{"while the operator pauses, Claim gives nothing, and all else works", func(s *subject) {
+		o := need[sender.Operator](s)
+		s.put("a1 a2 b1 1")
+		got := s.claims("a1 b1 1")
+		s.pause(o, sender.Pause{By: "oncall", Reason: "nightly load first"})
+		s.put("2")
+		s.settle(sender.Delivered, got[0])
+		s.retry(time.Minute, got[1])
+		s.settle(sender.Released, got[2])
+		time.Sleep(time.Hour)
+		if items, next := s.claimNext(10); len(items) > 0 || !next.IsZero() {
+			s.Fatalf("claimed %q, next %v, during a pause without an end", payloads(items), next)
+		}
+		s.ledger(sender.Counts{Put: 5, Pending: 4, Delivered: 1, Retrying: 1})
+		s.resume(o)
+		if p := o.OperatorPause(); !p.Since.IsZero() {
+			s.Fatalf("after Resume the pause is %+v", p)
+		}
+		s.claims("a2 b1 1 2")
+	}},
+	{"the operator's pause ends by itself at its Until", func(s *subject) {
+		o := need[sender.Operator](s)
+		s.put("1")
+		end := time.Now().Add(time.Hour)
+		s.pause(o, sender.Pause{Until: end})
+		_, next := s.claimNext(1)
+		s.is("next", next, end)
+		until(end.Add(-time.Millisecond))
+		s.claims("")
+		until(end)
+		s.claims("1")
+		if p := o.OperatorPause(); p.On(time.Now()) || p.Since.IsZero() {
+			s.Fatalf("after its end the latest pause is %+v", p)
+		}
+	}},
+	{"a later pause of the operator replaces an earlier one", func(s *subject) {
+		o := need[sender.Operator](s)
+		s.put("1")
+		s.pause(o, sender.Pause{})
+		end := time.Now().Add(time.Minute)
+		s.pause(o, sender.Pause{Until: end, By: "b"})
+		until(end)
+		s.claims("1")
+	}},
+	{"a pause that cannot be kept is an error, and the earlier one stays", func(s *subject) {
+		o := need[sender.Operator](s)
+		s.pause(o, sender.Pause{By: strings.Repeat("b", 64), Reason: strings.Repeat("r", 200)})
+		was := o.OperatorPause()
+		for _, p := range []sender.Pause{
+			{By: strings.Repeat("b", 65)}, {Reason: strings.Repeat("r", 201)}, {Until: time.Now()}, {Until: time.Now().Add(-1)},
+		} {
+			if err := o.Pause(s.Context(), p); err == nil {
+				s.Fatalf("By of %d bytes, Reason of %d, Until %v: no error", len(p.By), len(p.Reason), p.Until)
+			}
+		}
+		if p := o.OperatorPause(); p != was {
+			s.Fatalf("the pause is %+v, was %+v", p, was)
+		}
+	}},
+	{"the operator's pause and the destination's are two", func(s *subject) {
+		o := need[sender.Operator](s)
+		s.put("1 2")
+		got := s.claims("1 2")
+		end := time.Now().Add(time.Hour)
+		s.record(sender.Outcome{Item: got[0], Verdict: sender.Released, PauseUntil: end}, sender.Outcome{Item: got[1], Verdict: sender.Released})
+		s.pause(o, sender.Pause{Until: time.Now().Add(time.Minute)})
+		_, next := s.claimNext(1)
+		s.is("next", next, end)
+		s.resume(o)
+		s.is("Paused", s.q.Paused(), end)
+		s.claims("")
+		s.pause(o, sender.Pause{})
+		if err := o.ClearThrottle(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		if s.q.Paused().After(time.Now()) {
+			s.Fatalf("after ClearThrottle, Paused is %v", s.q.Paused())
+		}
+		s.claims("")
+		s.resume(o)
+		s.claims("1 2")
+	}},
+	{"a throttle that was cleared can be shorter the next time", func(s *subject) {
+		o := need[sender.Operator](s)
+		s.put("1")
+		s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Released, PauseUntil: time.Now().Add(time.Hour)})
+		for range 2 { // the second time there is none
+			if err := o.ClearThrottle(s.Context()); err != nil {
+				s.Fatal(err)
+			}
+		}
+		end := time.Now().Add(time.Minute)
+		s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Released, PauseUntil: end})
+		s.is("Paused", s.q.Paused(), end)
+		until(end)
+		s.claims("1")
+	}},
+	{"the operator's orders outlive a crash", func(s *subject) {
+		o := need[sender.Operator](s)
+		need[Reopener](s)
+		s.put("1")
+		s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Released, PauseUntil: time.Now().Add(24 * time.Hour)})
+		s.pause(o, sender.Pause{Until: time.Now().Add(time.Hour), By: "oncall", Reason: "why"})
+		was := o.OperatorPause()
+		if err := o.ClearThrottle(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		s.reopen()
+		o = need[sender.Operator](s)
+		if p := o.OperatorPause(); !p.Until.Equal(was.Until) || !p.Since.Equal(was.Since) || p.By != was.By || p.Reason != was.Reason {
+			s.Fatalf("the pause is %+v, was %+v", p, was)
+		}
+		s.claims("")
+		s.resume(o)
+		s.reopen()
+		if p := need[sender.Operator](s).OperatorPause(); !p.Since.IsZero() {
+			s.Fatalf("after Resume and a crash the pause is %+v", p)
+		}
+		s.claims("1")
+	}},
+	{"the operator's orders wake the sender", func(s *subject) {
+		o := need[sender.Operator](s)
+		q := need[sender.Exclusive](s)
+		woken := 0
+		if err := q.Attach(func() { woken++ }); err != nil {
+			s.Fatal(err)
+		}
+		s.put("1")
+		s.record(sender.Outcome{Item: s.claims("1")[0], Verdict: sender.Released, PauseUntil: time.Now().Add(time.Hour)})
+		s.pause(o, sender.Pause{})
+		for what, order := range map[string]func() error{
+			"a shorter pause": func() error { return o.Pause(s.Context(), sender.Pause{Until: time.Now().Add(time.Second)}) },
+			"Resume":          func() error { return o.Resume(s.Context()) },
+			"ClearThrottle":   func() error { return o.ClearThrottle(s.Context()) },
+		} {
+			before := woken
+			if err := order(); err != nil || woken == before {
+				s.Fatalf("%s: %v; the sender was woken %d times", what, err, woken-before)
+			}
+			if what == "Resume" {
+				s.pause(o, sender.Pause{}) // whatever comes next
+			}
+		}
+		q.Detach()
+	}},
+}
+
+func (s *subject) pause(o sender.Operator, p sender.Pause) {
+	s.Helper()
+	if err := o.Pause(s.Context(), p); err != nil {
+		s.Fatal(err)
+	}
+	if got := o.OperatorPause(); !near(got.Since, time.Now()) || !got.Until.Equal(p.Until) || got.By != p.By || got.Reason != p.Reason {
+		s.Fatalf("the pause is %+v, ordered was %+v", got, p)
+	}
+}
+
+func (s *subject) resume(o sender.Operator) {
+	s.Helper()
+	if err := o.Resume(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+}
