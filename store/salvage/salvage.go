@@ -64,7 +64,8 @@ const (
 // An undamaged file of an outbox comes out as it went in. Of an application's own database
 // (store.In) only the lanes come out, so File does not put the fresh file into the place of such a
 // database: give it another path as into. Pauses, notes and the ledger's totals are kept if they
-// can be read. An item that was delivered right before the damage may come back.
+// can be read; where a pause of the operator cannot, the lane is paused until Resume. An item that
+// was delivered right before the damage may come back.
 //
 // The errors are store.ErrLocked when another process has the file, which not all systems can tell;
 // store.ErrFormat when it is sound and not an outbox, has a newer format, or holds buckets of an

@@ -17,6 +17,8 @@ import (
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/sender"
+
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/format"
 	"github.com/seed8107221f/outbox/store/internal/pages"
@@ -145,7 +147,8 @@ func (w *writer) sequence(name string, seq uint64) {
 }
 
 // keepEntry keeps an entry of meta or notes; the first entry of a key wins. It returns false if the
-// entry has a checksum and that is wrong.
+// entry has a checksum and that is wrong. A damaged pause of the operator becomes one without an end:
+// the lane must not send what its operator may have stopped.
 func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
 	_, l := w.lane(lane)
 	kept := l.meta
@@ -166,6 +169,11 @@ func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
 			l.known, l.exact = true, w.trust == nil
 		}
 		return l.known
+	case bytes.Equal(k, format.MetaOperator):
+		if _, err := format.DecodePause(v); err != nil {
+			w.keepEntry(lane, bucket, k, format.EncodePause(sender.Pause{Since: w.now, By: "salvage", Reason: damagedPause}))
+			return false
+		}
 	case bytes.Equal(k, format.MetaSecret), bytes.HasPrefix(k, format.MetaKey):
 		if format.CutSum(v) == nil {
 			return false
@@ -176,6 +184,9 @@ func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
 	}
 	return true
 }
+
+// damagedPause is the reason of a pause that takes the place of a damaged one.
+const damagedPause = "the pause of the operator was damaged, and may have been in force"
 
 // fail sets err, unless it is set.
 func (w *writer) fail(err error) { w.err = cmp.Or(w.err, err) }
