@@ -194,6 +194,15 @@ func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	return l, nil
 }
 
+// IsLane reports whether a top-level bucket looks like a lane, damaged or not. A nil bucket does not.
+func IsLane(b *bolt.Bucket) bool {
+	if b == nil {
+		return false
+	}
+	meta := b.Bucket(BucketMeta)
+	return meta != nil && len(meta.Get(MetaFormat)) == 4
+}
+
 // Create makes an empty lane. It leaves a lane that exists as it is. When another bucket says that
 // it is this lane, damage has renamed that bucket: [ErrCorrupt].
 func Create(tx *bolt.Tx, name []byte) error {
