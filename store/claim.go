@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed8107221f/outbox/internal/order"
@@ -277,6 +278,9 @@ func (c *claim) Due(after order.Place) (order.Place, bool) {
 			if f.blocked != nil {
 				c.stop(f.blocked)
 				return order.Place{}, false
+			}
+			if slices.Contains(c.s.moving, p.Seq) {
+				continue // its place is about to change, and an outcome would not find it
 			}
 			return p, true
 		}

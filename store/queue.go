@@ -191,6 +191,11 @@ func (s *Store) admit(t *txn, items, size int) error {
 	if n := t.Ledger.Pending() + s.sentCount(); s.opts.MaxPending > 0 && n+uint64(items) > uint64(s.opts.MaxPending) {
 		return fmt.Errorf("%w: %d pending and %d more, at most %d (MaxPending): nothing was stored", sender.ErrFull, n, items, s.opts.MaxPending)
 	}
+	return s.admitBytes(t, size)
+}
+
+// admitBytes returns an error if the lane would hold more than MaxBytes bytes.
+func (s *Store) admitBytes(t *txn, size int) error {
 	if n := t.Ledger.Bytes + t.Ledger.DeadBytes; s.opts.MaxBytes > 0 && n+uint64(size) > uint64(s.opts.MaxBytes) {
 		return fmt.Errorf("%w: %d bytes and %d more, at most %d (MaxBytes): nothing was stored", sender.ErrFull, n, size, s.opts.MaxBytes)
 	}

@@ -99,6 +99,7 @@ type Store struct {
 	unreported uint64        // our transaction that may be on disk, and that committed was not told of; 0: none
 	room       chan struct{} // closed when there may be room, then replaced
 	erasing    []*erasure    // the calls of Erase that run
+	moving     []uint64      // Seqs that RunNow moves in later, by the commit that runs: Claim leaves them out
 	releasing  bool          // releaseAllDue runs
 	wake       func()        // wakes the attached sender; nil: none is attached
 	refused    error         // the error that Append returns, see Refuse; nil: it stores

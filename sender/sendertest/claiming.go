@@ -20,7 +20,7 @@ type clause struct {
 	test func(s *subject)
 }
 
-var clauses = slices.Concat(claiming, settling, sending, keeping, operating)
+var clauses = slices.Concat(claiming, settling, sending, keeping, operating, editing)
 
 // claiming is what Append and Claim owe.
 var claiming = []clause{

@@ -1,6 +1,8 @@
 package sendertest
 
 import (
+	"errors"
+	"iter"
 	"strings"
 	"time"
 
@@ -153,6 +155,89 @@ var operating = []clause{
 			}
 		}
 		q.Detach()
+	}},
+}
+
+// A pender lists what is pending, as a [sender.Lister] does.
+type pender interface {
+	Pending() iter.Seq2[sender.Item, error]
+}
+
+// editing is what a queue owes the people who change what it holds, if it has the abilities.
+var editing = []clause{
+	{"RunNow makes retries and scheduled items due, charges nothing, and keeps the order", func(s *subject) {
+		e := need[sender.Editor](s)
+		s.put("a1 a2 b1")
+		s.schedule("9", time.Now().Add(time.Hour))
+		got := s.claims("a1 b1")
+		failed := got[0]
+		failed.Attempts, failed.Failures, failed.LastErr, failed.FailedAt = 1, 1, "refused", time.Now()
+		s.retry(time.Hour, failed)
+		s.settle(sender.Delivered, got[1])
+		s.claims("")
+		l := need[pender](s)
+		var all []sender.Item
+		for it, err := range l.Pending() {
+			if err != nil {
+				s.Fatal(err)
+			}
+			all = append(all, it)
+		}
+		if n, err := e.RunNow(s.Context(), all...); n != 2 || err != nil {
+			s.Fatalf("RunNow: %d, %v; want 2", n, err)
+		}
+		if n, err := e.RunNow(s.Context(), all...); n != 0 || err != nil {
+			s.Fatalf("RunNow again: %d, %v; want 0", n, err)
+		}
+		now := s.claims("a1 9")
+		if it := now[0]; it.Attempts != 1 || it.Failures != 1 || it.LastErr != "refused" || it.Seq != failed.Seq {
+			s.Fatalf("a1 comes as %+v, was %+v", it, failed)
+		}
+		if n, err := e.RunNow(s.Context(), now...); n != 0 || err != nil {
+			s.Fatalf("RunNow of what is in flight: %d, %v; want 0", n, err)
+		}
+		s.settle(sender.Delivered, now...)
+		s.claims("a2")
+		s.ledger(sender.Counts{Put: 4, Pending: 1, InFlight: 1, Delivered: 3})
+	}},
+	{"Edit changes a dead item where it is, and nothing else", func(s *subject) {
+		e := need[sender.Editor](s)
+		o := need[Owner](s)
+		s.put("a1 a2")
+		s.settle(sender.Dead, s.claims("a1")...)
+		was := o.Dead()[0]
+		if err := e.Edit(s.Context(), was, []byte("a9"), map[string]string{"n": "1"}); err != nil {
+			s.Fatal(err)
+		}
+		is := o.Dead()[0]
+		if string(is.Payload) != "a9" || is.Header["n"] != "1" || is.ID != was.ID || is.Seq != was.Seq || is.Key != was.Key || is.Kind != was.Kind || is.LastErr != was.LastErr || !is.Created.Equal(was.Created) {
+			s.Fatalf("edited it is %+v, was %+v", is, was)
+		}
+		if err := e.Edit(s.Context(), was, []byte("a8"), nil); err != nil {
+			s.Fatal(err)
+		}
+		if is := o.Dead()[0]; string(is.Payload) != "a8" || is.Header["n"] != "1" {
+			s.Fatalf("edited without a header it is %+v", is)
+		}
+		s.settle(sender.Delivered, s.claims("a2")...)
+		o.Revive(was.Seq)
+		if err := e.Edit(s.Context(), was, []byte("lost"), nil); !errors.Is(err, sender.ErrChanged) {
+			s.Fatalf("edited after its revival: %v, want sender.ErrChanged", err)
+		}
+		s.claims("a8")
+		s.ledger(sender.Counts{Put: 2, Pending: 1, InFlight: 1, Delivered: 1})
+	}},
+	{"what is being sent at most once cannot be edited", func(s *subject) {
+		e := need[sender.Editor](s)
+		s.put("1")
+		it := s.claims("1")[0]
+		it.LastErr, it.FailedAt = "its answer is unknown", time.Now()
+		s.settle(sender.Sending, it)
+		if err := e.Edit(s.Context(), it, nil, nil); !errors.Is(err, sender.ErrChanged) {
+			s.Fatalf("Edit: %v, want sender.ErrChanged", err)
+		}
+		s.settle(sender.Delivered, it)
+		s.ledger(sender.Counts{Put: 1, Delivered: 1})
 	}},
 }
 

@@ -273,6 +273,24 @@ func (v Record) withLog(p Parts, log []byte) Record {
 	return n
 }
 
+// WithContents returns a copy of the record with another header and payload. It fails when the lengths
+// do not add up. The copy has no checksum: call [Record.SetSum]. The header must have passed
+// [Validate].
+func (v Record) WithContents(header map[string]string, payload []byte) (Record, error) {
+	p, err := v.Split()
+	if err != nil {
+		return nil, err
+	}
+	var head []byte
+	for _, name := range sortedNames(header) {
+		head = AppendString(AppendString(head, name), header[name])
+	}
+	n := slices.Concat(v[:OffBody], p.kind, p.Key, head, p.log, payload, make([]byte, CrcLen))
+	binary.BigEndian.PutUint32(n[offHeadLen:], uint32(len(head)))
+	binary.BigEndian.PutUint32(n[OffPayLen:], uint32(len(payload)))
+	return n, nil
+}
+
 // Fresh returns a copy of the record as if it had never failed or been sent. It fails when the
 // lengths do not add up. The copy has no checksum: call [Record.SetSum].
 func (v Record) Fresh() (Record, error) {
