@@ -111,15 +111,16 @@ type Sender struct {
 	maxItems   int        // per request
 	maxBytes   int        // per request; 0: no limit
 
-	now      func() time.Time // the only clock; tests step it
-	called   atomic.Bool
-	began    chan struct{} // closed when Run begins
-	ended    chan struct{} // closed when Run has ended
-	inbox    inbox
-	woken    atomic.Bool // more may be due
-	status   atomic.Pointer[Status]
-	inFlight atomic.Int64 // requests in flight, written by the loop
-	waiting  atomic.Bool  // the next request waits for the limiter; written by the worker with the baton
+	now       func() time.Time // the only clock; tests step it
+	called    atomic.Bool
+	began     chan struct{} // closed when Run begins
+	ended     chan struct{} // closed when Run has ended
+	inbox     inbox
+	observers observers
+	woken     atomic.Bool // more may be due
+	status    atomic.Pointer[Status]
+	inFlight  atomic.Int64 // requests in flight, written by the loop
+	waiting   atomic.Bool  // the next request waits for the limiter; written by the worker with the baton
 }
 
 // New returns a Sender that drains q into t at the pace of l; a nil l means no limit. It returns an

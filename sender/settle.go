@@ -35,29 +35,24 @@ var storageBackoff = Exponential(time.Second, 30*time.Second)
 //     it loses none, but OnOutcome may not hear of them.
 type outcomes struct {
 	list  []Outcome
-	took  []time.Duration // of the request of each; kept only for OnOutcome
-	retry bool            // the first call after one that failed
-	err   error           // what Settle returned
+	retry bool  // the first call after one that failed
+	err   error // what Settle returned
 }
 
 // add appends the outcomes of c.
-func (b *outcomes) add(c *outcomes) {
-	b.list, b.took = append(b.list, c.list...), append(b.took, c.took...)
-}
+func (b *outcomes) add(c *outcomes) { b.list = append(b.list, c.list...) }
 
 // reset removes the outcomes and keeps their space.
 func (b *outcomes) reset() {
 	clear(b.list)
-	b.list, b.took = b.list[:0], b.took[:0]
+	b.list = b.list[:0]
 }
 
 // addOutcome keeps an outcome for the next Settle. took is the duration of the request; 0: the item
 // was not sent.
 func (l *loop) addOutcome(o Outcome, took time.Duration) {
+	o.Took = took
 	l.toSettle.list = append(l.toSettle.list, o)
-	if l.options.OnOutcome != nil {
-		l.toSettle.took = append(l.toSettle.took, took)
-	}
 	l.unsettled++
 }
 
@@ -93,15 +88,12 @@ func (l *loop) nextSettle() time.Time {
 	return l.settleAgain
 }
 
-// runSettle calls Settle and OnOutcome, and reports back. It has a goroutine of its own.
+// runSettle calls Settle and whoever hears of outcomes, and reports back. It has a goroutine of its own.
 func (l *loop) runSettle(b *outcomes) {
 	defer l.inbox.leave(b)
 	b.err = l.queue.Settle(l.uncancelled, b.list...)
-	if b.err != nil || l.options.OnOutcome == nil {
-		return
-	}
-	for i, o := range b.list {
-		l.callOnOutcome(o, b.took[i])
+	if b.err == nil {
+		l.tell(b.list)
 	}
 }
 
@@ -166,18 +158,6 @@ func (l *loop) awaitSettled() {
 		case <-again.C:
 		}
 	}
-}
-
-// callOnOutcome calls OnOutcome, and recovers its panics.
-func (l *loop) callOnOutcome(o Outcome, took time.Duration) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.listenerBroken.Do(func() {
-				l.options.Logger.Error("sender: OnOutcome panicked; further panics are not logged", "panic", fmt.Sprintf("%T", v), "stack", stack())
-			})
-		}
-	}()
-	l.options.OnOutcome(o, took)
 }
 
 // settled takes in the result of one Settle.
