@@ -53,8 +53,8 @@ func (l *loop) answered(r *request) {
 		stopped:     r.stopped,
 		atMostOnce:  l.options.AtMostOnce,
 	}
-	took := r.ended.Sub(r.began)
-	l.learnUsual(r, took)
+	by := sent{r.number, r.began, r.ended.Sub(r.began)}
+	l.learnUsual(r, by.took)
 	strongest, cause := noEffect, error(nil)
 	for i, it := range r.items {
 		err := r.errs[i]
@@ -65,13 +65,13 @@ func (l *loop) answered(r *request) {
 		k.refused = l.refused[it.Seq]
 		delete(l.refused, it.Seq)
 		if err != nil && !works && k.refusal(err) {
-			if e := l.refuse(refusal{k, it, err, r.began}); e > strongest {
+			if e := l.refuse(refusal{k, it, err, by}); e > strongest {
 				strongest, cause = e, err
 			}
 			continue
 		}
 		o, e := decide(k, it, err)
-		l.addOutcome(o, took)
+		l.addOutcome(o, by)
 		if o.Verdict == Released && e > noEffect {
 			if len(l.refused) >= maxRefused {
 				clear(l.refused)

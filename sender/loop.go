@@ -265,7 +265,7 @@ func (l *loop) claimed(r *request) {
 	}
 	for _, it := range r.expired {
 		delete(l.refused, it.Seq)
-		l.addOutcome(Outcome{Item: it, Verdict: Expired}, 0)
+		l.addOutcome(Outcome{Item: it, Verdict: Expired}, sent{})
 	}
 	stopped := r.baton.Err() != nil // then an error says nothing about the queue or the limiter
 	switch {
@@ -313,7 +313,7 @@ func (l *loop) release(r *request) {
 		return
 	}
 	for _, it := range r.items {
-		l.addOutcome(Outcome{Item: it, Verdict: Released}, 0)
+		l.addOutcome(Outcome{Item: it, Verdict: Released}, sent{})
 	}
 }
 
@@ -323,7 +323,7 @@ func (l *loop) release(r *request) {
 func (l *loop) releasePieces() {
 	for _, items := range l.pieces {
 		for _, it := range items {
-			l.addOutcome(Outcome{Item: it, Verdict: Released}, 0)
+			l.addOutcome(Outcome{Item: it, Verdict: Released}, sent{})
 		}
 	}
 	l.pieces = nil

@@ -3,11 +3,14 @@ package sender_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox/sender"
 )
@@ -116,5 +119,144 @@ func TestObserversComeAndGo(t *testing.T) {
 		if stays.Load() != 801 || heard == 0 || gone.Load() != heard {
 			l.Fatalf("the one that stays heard %d outcomes of 801; the others %d, and %d after they had gone", stays.Load(), heard, gone.Load()-heard)
 		}
+	})
+}
+
+// told is what the tests below look at in an outcome.
+type told struct {
+	name    string
+	verdict sender.Verdict
+	request uint64
+	started time.Duration // since the start; -1: zero
+	took    time.Duration
+}
+
+// observed runs a lane for an hour and returns its outcomes, in order.
+func observed(l *lane) []told {
+	l.Helper()
+	var mu sync.Mutex
+	var list []told
+	if l.s == nil {
+		l.make()
+	}
+	l.s.Observe(func(o sender.Outcome) {
+		mu.Lock()
+		defer mu.Unlock()
+		started := time.Duration(-1)
+		if !o.Started.IsZero() {
+			started = o.Started.Sub(l.start)
+		}
+		list = append(list, told{string(o.Item.Payload), o.Verdict, o.Request, started, o.Took})
+	})
+	l.begin()
+	l.wait(time.Hour)
+	mu.Lock()
+	defer mu.Unlock()
+	return slices.Clone(list)
+}
+
+func expectTold(l *lane, got []told, want ...told) {
+	l.Helper()
+	if !slices.Equal(got, want) {
+		l.Fatalf("told\n\t%v\nwant\n\t%v", got, want)
+	}
+}
+
+// Every outcome names its request, when it began and how long it took. What was not sent has none.
+func TestOutcomeNamesItsRequest(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 1
+		l.options.Backoff = steady(time.Second)
+		l.answer("a", "1s+429:10s 2s+ok") // released after a pause, then the probe
+		l.answer("b", "3s+500 ok")
+		l.put("a b")
+		l.append(sender.Item{ID: uuid.New(), Payload: []byte("late"), Expires: l.start.Add(time.Second)})
+		got := observed(l)
+		slices.SortStableFunc(got, func(x, y told) int { return strings.Compare(x.name, y.name) })
+		expectTold(l, got,
+			told{"a", sender.Released, 1, 0, time.Second},
+			told{"a", sender.Delivered, 2, 11 * time.Second, 2 * time.Second},
+			told{"b", sender.Retry, 3, 13 * time.Second, 3 * time.Second},
+			told{"b", sender.Delivered, 4, 17 * time.Second, 0},
+			told{"late", sender.Expired, 0, -1, 0},
+		)
+		if n := l.s.Status().Requests; n != 4 {
+			l.Fatalf("Status counts %d requests, want 4", n)
+		}
+	})
+}
+
+// The items of a batch share the number of their request.
+func TestOutcomesOfABatch(t *testing.T) {
+	in(t, func(l *lane) {
+		l.batch = 2
+		l.options.Concurrency = 1
+		l.answer("*", "2s+ok") // one after the other
+		l.put("a b c")
+		expectTold(l, observed(l),
+			told{"a", sender.Delivered, 1, 0, 4 * time.Second},
+			told{"b", sender.Delivered, 1, 0, 4 * time.Second},
+			told{"c", sender.Delivered, 2, 4 * time.Second, 2 * time.Second},
+		)
+	})
+}
+
+// A batch that is refused as a whole has no outcome. Its parts are requests of their own.
+func TestOutcomesOfASplitBatch(t *testing.T) {
+	in(t, func(l *lane) {
+		l.batch = 2
+		l.options.Concurrency = 1
+		l.answer("*", "1s+split 2s+ok")
+		l.answer("a", "1s+split 2s+ok")
+		l.put("a b")
+		expectTold(l, observed(l),
+			told{"a", sender.Delivered, 2, 2 * time.Second, 2 * time.Second},
+			told{"b", sender.Delivered, 3, 4 * time.Second, 2 * time.Second},
+		)
+	})
+}
+
+// With AtMostOnce the request starts after the record.
+func TestOutcomesAtMostOnce(t *testing.T) {
+	in(t, func(l *lane) {
+		l.queue = &slowRecord{Memory: &l.Memory, takes: 2 * time.Second}
+		l.options.Concurrency = 1
+		l.options.AtMostOnce = true
+		l.answer("a", "4s+500")
+		l.answer("b", "1s+503 ok")
+		l.options.Backoff = steady(time.Second)
+		l.put("a b")
+		got := observed(l)
+		expectTold(l, got,
+			told{"a", sender.Dead, 1, 2 * time.Second, 4 * time.Second},
+			told{"b", sender.Retry, 2, 8 * time.Second, time.Second},
+			told{"b", sender.Delivered, 3, 12 * time.Second, 0},
+		)
+	})
+}
+
+// Items that wait for their verdict, because they were refused for good, keep their request.
+func TestOutcomesOfRefusals(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 2
+		l.answer("a", "1s+400")
+		l.answer("b", "3s+ok")
+		l.answer("c", "3s+ok")
+		l.put("a b c")
+		got := observed(l)
+		slices.SortFunc(got, func(x, y told) int { return strings.Compare(x.name, y.name) })
+		numbers := []uint64{got[0].request, got[1].request, got[2].request}
+		slices.Sort(numbers)
+		if !slices.Equal(numbers, []uint64{1, 2, 3}) {
+			l.Fatalf("the requests are numbered %d", numbers)
+		}
+		for i := range got {
+			got[i].request = 0
+		}
+		expectTold(l, got,
+			told{"a", sender.Dead, 0, 0, time.Second},
+			told{"b", sender.Delivered, 0, 0, 3 * time.Second},
+			told{"c", sender.Delivered, 0, time.Second, 3 * time.Second},
+		)
 	})
 }

@@ -41,13 +41,11 @@ type refusals struct {
 const maxRefusedWaiting = 256
 
 type refusal struct {
-	k     known
-	item  Item
-	err   error
-	began time.Time // the request
+	k    known
+	item Item
+	err  error
+	by   sent
 }
-
-func (w *refusal) took() time.Duration { return w.k.now.Sub(w.began) }
 
 // statusOf returns the status of an error that has one: a method Status() int. 0: it has none.
 func statusOf(err error) (status int) {
@@ -64,8 +62,8 @@ func (l *loop) refuse(w refusal) effect {
 	f := &l.refusals
 	kept := strings.HasPrefix(w.item.LastErr, refusedAlike)
 	worked := w.k.blames(w.item)
-	if kept && worked && !w.began.After(w.k.lastSuccess) {
-		l.addOutcome(keep(w), w.took()) // it was sent before the destination was known to work again
+	if kept && worked && !w.by.began.After(w.k.lastSuccess) {
+		l.addOutcome(keep(w), w.by) // it was sent before the destination was known to work again
 		return noEffect
 	}
 	status := statusOf(w.err)
@@ -92,7 +90,7 @@ func (l *loop) refuse(w refusal) effect {
 // keepRefused lets all items that wait come again.
 func (l *loop) keepRefused() {
 	for _, w := range l.refusals.waiting {
-		l.addOutcome(keep(w), w.took())
+		l.addOutcome(keep(w), w.by)
 	}
 	l.refusals.waiting = nil
 }
@@ -113,7 +111,7 @@ func (l *loop) killRefused(upTo time.Time) {
 	for ; n < len(f.waiting) && !f.waiting[n].k.now.After(upTo); n++ {
 		w := &f.waiting[n]
 		o, _ := decide(w.k, w.item, w.err)
-		l.addOutcome(o, w.took())
+		l.addOutcome(o, w.by)
 	}
 	f.waiting = slices.Delete(f.waiting, 0, n)
 }
@@ -142,7 +140,7 @@ func refusedCause(err error) string {
 // releaseRefused gives the items that wait back at the end of Run.
 func (l *loop) releaseRefused() {
 	for _, w := range l.refusals.waiting {
-		l.addOutcome(Outcome{Item: w.item, Verdict: Released, Err: w.err}, w.took())
+		l.addOutcome(Outcome{Item: w.item, Verdict: Released, Err: w.err}, w.by)
 	}
 	l.refusals.waiting = nil
 }

@@ -50,6 +50,7 @@ type request struct {
 	// Written by the worker before it reports the answer.
 	granted   time.Time // when the token was granted; zero: there is no limiter
 	began     time.Time // when the request began
+	number    uint64    // of those that were made, from 1
 	recordErr error     // AtMostOnce: why the items could not be recorded
 	unsent    bool      // the request was not made (see mayBegin); nothing below is set
 	ended     time.Time
@@ -67,6 +68,13 @@ type request struct {
 	worker    worker // that does the request
 	slot      int    // its index in loop.flight
 	abandoned bool   // did not return in time
+}
+
+// sent is what an outcome tells of the request that carried its item. The zero sent: there was none.
+type sent struct {
+	number uint64
+	began  time.Time
+	took   time.Duration
 }
 
 // serve does one request, in the goroutine of a worker. It has the baton when it begins, and
@@ -183,6 +191,7 @@ func (l *loop) deliver(r *request) {
 		r.call.end(l.endedCtx)
 		l.classify(r)
 	}()
+	r.number = l.requests.Add(1)
 	r.call.run, r.call.deadline = l.ctx, r.began.Add(l.options.Timeout)
 	if r.fresh && l.idleCloser != nil {
 		l.idleCloser.CloseIdleConnections()

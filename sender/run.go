@@ -117,7 +117,8 @@ type Sender struct {
 	ended     chan struct{} // closed when Run has ended
 	inbox     inbox
 	observers observers
-	woken     atomic.Bool // more may be due
+	requests  atomic.Uint64 // that were started
+	woken     atomic.Bool   // more may be due
 	status    atomic.Pointer[Status]
 	inFlight  atomic.Int64 // requests in flight, written by the loop
 	waiting   atomic.Bool  // the next request waits for the limiter; written by the worker with the baton

@@ -48,10 +48,9 @@ func (b *outcomes) reset() {
 	b.list = b.list[:0]
 }
 
-// addOutcome keeps an outcome for the next Settle. took is the duration of the request; 0: the item
-// was not sent.
-func (l *loop) addOutcome(o Outcome, took time.Duration) {
-	o.Took = took
+// addOutcome keeps an outcome for the next Settle. by is the request that carried the item.
+func (l *loop) addOutcome(o Outcome, by sent) {
+	o.Request, o.Started, o.Took = by.number, by.began, by.took
 	l.toSettle.list = append(l.toSettle.list, o)
 	l.unsettled++
 }

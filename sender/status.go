@@ -46,6 +46,7 @@ const (
 // Status returns the latest snapshot. It never waits.
 func (s *Sender) Status() Status {
 	st := *s.status.Load()
+	st.Requests = s.requests.Load()
 	st.PausedUntil = latest(st.PausedUntil, s.queue.Paused())
 	if p, ok := s.limiter.(Pauser); ok {
 		st.PausedUntil = latest(st.PausedUntil, p.Paused())
