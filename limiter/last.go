@@ -28,7 +28,7 @@ type yields struct {
 	waiting int           // calls of Wait that have not returned
 	last    bool          // a call of WaitLast waits
 	passed  int           // starts of Wait since then
-	changed chan struct{} // closed, and replaced, when the other kind may go
+	changed chan struct{} // closed, and replaced, when a call that sleeps shall look again
 }
 
 func (y *yields) lastsTurn() bool { return y.last && y.passed >= lastEvery-1 }

@@ -42,7 +42,8 @@ import (
 // of any method, at the end of each pause, and after Slow. Several senders that share a Limiter
 // together keep to its rate. The zero Limiter allows everything unless it is paused.
 //
-// Set the fields before the first call and do not change them afterwards. All methods are safe for
+// Set the fields before the first call and do not touch them afterwards: [Limiter.SetRate] changes
+// the rate of a Limiter in use. All methods are safe for
 // concurrent use, also on a nil *Limiter. Do not copy a Limiter after its first use.
 type Limiter struct {
 	// PerSecond is the sustained rate, in starts per second. 0: no limit.
@@ -56,15 +57,16 @@ type Limiter struct {
 	// Recovery is how long the rate takes to climb from Floor back to PerSecond. 0 means a minute.
 	Recovery time.Duration
 
-	log  *startLog     // the hard limit of Within; nil: none. Guarded by mu.
+	log  *startLog     // the hard limit of Within or SetRate; nil: none. Guarded by mu.
 	turn chan struct{} // 1-buffered, full while one Wait has its turn; nil: no method was called yet
 	last chan struct{} // the same for WaitLast
 
-	mu     sync.Mutex    // a leaf, never held while sleeping; guards log, making turn and last, and the rest
+	mu     sync.Mutex    // a leaf, never held while sleeping; guards log, PerSecond, Burst, making turn and last, and the rest
 	from   time.Time     // nothing starts before from; then the bucket is empty and the rate is low
 	low    float64       // the rate at from; it climbs afterwards
 	bucket *rate.Limiter // its limit is the rate at its last use; nil: no limit
 	slowed bool          // nothing has started since the last Slow
+	born   time.Time     // the first call of any method
 	paused time.Time     // the latest end that Pause was told; zero: it was never called
 	yields yields        // between Wait and WaitLast
 }
@@ -97,23 +99,23 @@ func (l *Limiter) Wait(ctx context.Context) error {
 
 // wait is Wait, or WaitLast if last is set. turn is of the calls of the same kind.
 func (l *Limiter) wait(ctx context.Context, turn chan struct{}, last bool) error {
-	if l.limited() {
-		select {
-		case turn <- struct{}{}: // a channel serves blocked goroutines in order of arrival
-			defer func() { <-turn }()
-		case <-ctx.Done():
-			return fmt.Errorf("limiter: %w", ctx.Err())
-		}
-		if last {
-			l.waitsLast(true)
-			defer l.waitsLast(false)
-		}
-	}
-	for {
+	for inTurn := false; ; {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("limiter: %w", err)
 		}
-		wait, yields := l.take(last)
+		if !inTurn && l.limited() {
+			select {
+			case turn <- struct{}{}: // a channel serves blocked goroutines in order of arrival
+				defer func() { <-turn }()
+			case <-ctx.Done():
+				return fmt.Errorf("limiter: %w", ctx.Err())
+			}
+			if inTurn = true; last {
+				l.waitsLast(true)
+				defer l.waitsLast(false)
+			}
+		}
+		wait, changed := l.take(last, inTurn)
 		if wait <= 0 {
 			return nil
 		}
@@ -121,7 +123,7 @@ func (l *Limiter) wait(ctx context.Context, turn chan struct{}, last bool) error
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-yields:
+		case <-changed:
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -204,6 +206,7 @@ func (l *Limiter) enter() (now time.Time, err error) {
 		}
 		l.turn, l.last = make(chan struct{}, 1), make(chan struct{}, 1)
 		l.yields.changed = make(chan struct{})
+		l.born = now
 		l.resume(now.Add(l.log.silence()), l.PerSecond)
 	}
 	return now, nil
@@ -227,8 +230,17 @@ func (l *Limiter) check() error {
 	return nil
 }
 
-func (l *Limiter) limited() bool  { return l.PerSecond > 0 || l.log != nil }
-func (l *Limiter) floor() float64 { return cmp.Or(l.Floor, l.PerSecond/16) }
+// limited reports whether there is a limit. mu must not be held.
+func (l *Limiter) limited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isLimited()
+}
+
+func (l *Limiter) isLimited() bool { return l.PerSecond > 0 || l.log != nil }
+
+// floor is the lowest rate. SetRate may have set a rate below Floor. mu is held.
+func (l *Limiter) floor() float64 { return min(cmp.Or(l.Floor, l.PerSecond/16), l.PerSecond) }
 
 func (l *Limiter) recovery() time.Duration { return cmp.Or(l.Recovery, time.Minute) }
 
@@ -258,22 +270,27 @@ func (l *Limiter) rate(now time.Time) float64 {
 }
 
 // take lets one request start and returns 0, or returns how long to wait before the next call. The
-// next call is due earlier if the channel is closed; nil: it is not.
-func (l *Limiter) take(last bool) (wait time.Duration, changed <-chan struct{}) {
+// next call is due earlier if the channel is closed. A call that is not in turn looks again at once
+// if SetRate has just made a limit.
+func (l *Limiter) take(last, inTurn bool) (wait time.Duration, changed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.yields.may(last) && l.limited() {
+	switch {
+	case !l.isLimited():
+	case !inTurn:
+		return 1, l.yields.changed
+	case !l.yields.may(last):
 		return time.Hour, l.yields.changed
 	}
 	now := time.Now()
 	if wait := l.from.Sub(now); wait > 0 {
-		return wait, nil
+		return wait, l.yields.changed
 	}
 	if wait := l.log.wait(now); wait > 0 {
-		return wait, nil
+		return wait, l.yields.changed
 	}
 	if wait := l.takeToken(now); wait > 0 {
-		return wait, nil
+		return wait, l.yields.changed
 	}
 	l.log.add(now)
 	l.slowed = false

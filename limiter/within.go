@@ -34,32 +34,44 @@ const (
 // limit is 1 to 1,000,000. window is above 0 and at most a minute. Otherwise Check and Wait return
 // an error. The log takes 24 bytes for each start of limit.
 func Within(limit int, window time.Duration) *Limiter {
-	sustained := float64(limit) / (window + jitter).Seconds()
-	l := &Limiter{PerSecond: sustained, Burst: 1, log: &startLog{limit: limit, window: window}}
-	if limit >= fewest {
-		l.PerSecond = min(0.9*float64(limit)/window.Seconds(), sustained)
-		l.Burst = limit / 10
-	}
+	l := &Limiter{log: &startLog{limit: limit, window: window, shortest: window}}
+	l.PerSecond, l.Burst = bucketFor(limit, window)
 	return l
 }
 
-// A startLog knows when the last limit requests started. A nil one sets no limit. The mutex of its
-// Limiter guards it.
+// bucketFor returns the settings of the bucket that spreads the starts.
+func bucketFor(limit int, window time.Duration) (perSecond float64, burst int) {
+	sustained := float64(limit) / (window + jitter).Seconds()
+	if limit < fewest {
+		return sustained, 1
+	}
+	return min(0.9*float64(limit)/window.Seconds(), sustained), limit / 10
+}
+
+// A startLog knows when the last requests started, at least limit of them. A nil one sets no limit.
+// The mutex of its Limiter guards it.
 type startLog struct {
-	limit  int
-	window time.Duration
-	starts []time.Time // a ring of limit times, zero where unused; made by the first add
-	oldest int         // index in starts of the oldest, which is overwritten next
+	limit    int
+	window   time.Duration
+	shortest time.Duration // the shortest window there ever was
+	starts   []time.Time   // a ring of at least limit times, zero where unused; made by the first add
+	oldest   int           // index in starts of the oldest, which is overwritten next
 }
 
 func (g *startLog) check() error {
-	switch {
-	case g == nil:
+	if g == nil {
 		return nil
-	case g.limit < 1 || g.limit > maxLimit:
-		return fmt.Errorf("limiter: Within: limit is %d, must be from 1 to %d", g.limit, maxLimit)
-	case g.window <= 0 || g.window > maxWindow:
-		return fmt.Errorf("limiter: Within: window is %v, must be above 0 and at most %v", g.window, maxWindow)
+	}
+	return checkWindow("Within", g.limit, g.window)
+}
+
+// checkWindow returns what is wrong with the arguments of a function.
+func checkWindow(function string, limit int, window time.Duration) error {
+	switch {
+	case limit < 1 || limit > maxLimit:
+		return fmt.Errorf("limiter: %s: limit is %d, must be from 1 to %d", function, limit, maxLimit)
+	case window <= 0 || window > maxWindow:
+		return fmt.Errorf("limiter: %s: window is %v, must be above 0 and at most %v", function, window, maxWindow)
 	}
 	return nil
 }
@@ -85,7 +97,9 @@ func (g *startLog) wait(now time.Time) time.Duration {
 	if g == nil || g.starts == nil {
 		return 0
 	}
-	return g.starts[g.oldest].Add(g.window + jitter).Sub(now)
+	// The start that is limit before the next one.
+	i := (g.oldest + len(g.starts) - g.limit) % len(g.starts)
+	return g.starts[i].Add(g.window + jitter).Sub(now)
 }
 
 // add records a start.
@@ -97,5 +111,5 @@ func (g *startLog) add(now time.Time) {
 		g.starts = make([]time.Time, g.limit)
 	}
 	g.starts[g.oldest] = now
-	g.oldest = (g.oldest + 1) % g.limit
+	g.oldest = (g.oldest + 1) % len(g.starts)
 }
