@@ -20,6 +20,7 @@ func (l *loop) answered(r *request) {
 	probe := r == l.probe && l.silence.on()
 	if r == l.probe {
 		l.probe = nil
+		l.changed = true
 	}
 	if r.unsent {
 		l.releaseUnsent(r)
@@ -122,11 +123,11 @@ func (r *request) split() bool {
 	}
 	all := true
 	for _, err := range r.errs {
-		m, _ := markOf(err)
-		if m == split {
+		m, _ := Classify(err)
+		if m == MarkSplit {
 			return true
 		}
-		all = all && m == permanent
+		all = all && m == MarkPermanent
 	}
 	return all
 }
@@ -154,6 +155,7 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 		cause = refusedCause(err)
 	}
 	l.changeSilence(now, func(s *silence) {
+		was := *s
 		switch {
 		case e == slowDown && probe:
 			s.probeThrottled(now, r.pause, cause)
@@ -165,6 +167,9 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 			s.probeFailed(now, cause)
 		case e == unreachable || e == refusedMany || e == failedFirst && (l.firstFailed >= manyFirst || l.prober != nil):
 			s.hold(now, cause)
+		}
+		if *s != was {
+			s.err = &err
 		}
 	})
 }

@@ -5,24 +5,64 @@ import (
 	"time"
 )
 
-// A mark on an error says what it means for the item and for the lane.
-type mark int
+// A Mark on an error says what it means for the item and for the lane. It is named after the
+// function that puts it there.
+type Mark string
 
+// The marks.
 const (
-	plain mark = iota // no mark: a failure, tried again
-	permanent
-	later
-	throttled
-	unavailable
-	split
-	notAccepted
+	MarkNone        Mark = "" // no error, or one without a mark: a failure, tried again
+	MarkPermanent   Mark = "permanent"
+	MarkLater       Mark = "later"
+	MarkThrottled   Mark = "throttled"
+	MarkUnavailable Mark = "unavailable"
+	MarkNotAccepted Mark = "not accepted"
+	MarkSplit       Mark = "split"
 )
 
-var markNames = [...]string{"failed", "permanent", "later", "throttled", "unavailable", "split", "not accepted"}
+// Classify returns the outermost mark on what a transport returned, and the wait that goes with it:
+// that of [Later] or [Throttled], or of [MinWait] where it applies. 0: the destination asked for no
+// wait, or for one that is not obeyed because it must be a mistake. The sender decides by the same
+// two values. An error that panics when it is looked into has no mark.
+func Classify(err error) (mark Mark, wait time.Duration) {
+	defer func() {
+		if recover() != nil {
+			mark, wait = MarkNone, 0
+		}
+	}()
+	mark, wait = asks(err)
+	switch {
+	case mark == MarkLater:
+		return mark, min(wait, longestDelay)
+	case wait < 0 || wait > longestPause:
+		return mark, 0
+	}
+	return mark, wait
+}
+
+// asks is Classify with the wait as it was asked for.
+func asks(err error) (Mark, time.Duration) {
+	m := MarkNone
+	var outermost *marked
+	if errors.As(err, &outermost) {
+		m = outermost.mark
+	}
+	switch m {
+	case MarkLater, MarkThrottled:
+		return m, outermost.after
+	case MarkPermanent, MarkSplit:
+		return m, 0
+	}
+	var w *waiting
+	if errors.As(err, &w) {
+		return m, w.wait
+	}
+	return m, 0
+}
 
 // marked is an error with a mark. Its text is the text of the error it wraps.
 type marked struct {
-	mark  mark
+	mark  Mark
 	err   error
 	after time.Duration // later, throttled: how long to wait; not above zero: the destination did not say
 }
@@ -30,20 +70,11 @@ type marked struct {
 func (m *marked) Error() string { return m.err.Error() }
 func (m *marked) Unwrap() error { return m.err }
 
-// markOf returns the outermost mark on err, and its wait.
-func markOf(err error) (mark, time.Duration) {
-	var m *marked
-	if errors.As(err, &m) {
-		return m.mark, m.after
-	}
-	return plain, 0
-}
-
 // withMark puts a mark on err. A mark without an error keeps its meaning: if nil counted as
 // success, the item would be lost.
-func withMark(m mark, err error, after time.Duration) error {
+func withMark(m Mark, err error, after time.Duration) error {
 	if err == nil {
-		err = errors.New("sender: " + markNames[m])
+		err = errors.New("sender: " + string(m))
 	}
 	return &marked{mark: m, err: err, after: after}
 }
@@ -56,15 +87,6 @@ type waiting struct {
 
 func (w *waiting) Error() string { return w.err.Error() }
 func (w *waiting) Unwrap() error { return w.err }
-
-// waitOf returns the outermost wait on err; 0: there is none.
-func waitOf(err error) time.Duration {
-	var w *waiting
-	if errors.As(err, &w) {
-		return w.wait
-	}
-	return 0
-}
 
 // Permanent marks an error that no further attempt would fix: the item is dead. Permanent(nil) is
 // nil. Marks nest, and the outermost wins.
@@ -82,12 +104,12 @@ func Permanent(err error) error {
 	if err == nil {
 		return nil
 	}
-	return withMark(permanent, err, 0)
+	return withMark(MarkPermanent, err, 0)
 }
 
 // Later asks for this item alone to be sent again no sooner than d from now; d below zero means
 // now. No attempt is charged. A nil err is replaced by a text.
-func Later(err error, d time.Duration) error { return withMark(later, err, max(d, 0)) }
+func Later(err error, d time.Duration) error { return withMark(MarkLater, err, max(d, 0)) }
 
 // Throttled says that the destination wants fewer requests, as an HTTP 429 does (RFC 9110 section
 // 10.2.3). The lane starts no request for retryAfter, also after a restart, and then goes on at
@@ -98,20 +120,20 @@ func Later(err error, d time.Duration) error { return withMark(later, err, max(d
 // other items succeeded. Then it waits for its own backoff after the pause, so that other items go
 // first. No attempt is charged. A nil err is replaced by a text.
 func Throttled(err error, retryAfter time.Duration) error {
-	return withMark(throttled, err, retryAfter)
+	return withMark(MarkThrottled, err, retryAfter)
 }
 
 // Unavailable says that the destination is at fault, not the item: credentials refused, a name that
 // does not resolve, a connection refused. The lane holds and probes with one request at a time. The
 // item is not touched, with two exceptions. A failed probe waits for its own backoff, uncharged. An
 // item that failed before, while others succeeded, is charged. A nil err is replaced by a text.
-func Unavailable(err error) error { return withMark(unavailable, err, 0) }
+func Unavailable(err error) error { return withMark(MarkUnavailable, err, 0) }
 
 // NotAccepted says that the destination refused the item this time, and that nothing was accepted, as
 // an HTTP 503 does (RFC 9110 section 15.6.4). It counts as an error without a mark, with one
 // difference: with Options.AtMostOnce the item is not dead, but tried again. A nil err is replaced by
 // a text.
-func NotAccepted(err error) error { return withMark(notAccepted, err, 0) }
+func NotAccepted(err error) error { return withMark(MarkNotAccepted, err, 0) }
 
 // MinWait says that the item shall not be tried again before d is over: the destination asked for
 // that. What err means does not change, and the backoff of the item stays if it is longer. The other
@@ -130,4 +152,4 @@ func MinWait(err error, d time.Duration) error {
 // charged. When all of them are accepted, the sender sends no more items than that in any request;
 // after an hour it tries twice as many. On a single item it means [Permanent]. A nil err is replaced by a
 // text.
-func Split(err error) error { return withMark(split, err, 0) }
+func Split(err error) error { return withMark(MarkSplit, err, 0) }

@@ -131,7 +131,7 @@ func (l *loop) serveFlushes(now time.Time) {
 				return true
 			}
 		}
-		if l.abandoned >= l.options.Concurrency {
+		if l.abandoned >= l.most() {
 			f.done <- fmt.Errorf("all %d requests in flight ignore the end of their context", l.abandoned)
 			return true
 		}

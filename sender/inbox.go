@@ -49,12 +49,14 @@ type (
 	claim           struct{ *request } // a worker gives the baton back
 	answer          struct{ *request } // a call has returned
 	gatheredFlushed struct{}           // FlushGathered has returned
+	concurrencySet  struct{}           // SetConcurrency was called
 	checked         []*flush           // a check found these to be over
 )
 
 func (c claim) apply(l *loop)         { l.claimed(c.request) }
 func (a answer) apply(l *loop)        { l.answered(a.request) }
 func (b *outcomes) apply(l *loop)     { l.settled(b) }
+func (concurrencySet) apply(l *loop)  { l.concurrencySet() }
 func (gatheredFlushed) apply(l *loop) { l.gatheredFlushed(l.now()) }
 func (c checked) apply(l *loop)       { l.endFlushes(c, l.now()) }
 func (e ending) apply(l *loop)        { l.end(e) }

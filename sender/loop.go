@@ -24,7 +24,7 @@ const (
 //     overlap.
 //   - A claimed item is in exactly one place: a request (the bearer, or one in flight), pieces,
 //     refusals.waiting, toSettle, or the outcomes of a Settle in progress. Only a successful Settle frees it.
-//   - len(flight) <= Concurrency. An abandoned call stays in flight, with its items, until it
+//   - No request starts while len(flight) >= most(). An abandoned call stays in flight, with its items, until it
 //     returns.
 //   - unsettled == len(toSettle.list) + the outcomes of every Settle in progress. No request starts
 //     at maxUnsettled or above.
@@ -200,7 +200,7 @@ func (l *loop) offer(now time.Time) {
 		return
 	}
 	due := len(l.pieces) > 0 || l.moreDue || l.askAgain || l.askDue(now)
-	if !due || l.bearer != nil || len(l.flight) >= l.options.Concurrency || l.unsettled >= maxUnsettled {
+	if !due || l.bearer != nil || len(l.flight) >= l.most() || l.unsettled >= maxUnsettled {
 		return
 	}
 	if l.settleTrouble.on() || now.Before(l.claimTrouble.again) || now.Before(l.limiterTrouble.again) {
@@ -298,6 +298,7 @@ func (l *loop) claimed(r *request) {
 		}
 		if r.probe {
 			l.probe = r
+			l.changed = true
 		}
 	default:
 		l.rest(r.worker)
@@ -375,11 +376,13 @@ func (l *loop) abandonOverdue(now time.Time) {
 			l.abandoned++
 			l.stuckSince = now
 			l.changed = true
-			l.options.Logger.Warn("sender: the transport ignores the end of its context", "abandoned", l.abandoned, "concurrency", l.options.Concurrency)
+			l.options.Logger.Warn("sender: the transport ignores the end of its context", "abandoned", l.abandoned, "concurrency", l.most())
 			if r == l.probe {
 				l.probe = nil
 				l.changeSilence(now, func(s *silence) {
-					s.probeFailed(now, fmt.Sprintf("no answer within %v", l.options.Timeout+abandonAfter))
+					err := fmt.Errorf("no answer within %v", l.options.Timeout+abandonAfter)
+					s.probeFailed(now, err.Error())
+					s.err = &err
 				})
 			}
 		}

@@ -125,10 +125,13 @@ func (l *loop) judgeLonely(now time.Time) {
 	case n < manyRefused:
 		l.killRefused(now)
 	default:
-		cause := refusedCause(l.refusals.waiting[n-1].err)
+		err := l.refusals.waiting[n-1].err
 		l.refusals.count = n
 		l.keepRefused()
-		l.changeSilence(now, func(s *silence) { s.hold(now, cause) })
+		l.changeSilence(now, func(s *silence) {
+			s.hold(now, refusedCause(err))
+			s.err = &err
+		})
 	}
 }
 

@@ -310,13 +310,15 @@ func (l *loop) classify(r *request) {
 		}
 		err = readable(err)
 		r.errs[i] = err
-		m, wait := markOf(err)
-		r.asksFor = max(r.asksFor, waitOf(err))
-		splits = splits || m == split
-		if m != throttled || r.stopped && errors.Is(err, context.Canceled) {
+		m, wait := Classify(err)
+		if asked, d := asks(err); asked != MarkLater {
+			r.asksFor = max(r.asksFor, d)
+		}
+		splits = splits || m == MarkSplit
+		if m != MarkThrottled || r.stopped && errors.Is(err, context.Canceled) {
 			continue
 		}
-		if r.asksFor = max(r.asksFor, wait); wait <= 0 || wait > longestPause {
+		if wait == 0 {
 			wait = laneBackoff(r.failed + 1)
 		}
 		if order == nil || wait > longest {

@@ -100,34 +100,32 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		return Outcome{Item: it, Verdict: Delivered}, noEffect
 	}
 	o := Outcome{Item: it, Verdict: Released, Err: err}
-	m, wait := markOf(err)
-	unknown := k.atMostOnce && m == plain
+	m, wait := Classify(err)
+	unknown := k.atMostOnce && m == MarkNone
 	cancelled := k.stopped && errors.Is(err, context.Canceled)
 	if cancelled && !unknown {
 		return o, noEffect
 	}
-	least := waitOf(err)
-	if least > longestPause {
-		least = 0
+	if m != MarkThrottled { // that wait is of the lane
+		k.delay = max(k.delay, wait)
 	}
-	k.delay = max(k.delay, least)
 	first := it.FailedAt.IsZero()
 	blamed := k.blames(it)
 
 	switch m {
-	case permanent, split:
+	case MarkPermanent, MarkSplit:
 		o.fail(k, true)
 		o.Verdict, o.Due = Dead, time.Time{}
 		return o, noEffect
 
-	case later:
+	case MarkLater:
 		// This says nothing about fault: Failures and FailedAt stay as they are.
 		o.Verdict = Retry
-		o.Due = k.now.Add(min(wait, longestDelay))
+		o.Due = k.now.Add(wait)
 		o.Item.LastErr = errorText(err)
 		return o, noEffect
 
-	case throttled:
+	case MarkThrottled:
 		o.PauseUntil = k.pause
 		if k.probe || blamed {
 			// The item waits for a while after the pause. Otherwise it would cause the next pause
@@ -137,12 +135,12 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		}
 		return o, slowDown
 
-	case unavailable:
+	case MarkUnavailable:
 		switch {
 		case blamed:
 			o.fail(k, true)
 			return o, failed
-		case k.probe, least > 0: // the next probe shall be another item
+		case k.probe, wait > 0: // the next probe shall be another item
 			o.fail(k, false)
 		}
 		return o, unreachable
@@ -172,8 +170,8 @@ func (k *known) blames(it Item) bool {
 
 // refusal reports whether err refuses an item for good.
 func (k *known) refusal(err error) bool {
-	m, _ := markOf(err)
-	return (m == permanent || m == split) && !(k.stopped && errors.Is(err, context.Canceled))
+	m, _ := Classify(err)
+	return (m == MarkPermanent || m == MarkSplit) && !(k.stopped && errors.Is(err, context.Canceled))
 }
 
 // fail records a failed attempt: the item comes again after its delay, or is dead if this attempt
@@ -225,8 +223,7 @@ func readable(err error) (e error) {
 		}
 	}()
 	_ = err.Error()
-	markOf(err)
-	waitOf(err)
+	asks(err)
 	_ = errors.Is(err, context.Canceled)
 	return err
 }

@@ -10,11 +10,10 @@ import (
 	"time"
 )
 
-const maxConcurrency = 1 << 16
-
 // Options adjust a [Sender]. A nil *Options and the zero value are fine.
 type Options struct {
-	// Concurrency is how many requests may be in flight; 0 means 10, 65536 is the most.
+	// Concurrency is how many requests may be in flight; 0 means 10, 65536 is the most. See also
+	// [Sender.SetConcurrency].
 	Concurrency int
 	// Timeout is how long one request may take: its context ends then. 0 means 30s; more than 365
 	// days are cut to that.
@@ -70,17 +69,12 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		d = *o
 	}
-	if d.Concurrency < 0 {
-		return d, fmt.Errorf("sender: Concurrency is %d, the least is 0 (meaning 10)", d.Concurrency)
-	}
-	if d.Concurrency > maxConcurrency {
-		return d, fmt.Errorf("sender: Concurrency is %d, the most is %d", d.Concurrency, maxConcurrency)
+	var err error
+	if d.Concurrency, err = checkConcurrency(d.Concurrency); err != nil {
+		return d, err
 	}
 	if d.Timeout < 0 {
 		return d, fmt.Errorf("sender: Timeout is %v, the least is 0 (meaning 30s)", d.Timeout)
-	}
-	if d.Concurrency == 0 {
-		d.Concurrency = 10
 	}
 	if d.Timeout == 0 {
 		d.Timeout = 30 * time.Second
@@ -101,15 +95,16 @@ func (o *Options) withDefaults() (Options, error) {
 // A Sender drains one [Queue] into one [Transport]. [New] makes it, Run works. All methods are safe
 // for concurrent use.
 type Sender struct {
-	options    Options // complete
-	queue      Queue
-	gatherer   Gatherer // the queue; nil: it does not gather outcomes
-	limiter    Limiter  // nil: no limit
-	send       func(ctx context.Context, r *request)
-	prober     Prober     // the transport; nil: it is none, or items may be sent twice
-	idleCloser IdleCloser // the transport; nil: it is none
-	maxItems   int        // per request
-	maxBytes   int        // per request; 0: no limit
+	options     Options      // complete
+	concurrency atomic.Int64 // what SetConcurrency set last, or the option
+	queue       Queue
+	gatherer    Gatherer // the queue; nil: it does not gather outcomes
+	limiter     Limiter  // nil: no limit
+	send        func(ctx context.Context, r *request)
+	prober      Prober     // the transport; nil: it is none, or items may be sent twice
+	idleCloser  IdleCloser // the transport; nil: it is none
+	maxItems    int        // per request
+	maxBytes    int        // per request; 0: no limit
 
 	now       func() time.Time // the only clock; tests step it
 	called    atomic.Bool
@@ -154,6 +149,7 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 		ended:    make(chan struct{}),
 		inbox:    inbox{bell: make(chan struct{}, 1)},
 	}
+	s.concurrency.Store(int64(options.Concurrency))
 	s.gatherer, _ = q.(Gatherer)
 	s.status.Store(&Status{})
 	s.send = func(ctx context.Context, r *request) { r.single[0] = t.Send(ctx, r.items[0]); r.errs = r.single[:] }

@@ -17,6 +17,7 @@ type silence struct {
 	tested bool      // since then a Prober has found that it answers: the next probe is an item
 	failed int       // requests that failed in a row: the one that began it, and the probes
 	cause  string    // of the last failure; "": a pause kept from before the start
+	err    *error    // behind cause, or nil; a pointer, because not every error can be compared
 }
 
 func (s *silence) on() bool { return !s.since.IsZero() }

@@ -16,7 +16,8 @@ type Status struct {
 	HeldBy string
 	// HeldErr is the error behind Held, for [errors.As]; nil when there is none.
 	HeldErr error
-	// Probe is when the held destination is tried next, as far as is known; zero: it is not known.
+	// Probe is when the held destination is tried next, if something is due then; zero: it is not
+	// known, as while it is being tried.
 	Probe time.Time
 	// HeldSince is when that began; zero when Held is "".
 	HeldSince time.Time
@@ -47,6 +48,10 @@ const (
 func (s *Sender) Status() Status {
 	st := *s.status.Load()
 	st.Requests = s.requests.Load()
+	st.Concurrency = s.most()
+	if !st.Probe.After(s.now()) {
+		st.Probe = time.Time{}
+	}
 	st.PausedUntil = latest(st.PausedUntil, s.queue.Paused())
 	if p, ok := s.limiter.(Pauser); ok {
 		st.PausedUntil = latest(st.PausedUntil, p.Paused())
@@ -67,18 +72,28 @@ func (l *loop) publish() {
 	}
 	l.changed = false
 	st := &Status{Abandoned: l.abandoned, Died: l.deathLog.total, PausedUntil: l.silence.paused}
+	troubled := func(by string, t *trouble) {
+		st.Held, st.HeldBy, st.HeldErr, st.HeldSince = t.err.Error(), by, t.err, t.since
+	}
 	switch {
 	case l.settleTrouble.on():
-		st.Held, st.HeldSince = l.settleTrouble.err.Error(), l.settleTrouble.since
+		troubled(HeldByStorage, &l.settleTrouble)
 	case l.claimTrouble.on():
-		st.Held, st.HeldSince = l.claimTrouble.err.Error(), l.claimTrouble.since
+		troubled(HeldByStorage, &l.claimTrouble)
 	case l.limiterTrouble.on():
-		st.Held, st.HeldSince = l.limiterTrouble.err.Error(), l.limiterTrouble.since
-	case l.abandoned >= l.options.Concurrency:
+		troubled(HeldByLimiter, &l.limiterTrouble)
+	case l.abandoned >= l.most():
+		st.HeldBy = HeldByTransport
 		st.Held = fmt.Sprintf("all %d requests in flight ignore the end of their context", l.abandoned)
 		st.HeldSince = l.stuckSince
 	case l.silence.held:
-		st.Held, st.HeldSince = heldBecause+l.silence.cause, l.silence.since
+		st.HeldBy, st.Held, st.HeldSince = HeldByDestination, heldBecause+l.silence.cause, l.silence.since
+		if l.silence.err != nil {
+			st.HeldErr = *l.silence.err
+		}
+		if l.probe == nil {
+			st.Probe = l.silence.until
+		}
 	}
 	l.status.Store(st)
 }
