@@ -26,12 +26,10 @@
 package outbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +37,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/internal/errtext"
+	"github.com/seed8107221f/outbox/internal/lane"
+	"github.com/seed8107221f/outbox/internal/lifecycle"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -103,8 +103,8 @@ var (
 	ErrTooLarge = sender.ErrTooLarge          // for store.Options.MaxPayload, or for one PutAll
 	ErrFull     = sender.ErrFull              // MaxPending, MaxBytes or the disk; also from Revive
 
-	ErrPending  = errors.New("events remain") // from Flush, Drain, Shutdown; the error says how many and why
-	ErrNotFound = sender.ErrNotFound          // from Find: there is no event with that ID
+	ErrPending  = sender.ErrPending  // from Flush, Drain, Shutdown; the error says how many and why
+	ErrNotFound = sender.ErrNotFound // from Find: there is no event with that ID
 
 	// From every method that reads or changes the outbox.
 	ErrClosed  = sender.ErrClosed  // it is shutting down or closed; nothing was stored
@@ -120,21 +120,14 @@ var (
 // An Outbox takes events and delivers them in the background. It is safe for concurrent use.
 type Outbox struct {
 	store   Store
-	place   string             // of the store, for errors; "": not known
-	close   func() error       // closes the store; does nothing if the caller closes it
-	sender  *sender.Sender     // nil: store only
+	place   string       // of the store, for errors; "": not known
+	close   func() error // closes the store; does nothing if the caller closes it
+	lane    *lane.Lane
+	life    *lifecycle.Life
 	wake    func()             // wakes the sender, if the store does not
-	limiter sender.Limiter     // nil: none
 	cancel  context.CancelFunc // ends what running counts
 	running sync.WaitGroup     // the goroutines of New
 	runErr  error              // what Sender.Run returned; read after running
-
-	mu      sync.Mutex // held for a few instructions only; guards what follows
-	closing bool
-	puts    sync.WaitGroup // calls since enter; Add needs mu, and is not called once closing is true
-
-	done     chan struct{} // closed when everything has ended
-	closeErr error         // read after done is closed
 }
 
 // Open opens the outbox in the file at path, creates it when there is none, and delivers to t. A nil
@@ -167,13 +160,15 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Outbox{store: st, limiter: o.Limiter, wake: func() {}, close: func() error { return nil }, done: make(chan struct{})}
+	b := &Outbox{store: st, wake: func() {}, close: func() error { return nil }}
+	b.life = lifecycle.New(lifecycle.Steps{Refuse: b.refuse, Stop: b.stop, Close: func() error { return b.wrap("shutdown", b.close()) }})
+	b.lane = &lane.Lane{Store: st, Limiter: o.Limiter, Life: b.life}
 	if p, ok := st.(sender.Placer); ok {
 		b.place = p.Place()
 	}
 	e, exclusive := st.(sender.Exclusive)
 	if t != nil {
-		b.sender, err = sender.New(st, t, o.Limiter, &o.Sender)
+		b.lane.Sender, err = sender.New(st, t, o.Limiter, &o.Sender)
 	} else if exclusive {
 		err = e.Attach(nil)
 	}
@@ -189,10 +184,10 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	if t != nil {
-		b.running.Go(func() { b.runErr = b.sender.Run(ctx) })
+		b.running.Go(func() { b.runErr = b.lane.Sender.Run(ctx) })
 	}
 	if t != nil && !exclusive {
-		b.wake = b.sender.Wake
+		b.wake = b.lane.Sender.Wake
 		b.running.Go(func() {
 			for tick := time.Tick(time.Second); ; b.wake() { // for what is put elsewhere
 				select {
@@ -261,10 +256,10 @@ func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
 	if size > maxPutAll {
 		return nil, b.wrap("put", fmt.Errorf("%w: %d events of %d bytes, at most %d in one call", ErrTooLarge, len(es), size, maxPutAll))
 	}
-	if err := b.enter(); err != nil {
+	if err := b.life.Enter(); err != nil {
 		return ids, b.wrap("put", err)
 	}
-	defer b.puts.Done()
+	defer b.life.Leave()
 	err := b.store.Append(ctx, items...)
 	b.wake()
 	return ids, b.wrap("put", err)
@@ -280,12 +275,12 @@ func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
 func (b *Outbox) PutBy(e Event, store func(sender.Item) error) (uuid.UUID, error) {
 	it, err := e.item(time.Now())
 	if err == nil {
-		err = b.enter()
+		err = b.life.Enter()
 	}
 	if err != nil {
 		return it.ID, b.wrap("put", err)
 	}
-	defer b.puts.Done()
+	defer b.life.Leave()
 	err = store(it)
 	b.wake()
 	return it.ID, b.wrap("put", err)
@@ -314,17 +309,6 @@ func (e *Event) item(now time.Time) (sender.Item, error) {
 		it.ID, err = uuid.NewV7()
 	}
 	return it, err
-}
-
-// enter counts a call that may store something, unless the outbox is closing; puts.Done ends it.
-func (b *Outbox) enter() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closing {
-		return ErrClosed
-	}
-	b.puts.Add(1)
-	return nil
 }
 
 // Pending lists the events not yet delivered. The loop may take its time: see store.Store.Pending.
@@ -395,36 +379,11 @@ func (b *Outbox) Compact(ctx context.Context) error {
 // paused, held, no transport), and wraps the error of ctx if it ended. It returns at once when the
 // lane is silent beyond the deadline of ctx, and with ErrClosed after Shutdown or Close.
 func (b *Outbox) Flush(ctx context.Context) error {
-	if err := b.enter(); err != nil {
+	if err := b.life.Enter(); err != nil {
 		return b.wrap("flush", err)
 	}
-	b.puts.Done()
-	return b.wrap("flush", b.flush(ctx, (*sender.Sender).Flush))
-}
-
-func (b *Outbox) flush(ctx context.Context, by func(*sender.Sender, context.Context) error) (err error) {
-	var mark uint64
-	f, marks := b.store.(sender.Flusher)
-	if marks {
-		if mark, err = f.Mark(ctx, time.Now()); err != nil {
-			return err
-		}
-	}
-	var cause error
-	if b.sender != nil {
-		cause = errtext.Without("sender: flush: ", by(b.sender, ctx))
-	}
-	remains := b.store.Counts().Pending > 0
-	if marks {
-		remains, err = f.Remains(mark)
-	}
-	switch {
-	case err != nil || !remains:
-		return err
-	case cause == nil:
-		return fmt.Errorf("%w: %s", ErrPending, b.why(""))
-	}
-	return fmt.Errorf("%w: %s: %w", ErrPending, b.why(cause.Error()), cause)
+	b.life.Leave()
+	return b.wrap("flush", b.lane.Flush(ctx, (*sender.Sender).Flush))
 }
 
 // Drain waits until nothing is pending: through retries, pauses and outages, until the time of
@@ -435,44 +394,11 @@ func (b *Outbox) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return b.wrap("drain", errors.New("the context is nil"))
 	}
-	err := b.enter()
-	if err != nil {
+	if err := b.life.Enter(); err != nil {
 		return b.wrap("drain", err)
 	}
-	if b.puts.Done(); b.sender == nil {
-		err = errors.New("no transport")
-	}
-	for wait := time.Millisecond; b.store.Counts().Pending > 0; wait = min(2*wait, 100*time.Millisecond) {
-		if err != nil {
-			return b.wrap("drain", fmt.Errorf("%w: %s: %w", ErrPending, b.why(err.Error()), err))
-		}
-		select {
-		case <-time.After(wait):
-		case <-b.done:
-			err = ErrClosed
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
-// why says what the pending events wait for, except for what the text of a cause says already.
-func (b *Outbox) why(said string) string {
-	s := b.Stats()
-	var parts []string
-	add := func(show bool, part string) {
-		if show && !strings.Contains(said, part) {
-			parts = append(parts, part)
-		}
-	}
-	for i, n := range [...]int{s.Ready, s.Scheduled, s.Retrying, s.InLine, s.InFlight} {
-		add(n > 0, fmt.Sprint(n, [...]string{" ready", " scheduled", " retrying", " in line behind their key", " in flight"}[i]))
-	}
-	add(b.sender == nil, "no transport")
-	add(!s.PausedUntil.IsZero(), "paused until "+s.PausedUntil.Format(time.RFC3339))
-	add(s.Held != "" && !strings.Contains(said, s.Held), "held: "+s.Held)
-	return fmt.Sprintf("%d pending (%s)", s.Pending, strings.Join(parts, ", "))
+	b.life.Leave()
+	return b.wrap("drain", b.lane.Drain(ctx))
 }
 
 // Shutdown refuses new events, flushes under ctx, lets requests in flight finish and closes the
@@ -483,118 +409,52 @@ func (b *Outbox) why(said string) string {
 // It returns at most one second after ctx ends, even when the transport or the disk hangs; the
 // error says so, and what hangs ends in the background. So give it 8 seconds where SIGKILL follows
 // SIGTERM after 10. A second call waits for the first and returns the same. A nil ctx is an error.
-func (b *Outbox) Shutdown(ctx context.Context) error { return b.stop(ctx, true) }
+func (b *Outbox) Shutdown(ctx context.Context) error { return b.end(ctx, true) }
 
 // Close is Shutdown with five seconds, without the flush: requests in flight may finish, and no
 // other starts. It returns within six seconds.
 func (b *Outbox) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return b.stop(ctx, false)
+	return b.end(ctx, false)
 }
 
-func (b *Outbox) stop(ctx context.Context, flush bool) error {
+func (b *Outbox) end(ctx context.Context, flush bool) error {
 	if ctx == nil {
 		return b.wrap("shutdown", errors.New("the context is nil"))
 	}
-	b.mu.Lock()
-	first := !b.closing
-	b.closing = true
-	b.mu.Unlock()
-	if first {
-		if r, ok := b.store.(sender.Refuser); ok {
-			r.Refuse(ErrClosed)
-		}
-		go b.end(ctx, flush)
+	err := b.life.End(ctx, flush)
+	if errors.Is(err, lifecycle.ErrLate) {
+		return b.wrap("shutdown", err)
 	}
-	select {
-	case <-b.done:
-		return b.closeErr
-	case <-ctx.Done():
-	}
-	select {
-	case <-b.done:
-		return b.closeErr
-	case <-time.After(time.Second):
-		return b.wrap("shutdown", fmt.Errorf("it has not ended yet, what is not delivered stays on disk: %w", context.Cause(ctx)))
+	return err
+}
+
+// refuse makes the calls of Append give up that wait for room.
+func (b *Outbox) refuse() {
+	if r, ok := b.store.(sender.Refuser); ok {
+		r.Refuse(ErrClosed)
 	}
 }
 
-// end takes the outbox down, step by step. ctx limits the wait for other calls, the flush and the
-// requests in flight.
-func (b *Outbox) end(ctx context.Context, flush bool) {
-	defer close(b.done)
-	idle, cancel := context.WithCancel(ctx)
-	go func() {
-		b.puts.Wait() // for longer than ctx, if a call hangs
-		cancel()
-	}()
-	<-idle.Done()
-	var flushErr error
+// stop ends the sender. ctx limits the flush and the requests in flight.
+func (b *Outbox) stop(ctx context.Context, flush bool) (err error) {
 	if flush {
-		flushErr = b.wrap("shutdown", b.flush(ctx, (*sender.Sender).Drain))
+		err = b.lane.Flush(ctx, (*sender.Sender).Drain)
 	}
-	if b.sender != nil {
-		b.sender.Stop(ctx)
+	if b.lane.Sender != nil {
+		b.lane.Sender.Stop(ctx)
 	} else if e, ok := b.store.(sender.Exclusive); ok {
 		e.Detach()
 	}
 	b.cancel()
 	b.running.Wait()
-	b.closeErr = errors.Join(flushErr, b.wrap("shutdown", b.runErr), b.wrap("shutdown", b.close()))
+	return errors.Join(b.wrap("shutdown", err), b.wrap("shutdown", b.runErr))
 }
 
-// Stats is a snapshot of an [Outbox]. In JSON a time or a text that is zero is left out.
-type Stats struct {
-	// Pending counts the events not delivered, dead, expired or dropped. The next five add up to
-	// it, except that an event dropped while in line or in flight stays there for a while.
-	Pending   int   `json:"pending"`
-	Ready     int   `json:"ready"`     // could be sent now
-	Scheduled int   `json:"scheduled"` // NotBefore has not come
-	Retrying  int   `json:"retrying"`  // failed, waiting for the next try
-	InLine    int   `json:"in_line"`   // waiting behind an earlier event of their key
-	InFlight  int   `json:"in_flight"` // handed to the transport, or its answer not yet recorded
-	Dead      int   `json:"dead"`      // failed for good; not yet what is in flight to be sent at most once
-	Abandoned int   `json:"abandoned"` // calls into a transport that ignores its context
-	Bytes     int64 `json:"bytes"`     // of pending payloads
-
-	Oldest      time.Time `json:"oldest,omitzero"`       // no pending event that is not scheduled was put before; zero: there is none
-	PausedUntil time.Time `json:"paused_until,omitzero"` // end of the pause that the destination asked for; zero: no pause
-	Held        string    `json:"held,omitzero"`         // why nothing is sent (destination unavailable, disk failed); "": nothing is in the way
-	HeldSince   time.Time `json:"held_since,omitzero"`   // zero unless the sender holds the lane
-	Failed      string    `json:"failed,omitzero"`       // why the store cannot record or read (a failed disk, damage); "": it can
-	Rate        float64   `json:"rate"`                  // requests per second now allowed; below the setting after a 429; 0: no limit
-	Fallback    string    `json:"fallback,omitzero"`     // why the file was opened as of the commit before its newest one; "": it was not
-
-	Put       uint64 `json:"put"` // since the file was made; all of Pending, Dead and these three
-	Delivered uint64 `json:"delivered"`
-	Expired   uint64 `json:"expired"`
-	Dropped   uint64 `json:"dropped"`
-}
+// Stats is a snapshot of an outbox: how it is in one word, what it holds, what keeps it from sending
+// and at what pace it may send. Its fields are those of [sender.Stats].
+type Stats = sender.Stats
 
 // Stats returns a snapshot in constant time, without waiting for the disk; also after Close.
-func (b *Outbox) Stats() Stats {
-	c := b.store.Counts()
-	s := Stats{Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying,
-		InLine: c.InLine, InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, Oldest: c.Oldest,
-		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped}
-	if b.sender != nil {
-		st := b.sender.Status()
-		s.Abandoned, s.Held, s.HeldSince = st.Abandoned, st.Held, st.HeldSince
-		c.PausedUntil = st.PausedUntil // of the store too, and of a shared limiter
-	}
-	if c.PausedUntil.After(time.Now()) {
-		s.PausedUntil = c.PausedUntil
-	}
-	if c.Err != nil {
-		s.Failed = c.Err.Error()
-		s.Held = cmp.Or(s.Held, s.Failed)
-	}
-	if b.limiter != nil {
-		s.Rate = b.limiter.Rate()
-	}
-	if f, ok := b.store.(sender.Fallbacker); ok && f.Fallback() != nil {
-		s.Fallback = f.Fallback().Error()
-	}
-	return s
-}
+func (b *Outbox) Stats() Stats { return b.lane.Stats() }

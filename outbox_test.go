@@ -397,8 +397,8 @@ func TestStatsAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"pending":0,"ready":0,"scheduled":0,"retrying":0,"in_line":0,"in_flight":0,"dead":0,"abandoned":0,"bytes":0,` +
-		`"rate":0,"put":0,"delivered":0,"expired":0,"dropped":0}`
+	want := `{"state":"storing","pending":0,"ready":0,"scheduled":0,"retrying":0,"in_line":0,"in_flight":0,"dead":0,"abandoned":0,"bytes":0,"dead_bytes":0,"file_bytes":0,` +
+		`"rate":0,"limit":0,"concurrency":0,"requests":0,"put":0,"delivered":0,"expired":0,"dropped":0}`
 	if string(got) != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}

@@ -137,6 +137,24 @@ type Announcer interface {
 	Announce(log *slog.Logger)
 }
 
+// A Sizer is a store that knows its size on disk. Without it Stats.FileBytes is 0.
+type Sizer interface {
+	// FileBytes returns the size of the file, with all its lanes. It does not wait for the disk.
+	FileBytes() int64
+}
+
+// A Pather is a store in a file. Without it Outbox.Path is "".
+type Pather interface {
+	// Path returns the path of the file.
+	Path() string
+}
+
+// A LaneLister is a store with several lanes. Without it Outbox.Lanes is not supported.
+type LaneLister interface {
+	// Lanes returns the names of all lanes, open or not, in the order of their bytes.
+	Lanes() ([]string, error)
+}
+
 // A Placer is a store that says where it is. Without it the errors of the outbox itself name no
 // place.
 type Placer interface {

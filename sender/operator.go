@@ -9,10 +9,10 @@ import (
 
 // A Pause is an operator's order to send nothing for a while.
 type Pause struct {
-	Until  time.Time // by the wall clock; zero: until Resume
-	Since  time.Time // when it was ordered; set by the store. Zero: there is no pause
-	By     string    // who ordered it, at most 64 bytes
-	Reason string    // why, at most 200 bytes
+	Until  time.Time `json:"until,omitzero"`  // by the wall clock; zero: until Resume
+	Since  time.Time `json:"since,omitzero"`  // when it was ordered; set by the store. Zero: there is no pause
+	By     string    `json:"by,omitzero"`     // who ordered it, at most 64 bytes
+	Reason string    `json:"reason,omitzero"` // why, at most 200 bytes
 }
 
 // On reports whether the pause is in force at now.

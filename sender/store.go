@@ -18,6 +18,8 @@ var (
 	ErrStorage = errors.New("the storage failed")
 	// ErrClosed: the store, or the outbox over it, is shutting down or closed. Nothing was stored.
 	ErrClosed = errors.New("closed")
+	// ErrPending: items remain. The text says how many and why.
+	ErrPending = errors.New("events remain")
 	// ErrNotFound: there is no item of that ID.
 	ErrNotFound = errors.New("no such item")
 	// ErrChanged: the item is not what the call expects, because it moved meanwhile or cannot be

@@ -22,7 +22,7 @@ const (
 // package outbox. A name with "/..." covers the packages below it, unless they have a line of their
 // own.
 var mayImport = map[string][]string{
-	"":                        {"internal/errtext", "store", "sender"},
+	"":                        {"internal/errtext", "internal/lane", "internal/lifecycle", "store", "sender"},
 	"customerio":              {"", "store", "sender", "sender/httpsend", "limiter"},
 	"customerio/...":          {}, // the stand-in shares nothing with what it tests
 	"store":                   {"internal/order", "store/internal/boltfile", "store/internal/format", "sender"},
@@ -36,6 +36,8 @@ var mayImport = map[string][]string{
 	"internal/order":                 {},
 	"internal/loopback":              {},
 	"internal/errtext":               {"sender"},
+	"internal/lane":                  {"internal/errtext", "internal/lifecycle", "sender"},
+	"internal/lifecycle":             {"sender"},
 	"internal/acceptance/...":        {"", "store", "sender", "sender/httpsend", "limiter", "internal/loopback"},
 	"limiter/...":                    {},
 	"sender":                         {},

@@ -1,0 +1,147 @@
+// Package lifecycle ends what others use: it refuses new calls, waits for those that run, and then
+// ends the thing step by step, within a time.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// ErrLate is from End, before everything has ended.
+var ErrLate = errors.New("it has not ended yet, what is not delivered stays on disk")
+
+// Steps are what the end of a thing consists of. Each runs once, in this order.
+type Steps struct {
+	// Refuse makes the calls give up that wait inside. It must not block.
+	Refuse func()
+	// Stop ends the work under ctx. With flush it first finishes what can be finished.
+	Stop func(ctx context.Context, flush bool) error
+	// Close gives back what the thing uses. Its parts have ended then.
+	Close func() error
+}
+
+// A Life goes from the start of a thing to its end. All methods are safe for concurrent use.
+type Life struct {
+	steps Steps
+
+	whole *Life // what this is a part of; nil: nothing. Set by Adopt, before the part is used
+
+	mu     sync.Mutex // held for a few instructions only; guards the next three
+	ending bool
+	parts  map[*Life]bool // that have not ended
+	calls  sync.WaitGroup // since Enter; Add needs mu, and is not called once ending is true
+
+	done chan struct{} // closed when everything has ended
+	err  error         // of all steps; read after done is closed
+}
+
+// New returns a Life that ends by these steps.
+func New(steps Steps) *Life {
+	return &Life{steps: steps, parts: make(map[*Life]bool), done: make(chan struct{})}
+}
+
+// Enter counts a call, which Leave ends. Once the end has begun it is sender.ErrClosed.
+func (l *Life) Enter() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending {
+		return sender.ErrClosed
+	}
+	l.calls.Add(1)
+	return nil
+}
+
+// Leave ends a call that Enter counted.
+func (l *Life) Leave() { l.calls.Done() }
+
+// Ending reports whether the end has begun.
+func (l *Life) Ending() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ending
+}
+
+// Done is closed when everything has ended.
+func (l *Life) Done() <-chan struct{} { return l.done }
+
+// Adopt makes part end with l, and before l closes, unless it ends by itself before. It is called
+// before others know of the part. Once the end of l has begun it is sender.ErrClosed.
+func (l *Life) Adopt(part *Life) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending {
+		return sender.ErrClosed
+	}
+	l.parts[part] = true
+	part.whole = l
+	return nil
+}
+
+// End takes the thing down. ctx limits the wait for calls, and the step Stop. It returns at most a
+// second after the end of ctx, with ErrLate; what hangs then goes on in the background. A second call
+// waits for the first, and returns the same.
+func (l *Life) End(ctx context.Context, flush bool) error {
+	l.begin(ctx, flush)
+	select {
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-l.done:
+		return l.err
+	case <-time.After(time.Second):
+		return fmt.Errorf("%w: %w", ErrLate, context.Cause(ctx))
+	}
+}
+
+// begin begins the end, unless it has begun.
+func (l *Life) begin(ctx context.Context, flush bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending {
+		return
+	}
+	l.ending = true
+	go l.run(ctx, flush)
+}
+
+// run is the goroutine of the end.
+func (l *Life) run(ctx context.Context, flush bool) {
+	defer l.leaveWhole()
+	defer close(l.done)
+	l.steps.Refuse()
+	l.mu.Lock()
+	parts := slices.Collect(maps.Keys(l.parts))
+	l.mu.Unlock()
+	for _, p := range parts {
+		p.begin(ctx, flush)
+	}
+	idle, cancel := context.WithCancel(ctx)
+	go func() {
+		l.calls.Wait() // for longer than ctx, if a call hangs
+		cancel()
+	}()
+	<-idle.Done()
+	errs := []error{l.steps.Stop(ctx, flush)}
+	for _, p := range parts {
+		<-p.done
+		errs = append(errs, p.err)
+	}
+	l.err = errors.Join(append(errs, l.steps.Close())...)
+}
+
+func (l *Life) leaveWhole() {
+	if w := l.whole; w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.parts, l)
+	}
+}
