@@ -74,6 +74,7 @@ func ExampleOutbox_PutTx() {
 	path, remove := tempFile()
 	defer remove()
 
+	ctx := context.Background()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
 		log.Fatal(err)
@@ -98,13 +99,13 @@ func ExampleOutbox_PutTx() {
 		if err := orders.Put([]byte("17"), []byte(`{"total":12}`)); err != nil {
 			return err
 		}
-		_, err = b.PutTx(tx, outbox.Event{Kind: "track", Key: "customer-1", Payload: []byte(`{"order":17}`)})
+		_, err = b.PutTx(ctx, tx, outbox.Event{Kind: "track", Key: "customer-1", Payload: []byte(`{"order":17}`)})
 		return err
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := b.Flush(context.Background()); err != nil {
+	if err := b.Flush(ctx); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

@@ -30,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,6 +72,14 @@ type Options struct {
 	Store   store.Options  // of the file; only Open uses it
 	Sender  sender.Options // concurrency, timeouts, retries, logging
 	Limiter sender.Limiter // nil: no limit until the destination asks for one
+
+	// OnPut is called for each event before it is checked and stored, by the goroutine that puts it
+	// and with the context of its call. It may change the event. The map in e.Header and the bytes
+	// in e.Payload belong to the caller of Put: change a copy (maps.Clone) and assign that. done,
+	// unless nil, is called with what Put returns, also for an event that is refused. For PutBy and
+	// PutTx that is before the transaction commits. Neither may block, and panics of both reach the
+	// caller of Put. Several goroutines call them at once. nil: no calls.
+	OnPut func(ctx context.Context, e *Event) (done func(id uuid.UUID, err error))
 }
 
 // A Store is what [New] needs. [store.Store] is one. A store can be written outside this module: it
@@ -120,8 +129,9 @@ var (
 // An Outbox takes events and delivers them in the background. It is safe for concurrent use.
 type Outbox struct {
 	store   Store
-	place   string       // of the store, for errors; "": not known
-	close   func() error // closes the store; does nothing if the caller closes it
+	place   string                                               // of the store, for errors; "": not known
+	close   func() error                                         // closes the store; does nothing if the caller closes it
+	onPut   func(context.Context, *Event) func(uuid.UUID, error) // nil: none
 	lane    *lane.Lane
 	life    *lifecycle.Life
 	wake    func()             // wakes the sender, if the store does not
@@ -151,7 +161,7 @@ func Open(path string, t sender.Transport, o *Options) (*Outbox, error) {
 
 // New starts an outbox over a store that the caller opened, and closes after Shutdown or Close has
 // returned: a lane of a file of several, or one in the application's own database. A store can have
-// one outbox at a time. Of the options it uses Sender and Limiter.
+// one outbox at a time. Of the options it does not use Store.
 func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if st == nil {
 		return nil, errors.New("outbox: the store is nil")
@@ -160,7 +170,7 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Outbox{store: st, wake: func() {}, close: func() error { return nil }}
+	b := &Outbox{store: st, onPut: o.OnPut, wake: func() {}, close: func() error { return nil }}
 	b.life = lifecycle.New(lifecycle.Steps{Refuse: b.refuse, Stop: b.stop, Close: func() error { return b.wrap("shutdown", b.close()) }})
 	b.lane = &lane.Lane{Store: st, Limiter: o.Limiter, Life: b.life}
 	if p, ok := st.(sender.Placer); ok {
@@ -228,7 +238,7 @@ var single = sync.Pool{New: func() any { return new([1]sender.Item) }}
 // outcome is unknown: the event may have been stored, so a repeated Put should carry the same ID.
 // The ID is returned with every error that occurs after it was assigned.
 func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
-	return b.PutBy(e, func(it sender.Item) error {
+	return b.PutBy(ctx, e, func(it sender.Item) error {
 		one := single.Get().(*[1]sender.Item)
 		one[0] = it
 		err := b.store.Append(ctx, one[:]...)
@@ -241,38 +251,30 @@ func (b *Outbox) Put(ctx context.Context, e Event) (uuid.UUID, error) {
 // PutAll stores events, all or none, with one commit, and returns their IDs in order. Their
 // payloads, kinds, keys and headers come to at most 64 MiB. Otherwise it is like Put.
 func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
-	const maxPutAll = 64 << 20 // bytes
-	items := make([]sender.Item, len(es))
-	ids := make([]uuid.UUID, len(es))
-	now, size := time.Now(), 0
-	for i := range es {
-		it, err := es[i].item(now)
-		if err != nil {
-			return nil, b.wrap("put", fmt.Errorf("event %d of %d: %w", i+1, len(es), err))
-		}
-		items[i], ids[i] = it, it.ID
-		size += it.Size()
-	}
-	if size > maxPutAll {
-		return nil, b.wrap("put", fmt.Errorf("%w: %d events of %d bytes, at most %d in one call", ErrTooLarge, len(es), size, maxPutAll))
-	}
-	if err := b.life.Enter(); err != nil {
-		return ids, b.wrap("put", err)
-	}
-	defer b.life.Leave()
-	err := b.store.Append(ctx, items...)
-	b.wake()
-	return ids, b.wrap("put", err)
+	return b.PutAllBy(ctx, es, func(items ...sender.Item) error { return b.store.Append(ctx, items...) })
 }
 
 // PutBy validates and completes an event and passes it to the caller's function, which stores it:
 // for a store whose transactions are not bbolt's. The event is put when that transaction commits:
 //
-//	id, err := b.PutBy(e, func(it sender.Item) error { return lane.AppendTx(ctx, tx, it) })
+//	id, err := b.PutBy(ctx, e, func(it sender.Item) error { return lane.AppendTx(ctx, tx, it) })
 //
 // It is not called for an invalid event, nor after Shutdown or Close, and must not keep what the item
-// holds. Its error is returned wrapped, with the ID.
-func (b *Outbox) PutBy(e Event, store func(sender.Item) error) (uuid.UUID, error) {
+// holds. Its error is returned wrapped, with the ID. ctx is for OnPut only.
+func (b *Outbox) PutBy(ctx context.Context, e Event, store func(sender.Item) error) (uuid.UUID, error) {
+	if b.onPut == nil {
+		return b.put(e, store)
+	}
+	changed := e // of its own, so that e stays off the heap without OnPut
+	done := b.onPut(ctx, &changed)
+	id, err := b.put(changed, store)
+	if done != nil {
+		done(id, err)
+	}
+	return id, err
+}
+
+func (b *Outbox) put(e Event, store func(sender.Item) error) (uuid.UUID, error) {
 	it, err := e.item(time.Now())
 	if err == nil {
 		err = b.life.Enter()
@@ -286,11 +288,55 @@ func (b *Outbox) PutBy(e Event, store func(sender.Item) error) (uuid.UUID, error
 	return it.ID, b.wrap("put", err)
 }
 
+// PutAllBy is PutBy for several events, which the caller's function stores together: all or none.
+func (b *Outbox) PutAllBy(ctx context.Context, es []Event, store func(...sender.Item) error) ([]uuid.UUID, error) {
+	if b.onPut == nil {
+		return b.putAll(es, store)
+	}
+	es = slices.Clone(es)
+	done := make([]func(uuid.UUID, error), len(es))
+	for i := range es {
+		done[i] = b.onPut(ctx, &es[i])
+	}
+	ids, err := b.putAll(es, store)
+	for i, done := range done {
+		if done != nil {
+			done(ids[i], err)
+		}
+	}
+	return ids, err
+}
+
+func (b *Outbox) putAll(es []Event, store func(...sender.Item) error) ([]uuid.UUID, error) {
+	const maxPutAll = 64 << 20 // bytes
+	items := make([]sender.Item, len(es))
+	ids := make([]uuid.UUID, len(es))
+	now, size := time.Now(), 0
+	for i := range es {
+		it, err := es[i].item(now)
+		if err != nil {
+			return ids, b.wrap("put", fmt.Errorf("event %d of %d: %w", i+1, len(es), err))
+		}
+		items[i], ids[i] = it, it.ID
+		size += it.Size()
+	}
+	if size > maxPutAll {
+		return ids, b.wrap("put", fmt.Errorf("%w: %d events of %d bytes, at most %d in one call", ErrTooLarge, len(es), size, maxPutAll))
+	}
+	if err := b.life.Enter(); err != nil {
+		return ids, b.wrap("put", err)
+	}
+	defer b.life.Leave()
+	err := store(items...)
+	b.wake()
+	return ids, b.wrap("put", err)
+}
+
 // PutTx is PutBy for the application's own bbolt transaction: the event is put when tx commits, and
 // the sender is woken then. The outbox must be over a lane that store.In opened in the database of
 // tx. PutTx never blocks: a full outbox is ErrFull at once.
-func (b *Outbox) PutTx(tx *bbolt.Tx, e Event) (uuid.UUID, error) {
-	return b.PutBy(e, func(it sender.Item) error {
+func (b *Outbox) PutTx(ctx context.Context, tx *bbolt.Tx, e Event) (uuid.UUID, error) {
+	return b.PutBy(ctx, e, func(it sender.Item) error {
 		return errtext.With(b.store, func(s TxAppender) error { return s.AppendTx(tx, it) })
 	})
 }
@@ -438,7 +484,8 @@ func (b *Outbox) refuse() {
 }
 
 // stop ends the sender. ctx limits the flush and the requests in flight.
-func (b *Outbox) stop(ctx context.Context, flush bool) (err error) {
+func (b *Outbox) stop(ctx context.Context, flush bool) []error {
+	var err error
 	if flush {
 		err = b.lane.Flush(ctx, (*sender.Sender).Drain)
 	}
@@ -449,7 +496,7 @@ func (b *Outbox) stop(ctx context.Context, flush bool) (err error) {
 	}
 	b.cancel()
 	b.running.Wait()
-	return errors.Join(b.wrap("shutdown", err), b.wrap("shutdown", b.runErr))
+	return []error{b.wrap("shutdown", err), b.wrap("shutdown", b.runErr)}
 }
 
 // Stats is a snapshot of an outbox: how it is in one word, what it holds, what keeps it from sending

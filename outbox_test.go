@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,7 +153,7 @@ func TestMissingAbilities(t *testing.T) {
 		{"erase", "sender.Eraser", second(b.Erase(ctx, "a"))},
 		{"check", "sender.Checker", b.Check(ctx)},
 		{"compact", "sender.Compacter", b.Compact(ctx)},
-		{"put", "outbox.TxAppender", second(b.PutTx(nil, outbox.Event{}))},
+		{"put", "outbox.TxAppender", second(b.PutTx(ctx, nil, outbox.Event{}))},
 	} {
 		want := "outbox: " + c.op + ": *sendertest.Memory is no " + c.ability + ": unsupported operation"
 		if !errors.Is(c.err, errors.ErrUnsupported) || c.err.Error() != want {
@@ -168,27 +169,27 @@ func TestPutBy(t *testing.T) {
 	b := over(t, new(sendertest.Memory), nil)
 	given := outbox.Event{Kind: "track", Key: "a", Payload: []byte("x"), Header: map[string]string{"h": "v"}, NotBefore: time.Unix(10, 0), Expires: time.Unix(20, 0)}
 	var it sender.Item
-	id, err := b.PutBy(given, func(i sender.Item) error { it = i; return nil })
+	id, err := b.PutBy(t.Context(), given, func(i sender.Item) error { it = i; return nil })
 	if err != nil || id == uuid.Nil || it.ID != id || it.Kind != "track" || it.Key != "a" || string(it.Payload) != "x" || it.Header["h"] != "v" ||
 		!it.Due.Equal(given.NotBefore) || !it.Expires.Equal(given.Expires) || time.Since(it.Created) > time.Minute {
 		t.Errorf("%v, %v: %+v", id, err, it)
 	}
 	given.ID = uuid.New()
-	if id, err := b.PutBy(given, func(sender.Item) error { return nil }); id != given.ID || err != nil {
+	if id, err := b.PutBy(t.Context(), given, func(sender.Item) error { return nil }); id != given.ID || err != nil {
 		t.Errorf("%v, %v, want the ID %v", id, err, given.ID)
 	}
 	own := errors.New("the transaction has ended")
-	if id, err := b.PutBy(given, func(sender.Item) error { return own }); id != given.ID || !errors.Is(err, own) || err.Error() != "outbox: put: the transaction has ended" {
+	if id, err := b.PutBy(t.Context(), given, func(sender.Item) error { return own }); id != given.ID || !errors.Is(err, own) || err.Error() != "outbox: put: the transaction has ended" {
 		t.Errorf("%v, %v", id, err)
 	}
 	never := func(sender.Item) error { t.Error("the function was called"); return nil }
-	if id, err := b.PutBy(outbox.Event{Key: strings.Repeat("k", 2000)}, never); id != uuid.Nil || !errors.Is(err, outbox.ErrInvalid) {
+	if id, err := b.PutBy(t.Context(), outbox.Event{Key: strings.Repeat("k", 2000)}, never); id != uuid.Nil || !errors.Is(err, outbox.ErrInvalid) {
 		t.Errorf("an invalid event: %v, %v", id, err)
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := b.PutBy(given, never); id != given.ID || !errors.Is(err, outbox.ErrClosed) {
+	if id, err := b.PutBy(t.Context(), given, never); id != given.ID || !errors.Is(err, outbox.ErrClosed) {
 		t.Errorf("after Close: %v, %v", id, err)
 	}
 }
@@ -198,7 +199,7 @@ func TestPutByIsWaitedFor(t *testing.T) {
 		b := over(t, new(sendertest.Memory), nil)
 		goOn, put := make(chan struct{}), make(chan error, 1)
 		go func() {
-			_, err := b.PutBy(outbox.Event{}, func(sender.Item) error { <-goOn; return nil })
+			_, err := b.PutBy(t.Context(), outbox.Event{}, func(sender.Item) error { <-goOn; return nil })
 			put <- err
 		}()
 		synctest.Wait()
@@ -223,7 +224,7 @@ func TestCloseWhilePutHangs(t *testing.T) {
 		b := over(t, new(sendertest.Memory), nil)
 		goOn := make(chan struct{})
 		defer close(goOn)
-		go b.PutBy(outbox.Event{}, func(sender.Item) error { <-goOn; return nil })
+		go b.PutBy(t.Context(), outbox.Event{}, func(sender.Item) error { <-goOn; return nil })
 		synctest.Wait()
 		began := time.Now()
 		if err := b.Close(); err != nil || time.Since(began) > 6*time.Second {
@@ -278,8 +279,8 @@ func TestErrorsNameOperationAndPlaceOnce(t *testing.T) {
 	}
 	for op, errs := range map[string][]error{
 		"put": {
-			second(b.Put(ctx, outbox.Event{})), second(b.PutAll(ctx, outbox.Event{})), second(b.PutTx(nil, outbox.Event{})),
-			second(b.PutBy(outbox.Event{}, func(sender.Item) error { return full })),
+			second(b.Put(ctx, outbox.Event{})), second(b.PutAll(ctx, outbox.Event{})), second(b.PutTx(ctx, nil, outbox.Event{})),
+			second(b.PutBy(t.Context(), outbox.Event{}, func(sender.Item) error { return full })),
 		},
 		"pending": {last(b.Pending())}, "dead": {last(b.Dead())}, "find": {second(b.Find(ctx, uuid.Nil))},
 		"revive": {second(b.Revive(ctx))}, "drop": {second(b.Drop(ctx))}, "erase": {second(b.Erase(ctx, ""))},
@@ -369,7 +370,7 @@ func TestOneOrder(t *testing.T) {
 			}
 		}
 		put("1")
-		if _, err := b.PutBy(event("2"), func(it sender.Item) error { return m.Append(t.Context(), it) }); err != nil {
+		if _, err := b.PutBy(t.Context(), event("2"), func(it sender.Item) error { return m.Append(t.Context(), it) }); err != nil {
 			t.Error(err)
 		}
 		if _, err := b.PutAll(t.Context(), event("3"), event("4")); err != nil {
@@ -405,5 +406,102 @@ func TestStatsAsJSON(t *testing.T) {
 	b = over(t, &failing{counts: sender.Counts{Err: errors.New("no disk")}}, nil)
 	if s := b.Stats(); s.Failed != "no disk" || s.Held != "no disk" {
 		t.Errorf("failed %q, held %q", s.Failed, s.Held)
+	}
+}
+
+// OnPut sees each event before it is checked, whoever puts it, and is told the result once.
+func TestOnPut(t *testing.T) {
+	type key struct{}
+	ctx := context.WithValue(t.Context(), key{}, "mine")
+	var began, ended []string
+	o := &outbox.Options{OnPut: func(ctx context.Context, e *outbox.Event) func(uuid.UUID, error) {
+		if ctx.Value(key{}) != "mine" {
+			t.Error("the context is another")
+		}
+		name := e.Kind
+		began = append(began, name)
+		e.Header = maps.Clone(e.Header)
+		if e.Header == nil {
+			e.Header = map[string]string{}
+		}
+		e.Header["trace"] = name
+		if name == "quiet" {
+			return nil
+		}
+		return func(id uuid.UUID, err error) {
+			ended = append(ended, fmt.Sprintf("%s %t %t %t", name, id != uuid.Nil, errors.Is(err, outbox.ErrInvalid), errors.Is(err, outbox.ErrClosed)))
+		}
+	}}
+	m := new(txMemory)
+	b, err := outbox.New(m, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	long := strings.Repeat("k", 2000)
+	mine := map[string]string{"own": "value"}
+	all := []outbox.Event{{Kind: "all1", Header: mine}, {Kind: "all2"}}
+	b.Put(ctx, outbox.Event{Kind: "put", Header: mine})
+	b.Put(ctx, outbox.Event{Kind: "quiet"})
+	b.Put(ctx, outbox.Event{Kind: "invalid", Key: long})
+	b.PutAll(ctx, all...)
+	b.PutAll(ctx, outbox.Event{Kind: "good"}, outbox.Event{Kind: "bad", Key: long})
+	b.PutTx(ctx, nil, outbox.Event{Kind: "tx"})
+	b.PutBy(ctx, outbox.Event{Kind: "by"}, func(it sender.Item) error { return m.Append(ctx, it) })
+	b.PutAllBy(ctx, []outbox.Event{{Kind: "allby"}}, func(items ...sender.Item) error { return m.Append(ctx, items...) })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.Put(ctx, outbox.Event{Kind: "closed"})
+	b.PutAll(ctx, outbox.Event{Kind: "closed all"})
+	if want := []string{"put", "quiet", "invalid", "all1", "all2", "good", "bad", "tx", "by", "allby", "closed", "closed all"}; !slices.Equal(began, want) {
+		t.Errorf("began  %q\nwant   %q", began, want)
+	}
+	if want := []string{
+		"put true false false", "invalid false true false", "all1 true false false", "all2 true false false",
+		"good true true false", "bad false true false", "tx true false false", "by true false false", "allby true false false",
+		"closed true false true", "closed all true false true",
+	}; !slices.Equal(ended, want) {
+		t.Errorf("ended  %q\nwant   %q", ended, want)
+	}
+	if len(mine) != 1 || all[0].Header["trace"] != "" || all[1].Header != nil {
+		t.Errorf("what belongs to the caller has changed: %v, %v", mine, all)
+	}
+	if want := []string{"put", "quiet", "all1", "all2", "tx", "by", "allby"}; !slices.Equal(m.traces, want) {
+		t.Errorf("%q are stored, want %q", m.traces, want)
+	}
+}
+
+// txMemory records the header that OnPut adds.
+type txMemory struct {
+	sendertest.Memory
+	traces []string
+}
+
+func (m *txMemory) AppendTx(_ *bbolt.Tx, items ...sender.Item) error {
+	return m.Append(context.Background(), items...)
+}
+
+func (m *txMemory) Append(ctx context.Context, items ...sender.Item) error {
+	for _, it := range items {
+		m.traces = append(m.traces, it.Header["trace"])
+	}
+	return m.Memory.Append(ctx, items...)
+}
+
+// The hook costs nothing where there is none.
+func TestPutWithoutHookKeepsTheEventOffTheHeap(t *testing.T) {
+	with := func(o *outbox.Options) float64 {
+		b, err := outbox.New(new(sendertest.Memory), nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		nothing := func(sender.Item) error { return nil }
+		e := outbox.Event{ID: uuid.New(), Kind: "a"}
+		return testing.AllocsPerRun(100, func() { b.PutBy(t.Context(), e, nothing) })
+	}
+	if none, some := with(nil), with(&outbox.Options{OnPut: func(context.Context, *outbox.Event) func(uuid.UUID, error) { return nil }}); none >= some {
+		t.Errorf("%v allocations without OnPut, %v with it", none, some)
 	}
 }

@@ -170,7 +170,7 @@ func (c *Client) openLanes() error {
 				return fmt.Errorf("customerio: %w", err)
 			}
 		}
-		o := outbox.Options{Sender: c.o.Sender, Limiter: l.pace}
+		o := outbox.Options{Sender: c.o.Sender, Limiter: l.pace, OnPut: c.o.OnPut}
 		if o.Sender.Logger != nil {
 			o.Sender.Logger = o.Sender.Logger.With("lane", string(l.name))
 		}

@@ -275,7 +275,7 @@ func (im *importer) commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("customerio: import: %w", err)
 	}
-	if _, err := im.lane.putNoted(ctx, time.Now(), importNotes+im.o.Name, note, im.events); err != nil {
+	if _, err := im.lane.putNoted(ctx, importNotes+im.o.Name, note, im.events); err != nil {
 		return fail(fmt.Sprintf("import: %d rows after the first %d", len(im.events), im.state.Rows), err)
 	}
 	im.state = next

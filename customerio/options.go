@@ -1,6 +1,7 @@
 package customerio
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -99,6 +103,10 @@ type Options struct {
 	// OnOutcome is called with what became of each operation, message and broadcast, of all lanes,
 	// by the rules of sender.Options.OnOutcome, which it replaces unless nil. nil: no calls.
 	OnOutcome func(Outcome)
+	// OnPut is called for each operation, message and broadcast before it is stored, by the rules of
+	// outbox.Options.OnPut; with Together that is when its function has returned. The event is complete
+	// by then: only its header should change. nil: no calls.
+	OnPut func(ctx context.Context, e *outbox.Event) (done func(id uuid.UUID, err error))
 	// UserAgent names the application to the service, in the header User-Agent of all requests. ""
 	// means outbox-customerio.
 	UserAgent string

@@ -25,14 +25,12 @@ func (c *Client) Put(ctx context.Context, ops ...Operation) ([]uuid.UUID, error)
 	return c.keep(ctx, LaneTrack, events...)
 }
 
-func (l *lane) putNoted(ctx context.Context, now time.Time, key string, note []byte, events []outbox.Event) ([]uuid.UUID, error) {
-	items := make([]sender.Item, len(events))
-	ids := make([]uuid.UUID, len(events))
-	for i, e := range events {
-		ids[i] = e.ID
-		items[i] = sender.Item{ID: e.ID, Kind: e.Kind, Key: e.Key, Header: e.Header, Payload: e.Payload, Created: now}
-	}
-	return ids, l.fail("put", l.store.AppendNoted(ctx, key, note, items...))
+// putNoted stores events and a note, all or none.
+func (l *lane) putNoted(ctx context.Context, key string, note []byte, events []outbox.Event) ([]uuid.UUID, error) {
+	ids, err := l.PutAllBy(ctx, events, func(items ...sender.Item) error {
+		return l.store.AppendNoted(ctx, key, note, items...)
+	})
+	return ids, l.fail("put", err)
 }
 
 // events encodes operations as events of the outbox.

@@ -122,7 +122,7 @@ func (c *Client) keep(ctx context.Context, name Lane, events ...outbox.Event) ([
 
 func (l *lane) commit(ctx context.Context, m *Meta, events []outbox.Event) ([]uuid.UUID, error) {
 	if m.NoteKey != "" {
-		return l.putNoted(ctx, time.Now(), m.NoteKey, m.Note, events)
+		return l.putNoted(ctx, m.NoteKey, m.Note, events)
 	}
 	ids, err := l.PutAll(ctx, events...)
 	return ids, l.fail("put", err)

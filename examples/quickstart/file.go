@@ -102,7 +102,7 @@ func (f *file) feed(ctx context.Context, r io.Reader, report func(malformed)) er
 			if next.err != nil {
 				return next.err
 			}
-			if err := next.chunk.put(f.db, f.outbox, report); err != nil {
+			if err := next.chunk.put(ctx, f.db, f.outbox, report); err != nil {
 				return err
 			}
 		case <-ctx.Done():

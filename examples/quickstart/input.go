@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"errors"
@@ -168,13 +169,13 @@ func (in *input) nextNew() ([]byte, error) {
 
 // put puts the events of a chunk, and the position behind them, in one transaction: after a crash
 // both are there, or neither. report is told of each line that is passed over.
-func (c chunk) put(db *bbolt.DB, b *outbox.Outbox, report func(malformed)) error {
+func (c chunk) put(ctx context.Context, db *bbolt.DB, b *outbox.Outbox, report func(malformed)) error {
 	for _, m := range c.malformed {
 		report(m)
 	}
 	err := db.Update(func(tx *bbolt.Tx) error {
 		for _, e := range c.events {
-			_, err := b.PutTx(tx, e.Event)
+			_, err := b.PutTx(ctx, tx, e.Event)
 			if errors.Is(err, outbox.ErrInvalid) {
 				report(malformed{e.line, err})
 			} else if err != nil {

@@ -271,7 +271,7 @@ func TestPutTxIsPartOfTheTransaction(t *testing.T) {
 	}), nil)
 	undo := errors.New("undone")
 	if err := db.Update(func(tx *bbolt.Tx) error {
-		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("rolled back")}); err != nil {
+		if _, err := b.PutTx(t.Context(), tx, outbox.Event{Payload: []byte("rolled back")}); err != nil {
 			t.Error(err)
 		}
 		return undo
@@ -279,7 +279,7 @@ func TestPutTxIsPartOfTheTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Update(func(tx *bbolt.Tx) error {
-		_, err := b.PutTx(tx, outbox.Event{Payload: []byte("committed")})
+		_, err := b.PutTx(t.Context(), tx, outbox.Event{Payload: []byte("committed")})
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -293,14 +293,14 @@ func TestPutTxIsPartOfTheTransaction(t *testing.T) {
 		t.Error("the sender was not woken by the commit")
 	}
 	if err := db.View(func(tx *bbolt.Tx) error {
-		_, err := b.PutTx(tx, outbox.Event{})
+		_, err := b.PutTx(t.Context(), tx, outbox.Event{})
 		return err
 	}); err == nil || !strings.Contains(err.Error(), "reading only") {
 		t.Errorf("in a transaction for reading: %v", err)
 	}
 	other := open(t, newPath(t), nil, nil)
 	if err := db.Update(func(tx *bbolt.Tx) error {
-		_, err := other.PutTx(tx, outbox.Event{})
+		_, err := other.PutTx(t.Context(), tx, outbox.Event{})
 		return err
 	}); err == nil || !strings.Contains(err.Error(), "another database") {
 		t.Errorf("in a transaction of another database: %v", err)
@@ -314,10 +314,10 @@ func TestPutTxNeverBlocks(t *testing.T) {
 	t.Parallel()
 	db, b := inApplication(t, nil, &store.Options{MaxPending: 1, Block: true})
 	err := db.Update(func(tx *bbolt.Tx) error {
-		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("fits")}); err != nil {
+		if _, err := b.PutTx(t.Context(), tx, outbox.Event{Payload: []byte("fits")}); err != nil {
 			t.Error(err)
 		}
-		if _, err := b.PutTx(tx, outbox.Event{Payload: []byte("does not")}); !errors.Is(err, sender.ErrFull) {
+		if _, err := b.PutTx(t.Context(), tx, outbox.Event{Payload: []byte("does not")}); !errors.Is(err, sender.ErrFull) {
 			t.Errorf("beyond MaxPending: %v, want ErrFull", err)
 		}
 		return nil

@@ -22,7 +22,7 @@ type Steps struct {
 	// Refuse makes the calls give up that wait inside. It must not block.
 	Refuse func()
 	// Stop ends the work under ctx. With flush it first finishes what can be finished.
-	Stop func(ctx context.Context, flush bool) error
+	Stop func(ctx context.Context, flush bool) []error
 	// Close gives back what the thing uses. Its parts have ended then.
 	Close func() error
 }
@@ -39,7 +39,7 @@ type Life struct {
 	calls  sync.WaitGroup // since Enter; Add needs mu, and is not called once ending is true
 
 	done chan struct{} // closed when everything has ended
-	err  error         // of all steps; read after done is closed
+	errs []error       // of all steps and parts, some nil; read after done is closed
 }
 
 // New returns a Life that ends by these steps.
@@ -91,12 +91,12 @@ func (l *Life) End(ctx context.Context, flush bool) error {
 	l.begin(ctx, flush)
 	select {
 	case <-l.done:
-		return l.err
+		return errors.Join(l.errs...)
 	case <-ctx.Done():
 	}
 	select {
 	case <-l.done:
-		return l.err
+		return errors.Join(l.errs...)
 	case <-time.After(time.Second):
 		return fmt.Errorf("%w: %w", ErrLate, context.Cause(ctx))
 	}
@@ -130,12 +130,12 @@ func (l *Life) run(ctx context.Context, flush bool) {
 		cancel()
 	}()
 	<-idle.Done()
-	errs := []error{l.steps.Stop(ctx, flush)}
+	l.errs = l.steps.Stop(ctx, flush)
 	for _, p := range parts {
 		<-p.done
-		errs = append(errs, p.err)
+		l.errs = append(l.errs, p.errs...)
 	}
-	l.err = errors.Join(append(errs, l.steps.Close())...)
+	l.errs = append(l.errs, l.steps.Close())
 }
 
 func (l *Life) leaveWhole() {
