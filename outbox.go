@@ -128,16 +128,12 @@ var (
 
 // An Outbox takes events and delivers them in the background. It is safe for concurrent use.
 type Outbox struct {
-	store   Store
-	place   string                                               // of the store, for errors; "": not known
-	close   func() error                                         // closes the store; does nothing if the caller closes it
-	onPut   func(context.Context, *Event) func(uuid.UUID, error) // nil: none
-	lane    *lane.Lane
-	life    *lifecycle.Life
-	wake    func()             // wakes the sender, if the store does not
-	cancel  context.CancelFunc // ends what running counts
-	running sync.WaitGroup     // the goroutines of New
-	runErr  error              // what Sender.Run returned; read after running
+	store Store
+	place string                                               // of the store, for errors; "": not known
+	close func() error                                         // closes the store; does nothing if the caller closes it
+	onPut func(context.Context, *Event) func(uuid.UUID, error) // nil: none
+	lane  *lane.Lane
+	life  *lifecycle.Life
 }
 
 // Open opens the outbox in the file at path, creates it when there is none, and delivers to t. A nil
@@ -170,44 +166,18 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Outbox{store: st, onPut: o.OnPut, wake: func() {}, close: func() error { return nil }}
-	b.life = lifecycle.New(lifecycle.Steps{Refuse: b.refuse, Stop: b.stop, Close: func() error { return b.wrap("shutdown", b.close()) }})
-	b.lane = &lane.Lane{Store: st, Limiter: o.Limiter, Life: b.life}
+	b := &Outbox{store: st, onPut: o.OnPut, close: func() error { return nil }}
 	if p, ok := st.(sender.Placer); ok {
 		b.place = p.Place()
 	}
-	e, exclusive := st.(sender.Exclusive)
-	if t != nil {
-		b.lane.Sender, err = sender.New(st, t, o.Limiter, &o.Sender)
-	} else if exclusive {
-		err = e.Attach(nil)
-	}
-	if err != nil {
+	if b.lane, err = lane.Start(st, t, o.Limiter, &o.Sender); err != nil {
 		return nil, b.wrap("new", err)
 	}
-	if r, ok := st.(sender.Refuser); ok {
-		r.Refuse(nil) // an earlier outbox may have closed it
-	}
-	if a, ok := st.(sender.Announcer); ok && o.Sender.Logger != nil {
-		a.Announce(o.Sender.Logger)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b.cancel = cancel
-	if t != nil {
-		b.running.Go(func() { b.runErr = b.lane.Sender.Run(ctx) })
-	}
-	if t != nil && !exclusive {
-		b.wake = b.lane.Sender.Wake
-		b.running.Go(func() {
-			for tick := time.Tick(time.Second); ; b.wake() { // for what is put elsewhere
-				select {
-				case <-tick:
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
+	b.life = lifecycle.New(lifecycle.Steps{
+		Refuse: b.lane.Refuse, Stop: b.lane.Stop, Close: func() error { return b.close() },
+		Wrap: func(err error) error { return b.wrap("shutdown", err) },
+	})
+	b.lane.Life = b.life
 	return b, nil
 }
 
@@ -284,7 +254,7 @@ func (b *Outbox) put(e Event, store func(sender.Item) error) (uuid.UUID, error) 
 	}
 	defer b.life.Leave()
 	err = store(it)
-	b.wake()
+	b.lane.Wake()
 	return it.ID, b.wrap("put", err)
 }
 
@@ -328,7 +298,7 @@ func (b *Outbox) putAll(es []Event, store func(...sender.Item) error) ([]uuid.UU
 	}
 	defer b.life.Leave()
 	err := store(items...)
-	b.wake()
+	b.lane.Wake()
 	return ids, b.wrap("put", err)
 }
 
@@ -455,48 +425,14 @@ func (b *Outbox) Drain(ctx context.Context) error {
 // It returns at most one second after ctx ends, even when the transport or the disk hangs; the
 // error says so, and what hangs ends in the background. So give it 8 seconds where SIGKILL follows
 // SIGTERM after 10. A second call waits for the first and returns the same. A nil ctx is an error.
-func (b *Outbox) Shutdown(ctx context.Context) error { return b.end(ctx, true) }
+func (b *Outbox) Shutdown(ctx context.Context) error { return b.life.End(ctx, true) }
 
 // Close is Shutdown with five seconds, without the flush: requests in flight may finish, and no
 // other starts. It returns within six seconds.
 func (b *Outbox) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return b.end(ctx, false)
-}
-
-func (b *Outbox) end(ctx context.Context, flush bool) error {
-	if ctx == nil {
-		return b.wrap("shutdown", errors.New("the context is nil"))
-	}
-	err := b.life.End(ctx, flush)
-	if errors.Is(err, lifecycle.ErrLate) {
-		return b.wrap("shutdown", err)
-	}
-	return err
-}
-
-// refuse makes the calls of Append give up that wait for room.
-func (b *Outbox) refuse() {
-	if r, ok := b.store.(sender.Refuser); ok {
-		r.Refuse(ErrClosed)
-	}
-}
-
-// stop ends the sender. ctx limits the flush and the requests in flight.
-func (b *Outbox) stop(ctx context.Context, flush bool) []error {
-	var err error
-	if flush {
-		err = b.lane.Flush(ctx, (*sender.Sender).Drain)
-	}
-	if b.lane.Sender != nil {
-		b.lane.Sender.Stop(ctx)
-	} else if e, ok := b.store.(sender.Exclusive); ok {
-		e.Detach()
-	}
-	b.cancel()
-	b.running.Wait()
-	return []error{b.wrap("shutdown", err), b.wrap("shutdown", b.runErr)}
+	return b.life.End(ctx, false)
 }
 
 // Stats is a snapshot of an outbox: how it is in one word, what it holds, what keeps it from sending

@@ -3,6 +3,8 @@
 package lane
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"github.com/seed8107221f/outbox/internal/lifecycle"
@@ -21,6 +23,11 @@ type Lane struct {
 	Sender  *sender.Sender // nil: it only stores
 	Limiter sender.Limiter // nil: there is none
 	Life    *lifecycle.Life
+
+	wakes   bool               // the store does not wake the sender
+	cancel  context.CancelFunc // ends what running counts
+	running sync.WaitGroup     // the goroutines of Start; Stop waits for them
+	runErr  error              // what Sender.Run returned; read after running
 }
 
 // Stats returns a snapshot in constant time, without waiting for the disk.

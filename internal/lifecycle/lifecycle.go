@@ -14,10 +14,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// ErrLate is from End, before everything has ended.
-var ErrLate = errors.New("it has not ended yet, what is not delivered stays on disk")
-
-// Steps are what the end of a thing consists of. Each runs once, in this order.
+// Steps are what the end of a thing consists of. The first three run once each, in
+// this order.
 type Steps struct {
 	// Refuse makes the calls give up that wait inside. It must not block.
 	Refuse func()
@@ -25,6 +23,8 @@ type Steps struct {
 	Stop func(ctx context.Context, flush bool) []error
 	// Close gives back what the thing uses. Its parts have ended then.
 	Close func() error
+	// Wrap names operation and place in an error of the end; nil stays nil.
+	Wrap func(error) error
 }
 
 // A Life goes from the start of a thing to its end. All methods are safe for concurrent use.
@@ -85,9 +85,12 @@ func (l *Life) Adopt(part *Life) error {
 }
 
 // End takes the thing down. ctx limits the wait for calls, and the step Stop. It returns at most a
-// second after the end of ctx, with ErrLate; what hangs then goes on in the background. A second call
-// waits for the first, and returns the same.
+// second after the end of ctx, with an error; what hangs then goes on in the background. A second call
+// waits for the first, and returns the same. A nil ctx is an error, and nothing ends.
 func (l *Life) End(ctx context.Context, flush bool) error {
+	if ctx == nil {
+		return l.steps.Wrap(errors.New("the context is nil"))
+	}
 	l.begin(ctx, flush)
 	select {
 	case <-l.done:
@@ -98,7 +101,7 @@ func (l *Life) End(ctx context.Context, flush bool) error {
 	case <-l.done:
 		return errors.Join(l.errs...)
 	case <-time.After(time.Second):
-		return fmt.Errorf("%w: %w", ErrLate, context.Cause(ctx))
+		return l.steps.Wrap(fmt.Errorf("it has not ended yet, what is not delivered stays on disk: %w", context.Cause(ctx)))
 	}
 }
 
@@ -130,12 +133,14 @@ func (l *Life) run(ctx context.Context, flush bool) {
 		cancel()
 	}()
 	<-idle.Done()
-	l.errs = l.steps.Stop(ctx, flush)
+	for _, err := range l.steps.Stop(ctx, flush) {
+		l.errs = append(l.errs, l.steps.Wrap(err))
+	}
 	for _, p := range parts {
 		<-p.done
 		l.errs = append(l.errs, p.errs...)
 	}
-	l.errs = append(l.errs, l.steps.Close())
+	l.errs = append(l.errs, l.steps.Wrap(l.steps.Close()))
 }
 
 func (l *Life) leaveWhole() {
