@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/outboxtest"
 )
 
 // TestMain sends whatever would leave the machine to a port where nobody listens. Loopback addresses
@@ -42,7 +43,7 @@ func bubble(t *testing.T, o *customeriotest.Options, f func(t *testing.T, w *wor
 	t.Helper()
 	dir := fileDir(t)
 	synctest.Test(t, func(t *testing.T) {
-		pipe := customeriotest.NewPipe()
+		pipe := outboxtest.NewPipe()
 		s := customeriotest.NewUnstartedServer(o)
 		s.Start(pipe)
 		tr := &http.Transport{DialContext: pipe.DialContext, MaxIdleConnsPerHost: 100}

@@ -92,7 +92,7 @@ func (s *Server) refuse(c *call, p *problem) answer {
 // throttle refuses a request above the rate.
 func (s *Server) throttle(c *call) answer {
 	s.mu.Lock()
-	s.traffic[c.route.api].refusedForRate++
+	s.traffic[c.route.api].Throttled++
 	s.mu.Unlock()
 	a := s.refuse(c, &problem{s.o.Open.ThrottleStatus, Refusal{Reason: "rate", Message: "too many requests"}})
 	a.retry = s.o.RetryAfter
@@ -186,5 +186,5 @@ func (s *Server) tell(h http.Header, c *call, r RetryAfter) {
 		return
 	}
 	h.Set("Retry-After", value)
-	s.traffic[c.route.api].tell(now, until)
+	s.traffic[c.route.api].Tell(now, until)
 }

@@ -41,7 +41,7 @@ func (s *Server) arrive(r *http.Request) (*call, bool) {
 	s.requests++
 	c.number = s.requests
 	c.at = time.Now()
-	c.within, c.room = s.traffic[c.route.api].arrive(c.at, s.o.Grace)
+	c.within, c.room = s.traffic[c.route.api].Arrive(c.at, s.o.Grace)
 	c.faults = s.faults
 	c.fault = s.meet(c)
 	return c, true

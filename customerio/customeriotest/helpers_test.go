@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/outboxtest"
 )
 
 // unlimited takes any number of requests.
@@ -39,7 +40,7 @@ type reply struct {
 func bubble(t *testing.T, o *customeriotest.Options, f func(t *testing.T, c *client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		pipe := customeriotest.NewPipe()
+		pipe := outboxtest.NewPipe()
 		s := customeriotest.NewUnstartedServer(o)
 		s.Start(pipe)
 		tr := &http.Transport{DialContext: pipe.DialContext}

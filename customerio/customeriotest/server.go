@@ -14,7 +14,7 @@
 //
 // One server answers for all hosts: the Track API (v1 and v2), of the App API the transactional
 // messages, broadcasts, imports and a few queries. Where the documentation of the service is silent,
-// [Open] has a switch. [Guard] fails a test that dials the real hosts.
+// [Open] has a switch. outboxtest.Guard fails a test that dials the real hosts.
 //
 // # Caveats
 //
@@ -22,34 +22,36 @@
 // suppresses, merges and sends nothing. Its memory grows with every operation, and with every
 // distinct one even under Options.CountOnly: it is made for a trial. It speaks HTTP/1.1.
 //
-// In a bubble of testing/synctest, start an unstarted server on a [Pipe].
+// In a bubble of testing/synctest, start an unstarted server on an outboxtest.Pipe.
 package customeriotest
 
 import (
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/seed8107221f/outbox/internal/manners"
 )
 
 // A Server is the stand-in. Make one with [NewServer], or with [NewUnstartedServer] to serve it by
 // other means: it is an http.Handler. All methods are safe for concurrent use.
 type Server struct {
-	o        Options          // every default filled in; never changed
-	closing  chan struct{}    // closed by Close: ends silence and delays
-	serving  http.Server      // serves the listener of Start
-	served   sync.WaitGroup   // the goroutine of Start
-	handlers sync.WaitGroup   // requests being answered; added to under mu, and not once closed
-	mu       sync.Mutex       // a leaf; guards what follows
-	closed   bool             // by Close
-	url      string           // set by Start
-	faults   Faults           // replaced as a whole
-	script   []Fault          // what the next requests meet
-	chance   chance           // decides Faults.Chances
-	requests int              // that arrived
-	traffic  map[API]*traffic // one for each API
-	record   record           // what was accepted
-	refused  map[string]int   // requests and items by status and reason
-	imports  []*importJob     // by id, which counts from 1
+	o        Options                  // every default filled in; never changed
+	closing  chan struct{}            // closed by Close: ends silence and delays
+	serving  http.Server              // serves the listener of Start
+	served   sync.WaitGroup           // the goroutine of Start
+	handlers sync.WaitGroup           // requests being answered; added to under mu, and not once closed
+	mu       sync.Mutex               // a leaf; guards what follows
+	closed   bool                     // by Close
+	url      string                   // set by Start
+	faults   Faults                   // replaced as a whole
+	script   []Fault                  // what the next requests meet
+	chance   chance                   // decides Faults.Chances
+	requests int                      // that arrived
+	traffic  map[API]*manners.Traffic // one for each API
+	record   record                   // what was accepted
+	refused  map[string]int           // requests and items by status and reason
+	imports  []*importJob             // by id, which counts from 1
 }
 
 // NewServer returns a server that listens on an address of this machine; see URL. nil means the
@@ -76,9 +78,9 @@ func NewUnstartedServer(o *Options) *Server {
 	s.serving.Handler = s
 	s.chance = newChance(s.o.Seed)
 	s.record = newRecord()
-	s.traffic = map[API]*traffic{}
+	s.traffic = map[API]*manners.Traffic{}
 	for api, limit := range s.o.Limits {
-		s.traffic[api] = newTraffic(limit)
+		s.traffic[api] = manners.NewTraffic(limit.Requests, limit.Window)
 	}
 	return s
 }

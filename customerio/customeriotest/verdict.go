@@ -42,10 +42,11 @@ func (s *Server) Verdict() Verdict {
 		APIs:            map[API]APIVerdict{},
 	}
 	for api, t := range s.traffic {
-		v.APIs[api] = APIVerdict{t.requests, t.window.fullest, t.second.fullest, t.refusedForRate, t.early}
-		v.FullestSecond = max(v.FullestSecond, t.second.fullest)
-		v.RefusedForRate += t.refusedForRate
-		v.BeforeRetryAfter += t.early
+		fullest, second := t.Fullest()
+		v.APIs[api] = APIVerdict{t.Requests, fullest, second, t.Throttled, t.Early}
+		v.FullestSecond = max(v.FullestSecond, second)
+		v.RefusedForRate += t.Throttled
+		v.BeforeRetryAfter += t.Early
 	}
 	return v
 }

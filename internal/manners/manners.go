@@ -1,4 +1,6 @@
-package customeriotest
+// Package manners counts how well clients keep to a rate limit and to a Retry-After. The servers that
+// stand in for a vendor in tests share it.
+package manners
 
 import "time"
 
@@ -28,30 +30,35 @@ func (w *window) room(limit int) time.Time {
 	return w.at[len(w.at)-limit].Add(w.width)
 }
 
-// traffic is what the server knows of the arrivals at one API. Guarded by Server.mu.
-type traffic struct {
-	limit  Limit
+// Traffic is what is known of the arrivals at one API. Its owner guards it by a mutex.
+type Traffic struct {
+	limit  int    // below 1: none
 	window window // as wide as the limit says
 	second window // of one second, for comparison between APIs
 	told   []telling
 
-	requests       int
-	refusedForRate int
-	early          int // arrived before a told Retry-After had passed
+	Requests  int // that arrived
+	Throttled int // were beyond the limit, and refused for that; counted by the owner
+	Early     int // arrived before a told Retry-After had passed
 }
 
 // A telling is a Retry-After that was sent: nothing should arrive from the one moment to the other.
 type telling struct{ from, until time.Time }
 
-func newTraffic(l Limit) *traffic {
-	return &traffic{limit: l, window: window{width: l.Window}, second: window{width: time.Second}}
+// NewTraffic returns the traffic at an API that takes limit requests in any rolling window. A limit
+// below 1 is none.
+func NewTraffic(limit int, width time.Duration) *Traffic {
+	return &Traffic{limit: limit, window: window{width: width}, second: window{width: time.Second}}
 }
 
-// arrive counts a request that arrived at now, and tells whether it is within the limit, or else
-// when there will be room. Requests that were on their way for no longer than grace when a
-// Retry-After was told are no sign of disobedience.
-func (t *traffic) arrive(now time.Time, grace time.Duration) (within bool, room time.Time) {
-	t.requests++
+// Fullest returns the most requests in any window, and in any second.
+func (t *Traffic) Fullest() (window, second int) { return t.window.fullest, t.second.fullest }
+
+// Arrive counts a request that arrived at now, which must not go back, and tells whether it is within
+// the limit, or else when there will be room. Requests that were on their way for no longer than grace
+// when a Retry-After was told are no sign of disobedience.
+func (t *Traffic) Arrive(now time.Time, grace time.Duration) (within bool, room time.Time) {
+	t.Requests++
 	t.second.arrive(now)
 	held := t.window.arrive(now)
 
@@ -65,17 +72,17 @@ func (t *traffic) arrive(now time.Time, grace time.Duration) (within bool, room 
 	}
 	t.told = kept
 	if early {
-		t.early++
+		t.Early++
 	}
-	if t.limit.Requests < 0 || held <= t.limit.Requests {
+	if t.limit < 1 || held <= t.limit {
 		return true, time.Time{}
 	}
-	return false, t.window.room(t.limit.Requests)
+	return false, t.window.room(t.limit)
 }
 
-// tell notes that a Retry-After was sent at now. One that ends no later than another adds nothing:
+// Tell notes that a Retry-After was sent at now. One that ends no later than another adds nothing:
 // that one began before.
-func (t *traffic) tell(now, until time.Time) {
+func (t *Traffic) Tell(now, until time.Time) {
 	for _, told := range t.told {
 		if !until.After(told.until) {
 			return

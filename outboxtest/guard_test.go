@@ -1,4 +1,4 @@
-package customeriotest_test
+package outboxtest_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/outboxtest"
 )
 
 // A guarded test as Guard sees it.
@@ -54,7 +54,7 @@ func TestGuard(t *testing.T) {
 		for name, tr := range map[string]*http.Transport{"default": def, "own": own} {
 			t.Run(name+" "+row.url, func(t *testing.T) {
 				f := &fakeTest{TB: t}
-				customeriotest.Guard(f, own)
+				outboxtest.Guard(f, own)
 				r, err := http.NewRequestWithContext(t.Context(), "GET", row.url, nil)
 				if err != nil {
 					t.Fatal(err)

@@ -1,4 +1,4 @@
-package customeriotest
+package outboxtest
 
 import (
 	"context"
@@ -49,7 +49,7 @@ func guarded(t testing.TB, dial dialFunc) dialFunc {
 		if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 			return dial(ctx, network, addr)
 		}
-		err = fmt.Errorf("customeriotest: dial %s: a guarded test must not leave this machine", addr)
+		err = fmt.Errorf("outboxtest: dial %s: a guarded test must not leave this machine", addr)
 		t.Error(err)
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package customeriotest_test
+package outboxtest_test
 
 import (
 	"context"
@@ -6,12 +6,12 @@ import (
 	"net"
 	"testing"
 
-	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/outboxtest"
 )
 
 // A dial that nobody accepts ends with its context, or with the listener.
 func TestPipeEnds(t *testing.T) {
-	p := customeriotest.NewPipe()
+	p := outboxtest.NewPipe()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := p.DialContext(ctx, "tcp", "track.customer.io:443"); !errors.Is(err, context.Canceled) {

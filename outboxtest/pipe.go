@@ -1,4 +1,4 @@
-package customeriotest
+package outboxtest
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 // A Pipe is a listener in memory, for servers in a bubble of testing/synctest: a goroutine that waits
 // for the network would keep the bubble's clock from moving.
 //
-//	pipe := customeriotest.NewPipe()
-//	s := customeriotest.NewUnstartedServer(nil)
-//	s.Start(pipe)
+//	pipe := outboxtest.NewPipe()
+//	s := &http.Server{Handler: app}
+//	go s.Serve(pipe)
 //	defer s.Close()
 //	tr := &http.Transport{DialContext: pipe.DialContext}
 //	defer tr.CloseIdleConnections()
@@ -68,4 +68,4 @@ func (p *Pipe) Addr() net.Addr { return pipeAddr{} }
 type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "customerio.test" }
+func (pipeAddr) String() string  { return "outbox.test" }
