@@ -3,7 +3,6 @@ package outboxtest_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,22 +11,6 @@ import (
 
 	"github.com/seed8107221f/outbox/outboxtest"
 )
-
-// A guarded test as Guard sees it.
-type fakeTest struct {
-	testing.TB
-	errors   []string
-	cleanups []func()
-}
-
-func (f *fakeTest) Helper()           {}
-func (f *fakeTest) Error(args ...any) { f.errors = append(f.errors, fmt.Sprint(args...)) }
-func (f *fakeTest) Cleanup(fn func()) { f.cleanups = append(f.cleanups, fn) }
-func (f *fakeTest) end() {
-	for _, fn := range f.cleanups {
-		fn()
-	}
-}
 
 func TestGuard(t *testing.T) {
 	// Nothing here reaches the network even if the guard fails: the dialer under it only says that it was asked.
@@ -53,7 +36,7 @@ func TestGuard(t *testing.T) {
 	} {
 		for name, tr := range map[string]*http.Transport{"default": def, "own": own} {
 			t.Run(name+" "+row.url, func(t *testing.T) {
-				f := &fakeTest{TB: t}
+				f := &fake{TB: t}
 				outboxtest.Guard(f, own)
 				r, err := http.NewRequestWithContext(t.Context(), "GET", row.url, nil)
 				if err != nil {
@@ -65,13 +48,13 @@ func TestGuard(t *testing.T) {
 					if err == nil || !strings.Contains(err.Error(), "must not leave this machine") || errors.Is(err, errDialled) {
 						t.Errorf("the request failed with %v", err)
 					}
-					if len(f.errors) == 0 || !strings.Contains(f.errors[0], r.URL.Hostname()) {
-						t.Errorf("the test was told %q", f.errors)
+					if !strings.Contains(f.failed(), r.URL.Hostname()) {
+						t.Errorf("the test was told %q", f.failed())
 					}
 					return
 				}
-				if !errors.Is(err, errDialled) || len(f.errors) != 0 {
-					t.Errorf("the request failed with %v, the test was told %q", err, f.errors)
+				if !errors.Is(err, errDialled) || len(f.failed()) != 0 {
+					t.Errorf("the request failed with %v, the test was told %q", err, f.failed())
 				}
 			})
 		}
