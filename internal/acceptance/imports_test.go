@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"":                        {"internal/errtext", "internal/lane", "internal/lifecycle", "store", "sender"},
 	"customerio":              {"", "store", "sender", "sender/httpsend", "limiter"},
 	"customerio/...":          {"internal/manners"}, // the stand-in shares nothing with what it tests
-	"outboxtest":              {"internal/manners"},
+	"outboxtest":              {"sender", "internal/manners"},
 	"internal/manners":        {},
 	"store":                   {"internal/order", "store/internal/boltfile", "store/internal/format", "sender"},
 	"store/salvage":           {"store/internal/boltfile", "store/internal/format", "store/internal/pages", "sender"},
