@@ -25,11 +25,12 @@ var mayImport = map[string][]string{
 	"":                        {"internal/errtext", "internal/lane", "internal/lifecycle", "store", "sender"},
 	"customerio":              {"", "store", "sender", "sender/httpsend", "limiter"},
 	"customerio/...":          {"internal/manners"}, // the stand-in shares nothing with what it tests
-	"outboxtest":              {"sender", "internal/manners"},
+	"outboxtest":              {"", "store", "sender", "internal/manners", "internal/fault"},
+	"internal/fault":          {},
 	"internal/manners":        {},
 	"store":                   {"internal/order", "store/internal/boltfile", "store/internal/format", "sender"},
 	"store/salvage":           {"store/internal/boltfile", "store/internal/format", "store/internal/pages", "sender"},
-	"store/internal/boltfile": {"store/internal/pages"},
+	"store/internal/boltfile": {"store/internal/pages", "internal/fault"},
 	"store/internal/format":   {"store/internal/pages", "sender"},
 	"store/internal/pages":    {},
 	// What the tests of several packages need; only tests import them.

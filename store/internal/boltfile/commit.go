@@ -219,13 +219,13 @@ func (f *File) afterCommit(id uint64) error {
 
 // commitTx commits; a test may make it fail before or after that.
 func (f *File) commitTx(tx *bolt.Tx) error {
-	if f.fault == nil {
+	if f.fault == nil || f.fault.Commit == nil {
 		return withoutPath(tx.Commit())
 	}
-	if err := f.fault(false); err != nil {
+	if err := f.fault.Commit(false); err != nil {
 		return err
 	}
-	return errors.Join(withoutPath(tx.Commit()), f.fault(true))
+	return errors.Join(withoutPath(tx.Commit()), f.fault.Commit(true))
 }
 
 // closeTx rolls a transaction back whose commit failed, to release bbolt's lock. It does nothing if

@@ -34,6 +34,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/fault"
 	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
@@ -87,8 +88,8 @@ type File struct {
 	made bool             // Open created it
 	lock time.Duration    // Options.LockTimeout
 	now  func() time.Time // Options.Now
-	// fault makes commits fail, for tests; nil: none. See SetFault.
-	fault func(committed bool) error
+	// fault makes commits fail, for tests; nil: none.
+	fault *fault.Faults
 
 	swap    sync.RWMutex // guards db and raw; held for reading by View
 	db      *bolt.DB     // nil: closed, or could not be opened again
@@ -151,7 +152,7 @@ func Open(path string, o Options) (*File, error) {
 		return nil, err
 	}
 	f := newFile(real, o.Now)
-	f.own, f.lock = true, o.LockTimeout
+	f.own, f.lock, f.fault = true, o.LockTimeout, fault.For(real)
 	if _, err := os.Stat(real); errors.Is(err, fs.ErrNotExist) {
 		if f.made, err = create(real, o.Mode, o.Init); err != nil {
 			return nil, err
@@ -270,7 +271,7 @@ func (f *File) noteFailure(err error) error {
 // SetFault is for tests. fn is called before and after each commit, with false and true. An error
 // makes the commit fail before or after it is on disk. nil: no faults. Call it while no commit
 // runs.
-func (f *File) SetFault(fn func(committed bool) error) { f.fault = fn }
+func (f *File) SetFault(fn func(committed bool) error) { f.fault = &fault.Faults{Commit: fn} }
 
 // panicked is the error of a panic or a memory fault in bbolt, which a damaged or truncated file
 // causes.

@@ -3,6 +3,7 @@ package boltfile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -44,6 +45,7 @@ func (f *File) admit(tx *bolt.Tx, group []*Write) ([]*Write, error) {
 	if !f.own {
 		return group, nil
 	}
+	group = f.refuseFull(group)
 	kept := int64(reserve)
 	if withoutFix == "reserve" {
 		kept = 0
@@ -91,6 +93,23 @@ func (f *File) admit(tx *bolt.Tx, group []*Write) ([]*Write, error) {
 		fits = append(fits, w)
 	}
 	return fits, nil
+}
+
+// refuseFull refuses what is to be stored if a test wants the disk to be full.
+func (f *File) refuseFull(group []*Write) []*Write {
+	if f.fault == nil || f.fault.Full == nil {
+		return group
+	}
+	err := f.fault.Full()
+	if err == nil {
+		return group
+	}
+	return slices.DeleteFunc(group, func(w *Write) bool {
+		if w.Bytes > 0 {
+			w.answer(fmt.Errorf("%w: %w: nothing was stored", ErrNoSpace, err))
+		}
+		return w.Bytes > 0
+	})
 }
 
 // maxBytes returns how many bytes of pages the records of a write take at most: pages that are half

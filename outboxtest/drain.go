@@ -1,0 +1,138 @@
+package outboxtest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// A Report is what happened since the last one, in the order in which it happened.
+type Report struct {
+	Delivered []sender.Item
+	Dead      []sender.Item // that died; some may have been revived since
+	Expired   []sender.Item
+	Dropped   []sender.Item // by Drop, Erase or KeepDead
+	Requests  int           // that have an outcome
+	Took      time.Duration // how long the call waited
+}
+
+// Drain waits until nothing is pending, scheduled and failed events included, and returns what
+// happened since the last Drain or Settle. A dead event is done. When Options.Patience is over, t fails
+// with what each event that is left waits for.
+func (b *Outbox) Drain() Report {
+	b.t.Helper()
+	return b.wait("Drain", func(s outbox.Stats) bool { return s.Pending == 0 })
+}
+
+// Settle waits until nothing can be sent now: scheduled events stay, retries that are not due, what is
+// behind them in the order of their key, and everything while the lane is paused or held. It returns
+// what happened since the last Drain or Settle.
+func (b *Outbox) Settle() Report {
+	b.t.Helper()
+	return b.wait("Settle", func(s outbox.Stats) bool {
+		stopped := s.Held != "" || !s.PausedUntil.IsZero()
+		behind := s.InLine == 0 || s.Retrying > 0
+		return s.InFlight == 0 && (stopped || s.Ready == 0 && behind)
+	})
+}
+
+const (
+	// lag is how long the journal may take to hear what is on disk already.
+	lag = time.Second
+	// How often to look although nothing was told: for what is dropped, and for what Settle waits for.
+	oftenest, rarest = time.Millisecond, 100 * time.Millisecond
+	rarestInBubble   = time.Minute
+)
+
+func (b *Outbox) wait(op string, done func(outbox.Stats) bool) Report {
+	b.t.Helper()
+	began := time.Now()
+	most := rarest
+	if b.bubble {
+		most = rarestInBubble
+	}
+	var since time.Time // when done began to hold; zero: it does not
+	for pause := oftenest; ; pause = min(2*pause, most) {
+		if b.bubble {
+			synctest.Wait()
+		}
+		now, s := time.Now(), b.Stats()
+		switch {
+		case !done(s):
+			since = time.Time{}
+		case b.journal.complete(s, b.Dead()):
+			return b.report(s, now.Sub(began))
+		case since.IsZero():
+			since, pause = now, oftenest
+		case now.Sub(since) >= lag:
+			return b.report(s, since.Sub(began))
+		}
+		left := b.o.Patience - now.Sub(began)
+		if left <= 0 {
+			b.t.Fatalf("outboxtest: %s: %d events are left after %v:\n%s", op, s.Pending, b.o.Patience, b.left())
+		}
+		if b.isClosed() && s.Pending > 0 {
+			b.t.Fatalf("outboxtest: %s: the outbox is closed, and %d events are left", op, s.Pending)
+		}
+		select {
+		case <-b.journal.changed:
+			pause = oftenest
+		case <-time.After(min(pause, left)):
+		}
+	}
+}
+
+// isClosed reports whether the outbox is shutting down or closed.
+func (b *Outbox) isClosed() bool { return errors.Is(b.Outbox.Drain(ended), outbox.ErrClosed) }
+
+// report lets the journal catch up with what was dropped, and returns what happened.
+func (b *Outbox) report(s outbox.Stats, took time.Duration) Report {
+	b.t.Helper()
+	if s.Dropped != b.journal.count(dropped) && !b.isClosed() {
+		if err := b.journal.follow(lane{b.Pending(), b.Dead(), s.Delivered, s.Expired}); err != nil {
+			b.t.Fatalf("outboxtest: %v", err)
+		}
+	}
+	return b.journal.report(took)
+}
+
+// left says what the events that are pending wait for, one a line.
+func (b *Outbox) left() string {
+	const most = 20
+	var lines []string
+	for it, err := range b.Pending() {
+		if err != nil {
+			lines = append(lines, err.Error())
+			break
+		}
+		if len(lines) == most {
+			lines = append(lines, "…")
+			break
+		}
+		lines = append(lines, fmt.Sprintf("\t%s %s %s: %s", orDash(it.Key), orDash(it.Kind), short(it.ID), b.why(it)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (b *Outbox) why(it sender.Item) string {
+	var why []string
+	if time.Now().Before(it.Due) {
+		why = append(why, "not before "+b.journal.at(it.Due))
+	}
+	if it.LastErr != "" {
+		why = append(why, "last error: "+it.LastErr)
+	}
+	s := b.Stats()
+	if s.Held != "" {
+		why = append(why, "held: "+s.Held)
+	}
+	if !s.PausedUntil.IsZero() {
+		why = append(why, "throttled until "+b.journal.at(s.PausedUntil))
+	}
+	return strings.Join(why, ", ")
+}
