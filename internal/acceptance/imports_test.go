@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 }
 
 // mayUseBbolt lists the packages that may import bbolt.
-var mayUseBbolt = []string{"", "store", "store/salvage", "store/internal/boltfile", "store/internal/format", "store/internal/storetest", "examples/quickstart"}
+var mayUseBbolt = []string{"", "store", "store/salvage", "store/internal/boltfile", "store/internal/format", "store/internal/storetest", "examples/strict"}
 
 // line finds the line of the table for a package.
 func line(pkg string) (name string, allowed []string, found bool) {

@@ -23,7 +23,7 @@ import (
 //go:embed events.ndjson
 var sample []byte
 
-const sampleFile = "examples/quickstart/events.ndjson"
+const sampleFile = "examples/strict/events.ndjson"
 
 // openInput opens the file, or standard input for "-", or the sample for "".
 func openInput(name string, stdin io.Reader) (io.ReadCloser, error) {

@@ -1,7 +1,7 @@
 // Quickstart reads events from a file, one JSON object a line, puts them into an outbox and delivers
 // them over HTTP:
 //
-//	go run ./examples/quickstart
+//	go run ./examples/strict
 //
 // Without -url it starts a receiver of its own, as strict as a vendor: at most 100 requests in any
 // rolling second, 429 with Retry-After beyond, now and then a 503 or a slow answer. The last line is
