@@ -16,7 +16,7 @@ import (
 func deliver(ctx context.Context, s *screen, set settings, stdin io.Reader) error {
 	in, err := openInput(set.in, stdin)
 	if err != nil {
-		return fmt.Errorf("quickstart: input: %w", err)
+		return fmt.Errorf("strict: input: %w", err)
 	}
 	defer in.Close()
 
@@ -36,7 +36,7 @@ func deliver(ctx context.Context, s *screen, set settings, stdin io.Reader) erro
 			return err
 		}
 	}
-	t := newTransport(set.url, set.concurrency)
+	t := &transport{url: set.url}
 	f, err := openFile(path, t, &outbox.Options{
 		Sender:  sender.Options{Concurrency: set.concurrency},
 		Limiter: pace(set),
@@ -50,10 +50,10 @@ func deliver(ctx context.Context, s *screen, set settings, stdin io.Reader) erro
 	after := f.outbox.Stats()
 
 	if after.Pending > 0 {
-		s.fail(fmt.Errorf("quickstart: %d events remain", after.Pending))
+		s.fail(fmt.Errorf("strict: %d events remain", after.Pending))
 	}
 	if after.Dead > 0 {
-		s.fail(fmt.Errorf("quickstart: %d events are dead", after.Dead))
+		s.fail(fmt.Errorf("strict: %d events are dead", after.Dead))
 	}
 	if set.db == "" && s.status() == success {
 		s.fail(os.Remove(path))
@@ -85,13 +85,17 @@ func (f *file) run(ctx context.Context, s *screen, in io.Reader) error {
 	skipped := 0
 	err := f.feed(ctx, in, func(m malformed) {
 		skipped++
-		s.warn(fmt.Errorf("quickstart: line %d is skipped: %w", m.line, m.err))
+		s.warn(fmt.Errorf("strict: line %d is skipped: %w", m.line, m.err))
 	})
 	if skipped > 0 {
-		s.warn(fmt.Errorf("quickstart: %d malformed lines were skipped", skipped))
+		s.warn(fmt.Errorf("strict: %d malformed lines were skipped", skipped))
 	}
 	if err == nil {
 		err = f.drain(ctx)
+	}
+	if now := f.outbox.Stats(); ctx.Err() != nil {
+		s.warn(fmt.Errorf("strict: interrupted: waiting for %d requests in flight, and for what can still be sent, at most %v; "+
+			"what then remains of %d pending events stays in %s; a second interrupt kills", now.InFlight, grace, now.Pending, f.path))
 	}
 	return errors.Join(err, f.warnOfDead(s), f.close())
 }
@@ -107,7 +111,7 @@ func (f *file) warnOfDead(s *screen) error {
 			return err
 		}
 		shown++
-		s.warn(fmt.Errorf("quickstart: event %s, kind %q, is dead: %s", it.ID, it.Kind, it.LastErr))
+		s.warn(fmt.Errorf("strict: event %s, kind %q, is dead: %s", it.ID, it.Kind, it.LastErr))
 	}
 	return nil
 }
@@ -134,9 +138,9 @@ func pace(set settings) *limiter.Limiter {
 
 // temporaryFile makes an empty file and returns its path.
 func temporaryFile() (string, error) {
-	f, err := os.CreateTemp("", "quickstart-*.db")
+	f, err := os.CreateTemp("", "strict-*.db")
 	if err != nil {
-		return "", fmt.Errorf("quickstart: %w", err)
+		return "", fmt.Errorf("strict: %w", err)
 	}
 	return f.Name(), f.Close()
 }

@@ -37,15 +37,15 @@ func openFile(path string, t *transport, o *outbox.Options) (*file, error) {
 		err = fmt.Errorf("another process had it for %v: %w", lockTimeout, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("quickstart: open %s: %w", path, err)
+		return nil, fmt.Errorf("strict: open %s: %w", path, err)
 	}
 	st, err := store.In(db, "outbox", nil)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("quickstart: open %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("strict: open %s: %w", path, err), db.Close())
 	}
 	b, err := outbox.New(st, t, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("quickstart: open %s: %w", path, err), st.Close(), db.Close())
+		return nil, errors.Join(fmt.Errorf("strict: open %s: %w", path, err), st.Close(), db.Close())
 	}
 	return &file{path: path, db: db, store: st, outbox: b}, nil
 }
@@ -60,7 +60,7 @@ func (f *file) close() error {
 		err = nil
 	}
 	if err = errors.Join(err, f.store.Close(), f.db.Close()); err != nil {
-		return fmt.Errorf("quickstart: close %s: %w", f.path, err)
+		return fmt.Errorf("strict: close %s: %w", f.path, err)
 	}
 	return nil
 }

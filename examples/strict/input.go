@@ -76,7 +76,7 @@ func loadPositions(db *bbolt.DB) (map[fingerprint]position, error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("quickstart: read the position in the input: %w", err)
+		return nil, fmt.Errorf("strict: read the position in the input: %w", err)
 	}
 	return all, nil
 }
@@ -148,7 +148,7 @@ func (in *input) nextNew() ([]byte, error) {
 	for {
 		line, err := in.lines.next()
 		if err == io.EOF && in.lines.n < in.done.lines {
-			return nil, fmt.Errorf("quickstart: input: it has %d lines, %d were put before", in.lines.n, in.done.lines)
+			return nil, fmt.Errorf("strict: input: it has %d lines, %d were put before", in.lines.n, in.done.lines)
 		}
 		if err != nil && err != errTooLong {
 			return nil, err
@@ -161,7 +161,7 @@ func (in *input) nextNew() ([]byte, error) {
 			return line, err
 		}
 		if in.lines.n == in.done.lines && in.lines.seen() != in.done.seen {
-			return nil, fmt.Errorf("quickstart: input: its first %d lines have changed since they were put; "+
+			return nil, fmt.Errorf("strict: input: its first %d lines have changed since they were put; "+
 				"new lines belong behind them, or in an input of their own", in.done.lines)
 		}
 	}
@@ -185,7 +185,7 @@ func (c chunk) put(ctx context.Context, db *bbolt.DB, b *outbox.Outbox, report f
 		return c.behind.save(tx, c.input)
 	})
 	if err != nil {
-		return fmt.Errorf("quickstart: put up to line %d: %w", c.behind.lines, err)
+		return fmt.Errorf("strict: put up to line %d: %w", c.behind.lines, err)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // childVariable makes the test binary the program.
-const childVariable = "QUICKSTART_TEST_CHILD"
+const childVariable = "STRICT_TEST_CHILD"
 
 // TestMain is the program, or runs the tests. These wait for timers and for the disk more than they
 // compute, so that more of them than processors run at once.
@@ -98,6 +98,6 @@ func TestKilled(t *testing.T) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	f := finished{out: out.String()}
-	f.want(t, 0, fmt.Sprintf(`put=%d received=\d+ unique=%[1]d`, n)+` duplicates=\d+ order_violations=0 fullest_second=(\d?\d|100)`)
+	f.want(t, 0, fmt.Sprintf(`put=%d received=\d+ unique=%[1]d`, n)+` duplicates=\d+ order_violations=0 fullest_second=(\d?\d|100) answered_429=0 answered_503=\d+ rate=\d+\.\d`)
 	t.Log(f.lastLine())
 }

@@ -49,7 +49,7 @@ func (l *lineReader) next() ([]byte, error) {
 	for {
 		part, err := l.r.ReadSlice('\n')
 		if err != nil && err != bufio.ErrBufferFull && err != io.EOF {
-			return nil, fmt.Errorf("quickstart: input: line %d: %w", l.n+1, err)
+			return nil, fmt.Errorf("strict: input: line %d: %w", l.n+1, err)
 		}
 		text := bytes.TrimSuffix(part, []byte("\n"))
 		l.hash.Write(text)

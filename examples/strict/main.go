@@ -1,18 +1,18 @@
-// Quickstart reads events from a file, one JSON object a line, puts them into an outbox and delivers
+// Strict reads events from a file, one JSON object a line, puts them into an outbox and delivers
 // them over HTTP:
 //
 //	go run ./examples/strict
 //
 // Without -url it starts a receiver of its own, as strict as a vendor: at most 100 requests in any
 // rolling second, 429 with Retry-After beyond, now and then a 503 or a slow answer. The last line is
-// that receiver's verdict; the exit status is 1 when the verdict is bad or events remain.
+// that receiver's verdict, with the rate that it measured; the exit status is 1 when the verdict is bad or events remain.
 //
 // Events and the position in the input share one file and its transactions. So a run that was killed
 // at any moment is finished by the next one with the same -db, which puts no line twice. To see it,
 // keep the receiver and its record in a process of their own:
 //
-//	quickstart -receive 127.0.0.1:8080
-//	quickstart -url http://127.0.0.1:8080 -db events.db    # kill -9, and again
+//	strict -receive 127.0.0.1:8080
+//	strict -url http://127.0.0.1:8080 -db events.db    # kill -9, and again
 //
 // A line is {"kind":…,"key":…,"payload":…}, with "id" (a UUID) and "not_before" (RFC 3339) if wanted.
 package main
@@ -73,7 +73,7 @@ type settings struct {
 
 func parseFlags(args []string, stderr io.Writer) (settings, error) {
 	var set settings
-	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags := flag.NewFlagSet("strict", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&set.in, "in", "", "`file` of events, one JSON object a line; - is standard input (default "+sampleFile+")")
 	flags.StringVar(&set.db, "db", "", "outbox `file`; it is kept (default a temporary file, removed once all is delivered)")
@@ -94,16 +94,16 @@ func parseFlags(args []string, stderr io.Writer) (settings, error) {
 
 func (set settings) check(rest []string) error {
 	if len(rest) > 0 {
-		return fmt.Errorf("quickstart: %q is not a flag", rest[0])
+		return fmt.Errorf("strict: %q is not a flag", rest[0])
 	}
 	if set.url != "" {
 		u, err := url.Parse(set.url)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return errors.New("quickstart: -url wants an http or https URL")
+			return errors.New("strict: -url wants an http or https URL")
 		}
 	}
 	if set.rate < 0 || set.burst < 1 || set.concurrency < 1 {
-		return fmt.Errorf("quickstart: -rate %g, -burst %d, -concurrency %d: want at least 0, 1 and 1", set.rate, set.burst, set.concurrency)
+		return fmt.Errorf("strict: -rate %g, -burst %d, -concurrency %d: want at least 0, 1 and 1", set.rate, set.burst, set.concurrency)
 	}
 	return nil
 }
@@ -117,6 +117,7 @@ func receive(ctx context.Context, s *screen, addr string) error {
 	}
 	s.printf("receiving on %s", at)
 	<-ctx.Done()
+	s.warn(errors.New("strict: interrupted: waiting for the requests that are being answered, at most a second; a second interrupt kills"))
 	s.fail(stop())
 	v := r.verdict()
 	s.fail(v.manners())

@@ -109,10 +109,13 @@ func (s *screen) follow(b *outbox.Outbox) (stop func()) {
 	ended.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
+		last, at := b.Stats().Delivered, time.Now()
 		for {
 			select {
 			case <-tick.C:
-				s.progress(progressLine(b.Stats(), time.Now()))
+				st, now := b.Stats(), time.Now()
+				s.progress(progressLine(st, float64(st.Delivered-last)/now.Sub(at).Seconds(), now))
+				last, at = st.Delivered, now
 			case <-quit:
 				return
 			}
@@ -121,19 +124,20 @@ func (s *screen) follow(b *outbox.Outbox) (stop func()) {
 	return func() {
 		close(quit)
 		ended.Wait()
-		s.printf("%s", progressLine(b.Stats(), time.Now()))
+		s.printf("%s", progressLine(b.Stats(), 0, time.Now()))
 	}
 }
 
-// progressLine says how far the delivery is, how fast it may go, and what holds it up.
-func progressLine(s outbox.Stats, now time.Time) string {
+// progressLine says how far the delivery is, how fast it went, in deliveries a second, and what holds
+// it up.
+func progressLine(s outbox.Stats, rate float64, now time.Time) string {
 	var line strings.Builder
 	fmt.Fprintf(&line, "pending %d  delivered %d", s.Pending, s.Delivered)
 	if s.Dead > 0 {
 		fmt.Fprintf(&line, "  dead %d", s.Dead)
 	}
-	if s.Rate > 0 {
-		fmt.Fprintf(&line, "  %.0f/s", s.Rate)
+	if rate > 0 {
+		fmt.Fprintf(&line, "  %.0f/s", rate)
 	}
 	if wait := s.PausedUntil.Sub(now); wait > 0 {
 		fmt.Fprintf(&line, "  paused for %.1fs", wait.Seconds())

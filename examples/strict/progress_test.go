@@ -15,15 +15,16 @@ func TestProgressLine(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, c := range []struct {
 		stats outbox.Stats
+		rate  float64
 		want  string
 	}{
-		{outbox.Stats{}, "pending 0  delivered 0"},
-		{outbox.Stats{Pending: 12, Delivered: 34, Rate: 90}, "pending 12  delivered 34  90/s"},
-		{outbox.Stats{Pending: 1, Rate: 45, PausedUntil: now.Add(1500 * time.Millisecond)}, "pending 1  delivered 0  45/s  paused for 1.5s"},
-		{outbox.Stats{Pending: 1, PausedUntil: now.Add(-time.Second)}, "pending 1  delivered 0"},
-		{outbox.Stats{Pending: 1, Dead: 2, Held: "connection refused"}, "pending 1  delivered 0  dead 2  held: connection refused"},
+		{outbox.Stats{}, 0, "pending 0  delivered 0"},
+		{outbox.Stats{Pending: 12, Delivered: 34, Rate: 90}, 79.6, "pending 12  delivered 34  80/s"},
+		{outbox.Stats{Pending: 1, Rate: 45, PausedUntil: now.Add(1500 * time.Millisecond)}, 0, "pending 1  delivered 0  paused for 1.5s"},
+		{outbox.Stats{Pending: 1, PausedUntil: now.Add(-time.Second)}, 0, "pending 1  delivered 0"},
+		{outbox.Stats{Pending: 1, Dead: 2, Held: "connection refused"}, 0, "pending 1  delivered 0  dead 2  held: connection refused"},
 	} {
-		if got := progressLine(c.stats, now); got != c.want {
+		if got := progressLine(c.stats, c.rate, now); got != c.want {
 			t.Errorf("the line is %q, want %q", got, c.want)
 		}
 	}

@@ -63,6 +63,7 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if fate < failShare {
+		r.fail()
 		http.Error(w, "try again", http.StatusServiceUnavailable)
 		return
 	}
@@ -102,6 +103,13 @@ func (r *receiver) arrive() (within bool, fate float64) {
 	return r.record.arrive(time.Now()), r.fate.Float64()
 }
 
+// fail counts an answer of 503.
+func (r *receiver) fail() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record.failed++
+}
+
 func (r *receiver) accept(id uuid.UUID, key string, seq uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +127,7 @@ func (r *receiver) verdict() verdict {
 func (r *receiver) serve(addr string) (url string, stop func() error, err error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
-		return "", nil, fmt.Errorf("quickstart: receive: %w", err)
+		return "", nil, fmt.Errorf("strict: receive: %w", err)
 	}
 	srv := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
@@ -131,7 +139,7 @@ func (r *receiver) serve(addr string) (url string, stop func() error, err error)
 			srv.Close()
 		}
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("quickstart: receive: %w", err)
+			return fmt.Errorf("strict: receive: %w", err)
 		}
 		return nil
 	}, nil

@@ -52,8 +52,8 @@ func TestOverfullWindowIsRefusedAndCaught(t *testing.T) {
 				t.Fatalf("a request beyond 100 is answered %d, want 429", code)
 			}
 		}
-		if v := r.verdict(); v.FullestSecond != 103 {
-			t.Errorf("fullest second is %d, want 103: refused requests count", v.FullestSecond)
+		if v := r.verdict(); v.FullestSecond != 103 || v.Refused != 3 {
+			t.Errorf("%v, want 103 in the fullest second, 3 of them refused: refused requests count", v)
 		}
 		if err := r.verdict().manners(); err == nil || !strings.Contains(err.Error(), "103") {
 			t.Errorf("the verdict on 103 requests in a second is %v", err)
@@ -159,9 +159,13 @@ func TestReceiverFailsAndDawdlesNowAndThen(t *testing.T) {
 		const requests = 10_000
 		r := newReceiver()
 		failed, slow := 0, 0
+		var first, last time.Time
 		for i := range requests {
 			time.Sleep(20 * time.Millisecond)
 			start := time.Now()
+			if last = start; i == 0 {
+				first = start
+			}
 			w := post(r, uuid.New(), "", uint64(i), strings.NewReader("{}"))
 			switch {
 			case w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "":
@@ -182,8 +186,11 @@ func TestReceiverFailsAndDawdlesNowAndThen(t *testing.T) {
 		if slow < requests/400 || slow > requests/100 {
 			t.Errorf("%d of %d answers are slow, want about one in 200", slow, requests)
 		}
-		if v := r.verdict(); v.Received != requests-failed || v.Unique != v.Received {
+		if v := r.verdict(); v.Received != requests-failed || v.Unique != v.Received || v.Failed != failed {
 			t.Errorf("%v after %d requests of which %d failed", v, requests, failed)
+		}
+		if got, want := r.verdict().Rate, (requests-1)/last.Sub(first).Seconds(); got != want {
+			t.Errorf("the measured rate is %v, want %v", got, want)
 		}
 	})
 }

@@ -57,7 +57,7 @@ func TestDeliversAllAndLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	got := runWith(t.Context(), events(120)+"not an event\n", "-in", "-")
-	got.want(t, 0, `put=120 received=120 unique=120 duplicates=0 order_violations=0 fullest_second=\d\d`)
+	got.want(t, 0, `put=120 received=120 unique=120 duplicates=0 order_violations=0 fullest_second=\d\d answered_429=0 answered_503=\d+ rate=\d+\.\d`)
 	for _, part := range []string{"line 121 is skipped", "1 malformed lines"} {
 		if !strings.Contains(got.err, part) {
 			t.Errorf("the errors lack %q:\n%s", part, got.err)
@@ -142,7 +142,7 @@ func TestReceiveAlone(t *testing.T) {
 	copied := make(chan struct{})
 	go func() { io.Copy(&out, r); close(copied) }()
 	sent := runWith(t.Context(), events(30), "-in", "-", "-url", at)
-	sent.want(t, 0, `put=30 received=30 unique=30 duplicates=0 order_violations=0 fullest_second=\d\d`)
+	sent.want(t, 0, `put=30 received=30 unique=30 duplicates=0 order_violations=0 fullest_second=\d\d answered_429=0 answered_503=\d+ rate=\d+\.\d`)
 	interrupt()
 	if status := <-ended; status != 0 {
 		t.Errorf("the receiver ends with status %d, want 0", status)
@@ -196,6 +196,10 @@ func TestInterruptKeepsWhatRemains(t *testing.T) {
 	status := run(ctx, []string{"-in", "-", "-db", db, "-url", nobody.URL}, strings.NewReader(events(10)), out, errs)
 	if status != 1 || !strings.Contains(errs.String(), "10 events remain") || !strings.Contains(out.String(), db) {
 		t.Errorf("status %d, want 1, and what remains, and where\n%s%s", status, out, errs)
+	}
+	if said := errs.String(); !strings.Contains(said, "waiting for 0 requests in flight") && !strings.Contains(said, "waiting for 1 requests in flight") ||
+		!strings.Contains(said, "at most 500ms") || !strings.Contains(said, "10 pending events stays in "+db) {
+		t.Errorf("an interrupt does not say what it waits for:\n%s", errs)
 	}
 	if !strings.Contains(out.String(), "held: ") {
 		t.Errorf("the progress does not say that the destination is away:\n%s", out)

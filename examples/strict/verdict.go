@@ -23,6 +23,11 @@ type record struct {
 	events  map[uuid.UUID]struct{} // accepted at least once
 	last    map[string]uint64      // by key: the highest place in the queue accepted so far
 
+	requests   int       // all that arrived
+	first, now time.Time // the first arrival and the latest
+	refused    int       // answered 429: beyond the limit
+	failed     int       // answered 503
+
 	received   int // requests accepted, repetitions included
 	violations int // events that came first after a later one of their key
 }
@@ -40,7 +45,15 @@ func (r *record) arrive(now time.Time) bool {
 	}
 	r.window = append(r.window[gone:], now)
 	r.fullest = max(r.fullest, len(r.window))
-	return len(r.window) <= limitRequests
+	if r.requests == 0 {
+		r.first = now
+	}
+	r.requests, r.now = r.requests+1, now
+	within := len(r.window) <= limitRequests
+	if !within {
+		r.refused++
+	}
+	return within
 }
 
 // accept records an event that is about to be answered with success. Order is judged by the first
@@ -68,7 +81,20 @@ func (r *record) verdict() verdict {
 		Duplicates:      r.received - len(r.events),
 		OrderViolations: r.violations,
 		FullestSecond:   r.fullest,
+		Refused:         r.refused,
+		Failed:          r.failed,
+		Rate:            r.rate(),
 	}
+}
+
+// rate is how many requests came a second, from the first to the latest; 0: fewer than two came, or
+// all at once.
+func (r *record) rate() float64 {
+	took := r.now.Sub(r.first).Seconds()
+	if took == 0 {
+		return 0
+	}
+	return float64(r.requests-1) / took
 }
 
 // A verdict is what the receiver's record comes to.
@@ -78,11 +104,15 @@ type verdict struct {
 	Duplicates      int `json:"duplicates"`       // the rest: repetitions
 	OrderViolations int `json:"order_violations"` // events that came after a later one of their key
 	FullestSecond   int `json:"fullest_second"`   // most requests in any rolling second, refused ones included
+	Refused         int `json:"answered_429"`     // requests beyond the limit
+	Failed          int `json:"answered_503"`     // requests that failed on purpose
+
+	Rate float64 `json:"rate"` // requests a second, measured from the first arrival to the latest
 }
 
 func (v verdict) String() string {
-	return fmt.Sprintf("received=%d unique=%d duplicates=%d order_violations=%d fullest_second=%d",
-		v.Received, v.Unique, v.Duplicates, v.OrderViolations, v.FullestSecond)
+	return fmt.Sprintf("received=%d unique=%d duplicates=%d order_violations=%d fullest_second=%d answered_429=%d answered_503=%d rate=%.1f",
+		v.Received, v.Unique, v.Duplicates, v.OrderViolations, v.FullestSecond, v.Refused, v.Failed, v.Rate)
 }
 
 // manners returns an error that names each promise about order and rate that the sender broke.
@@ -97,7 +127,7 @@ func (v verdict) manners() error {
 	if broken == nil {
 		return nil
 	}
-	return fmt.Errorf("quickstart: %s", strings.Join(broken, "; "))
+	return fmt.Errorf("strict: %s", strings.Join(broken, "; "))
 }
 
 // complete returns an error unless exactly the expected number of distinct events was received.
@@ -105,5 +135,5 @@ func (v verdict) complete(expected uint64) error {
 	if uint64(v.Unique) == expected {
 		return nil
 	}
-	return fmt.Errorf("quickstart: %d distinct events were received, %d expected", v.Unique, expected)
+	return fmt.Errorf("strict: %d distinct events were received, %d expected", v.Unique, expected)
 }
