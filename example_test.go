@@ -1,28 +1,21 @@
 package outbox_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox"
-	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/sender/httpsend"
 	"github.com/seed8107221f/outbox/store"
 )
 
@@ -227,79 +220,4 @@ func Example_sharedLimiter() {
 	// identify  {}
 	// identify  {}
 	// at most 90 a second, in all
-}
-
-// readmeFirst holds the first Go block of README.md.
-func readmeFirst(ctx context.Context, url string) error {
-	send := func(ctx context.Context, it sender.Item) error {
-		req, err := http.NewRequestWithContext(ctx, "POST", url, bytes.NewReader(it.Payload))
-		if err != nil {
-			return sender.Permanent(err)
-		}
-		req.Header.Set("Idempotency-Key", it.ID.String()) // the same on every attempt
-		_, err = httpsend.Do(nil, req)                    // sends once and returns the verdict
-		return err
-	}
-	b, err := outbox.Open("events.db", sender.TransportFunc(send), &outbox.Options{
-		Limiter: limiter.Within(100, time.Second), // the destination allows 100 requests in any second
-	})
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	_, err = b.Put(ctx, outbox.Event{Kind: "signup", Key: "ann", Payload: []byte(`{"plan":"basic"}`)})
-	return err
-}
-
-// readmeCustomerIO holds the block of README.md for Customer.io.
-func readmeCustomerIO(ctx context.Context, site string, key customerio.Secret) error {
-	c, err := customerio.Open("customerio.db", &customerio.Options{SiteID: site, TrackKey: key}) // or FromEnv
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.Identify(ctx, customerio.ID("17"), map[string]any{"plan": "basic"})
-	return err
-}
-
-// unindented returns the lines of a text without leading tabs.
-func unindented(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString(strings.TrimLeft(line, "\t"))
-	}
-	return b.String()
-}
-
-// Each Go block of README.md is in this file, so it compiles. The first one runs.
-func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile("example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("README.md has no Go block")
-	}
-	compiled := unindented(string(source))
-	for _, block := range blocks {
-		block, _, _ = strings.Cut(block, "```")
-		if !strings.Contains(compiled, unindented(block)) {
-			t.Errorf("README.md has a Go block that example_test.go does not compile:\n%s", block)
-		}
-	}
-
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer server.Close()
-	t.Chdir(t.TempDir())
-	if err := readmeFirst(t.Context(), server.URL); err != nil {
-		t.Error(err)
-	}
-	if err := readmeCustomerIO(t.Context(), "", "key"); err == nil {
-		t.Error("the client opened with half of its credentials")
-	}
 }
