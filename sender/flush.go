@@ -30,8 +30,8 @@ type flush struct {
 // share a commit. Flush does not wait for items that are scheduled or wait for a retry.
 //
 // It returns an error if Run has not begun within a second, if Run ends, at once if nothing can be
-// sent before the deadline of ctx (because of a pause, for instance, or because the next probe of a
-// held lane comes later), and when ctx ends. The last one wraps the error of ctx and says why items
+// sent before the deadline of ctx (because of a pause, for instance, one without an end included, or
+// because the next probe of a held lane comes later), and when ctx ends. The last one wraps the error of ctx and says why items
 // remain. Several calls may wait at once.
 func (s *Sender) Flush(ctx context.Context) error {
 	if ctx == nil {
@@ -77,11 +77,14 @@ func (s *Sender) Flush(ctx context.Context) error {
 // whyNotFlushed returns the error of a ctx that has ended, with the reason why items remain.
 func (s *Sender) whyNotFlushed(ctx context.Context) error {
 	st := s.Status()
+	p, paused := s.pausedByOperator()
 	n := s.inFlight.Load()
 	why := "no request is in flight, the queue is still at work"
 	switch {
 	case st.Held != "":
 		why = fmt.Sprintf("held since %s: %s", st.HeldSince.Format(time.RFC3339), st.Held)
+	case paused:
+		why = p.text()
 	case !st.PausedUntil.IsZero():
 		why = "paused until " + st.PausedUntil.Format(time.RFC3339)
 	case s.waiting.Load():
@@ -97,6 +100,8 @@ func (s *Sender) whyNotFlushed(ctx context.Context) error {
 // end of Run, may succeed, and the later it comes the better.
 func (l *loop) nothingBefore(now time.Time) (at time.Time, why string) {
 	switch s := &l.silence; {
+	case l.byOperator():
+		return latest(l.ordered.Until, now), l.ordered.text()
 	case s.paused.After(now):
 		return s.paused, "paused until " + s.paused.Format(time.RFC3339)
 	case s.on() && l.probe == nil && s.until.After(now):
@@ -124,6 +129,10 @@ func (l *loop) serveFlushes(now time.Time) {
 	l.flushes = slices.DeleteFunc(l.flushes, func(f *flush) bool {
 		if f.ctx.Err() != nil {
 			return true // it has returned
+		}
+		if l.byOperator() && l.ordered.Until.IsZero() {
+			f.done <- errors.New(l.ordered.text())
+			return true
 		}
 		if deadline, ok := f.ctx.Deadline(); ok {
 			if at, why := l.nothingBefore(now); !at.IsZero() && (at.After(deadline) || l.tooLate(at)) {

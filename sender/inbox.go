@@ -57,6 +57,8 @@ func (c claim) apply(l *loop)         { l.claimed(c.request) }
 func (a answer) apply(l *loop)        { l.answered(a.request) }
 func (b *outcomes) apply(l *loop)     { l.settled(b) }
 func (concurrencySet) apply(l *loop)  { l.concurrencySet() }
+func (c *clearing) apply(l *loop)     { l.clearings = append(l.clearings, c) }
+func (c cleared) apply(l *loop)       { l.throttleCleared(c.clearing, l.now()) }
 func (gatheredFlushed) apply(l *loop) { l.gatheredFlushed(l.now()) }
 func (c checked) apply(l *loop)       { l.endFlushes(c, l.now()) }
 func (e ending) apply(l *loop)        { l.end(e) }

@@ -87,6 +87,11 @@ type loop struct {
 	unsettled   int         // outcomes that are not recorded yet
 	spare       []*outcomes // empty, for toSettle; see maxSpare
 
+	// What the operator ordered. Written by the methods in operate.go and throttle.go.
+	ordered   Pause       // the operator's pause; the zero Pause: none is in force
+	clearings []*clearing // that wait
+	clearing  bool        // one is in progress
+
 	// FlushGathered. Written by the methods in settle.go.
 	flushingGathered   bool      // a call is in progress
 	flushGatheredAgain time.Time // no call before
@@ -147,7 +152,9 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 // bell, and takes in the reports. What a crash at each step leaves behind:
 //
 //   - abandonOverdue: counts only. An abandoned item stays claimed, so a restart sends it again.
+//   - heedOperator: nothing; the queue keeps the pause.
 //   - judgeLonely: nothing; it only decides.
+//   - clearThrottles: the pause is gone once the queue has recorded that.
 //   - startSettle: an outcome is on disk once its commit ends. A crash before it sends the item
 //     again, under the same ID; at most maxUnsettled items, besides those in flight.
 //   - offer, and the worker until it sends: a claim is memory of the queue. A crash forgets it, and
@@ -175,7 +182,9 @@ func (l *loop) run() error {
 	for l.readInbox(); !l.over(); l.readInbox() {
 		now := l.now()
 		l.abandonOverdue(now)
+		l.heedOperator(now)
 		l.judgeLonely(now)
+		l.clearThrottles()
 		l.startSettle(now)
 		l.offer(now)
 		l.serveFlushes(now)
@@ -197,6 +206,9 @@ func (l *loop) offer(now time.Time) {
 	if l.stopping || l.tooLate(now) {
 		l.stopBaton() // a token would come too late
 		l.releasePieces()
+		return
+	}
+	if l.byOperator() {
 		return
 	}
 	due := len(l.pieces) > 0 || l.moreDue || l.askAgain || l.askDue(now)
@@ -409,7 +421,7 @@ func (l *loop) setTimer(now time.Time) {
 	at := now.Add(longestSleep)
 	wanted := false
 	for _, t := range [...]time.Time{
-		l.askAt, l.silence.until, l.nextAbandon, l.lastStart,
+		l.askAt, l.ordered.Until, l.silence.until, l.nextAbandon, l.lastStart,
 		l.settleTrouble.again, l.claimTrouble.again, l.limiterTrouble.again,
 		l.silenceLog.again, l.silenceLog.nextFolded(), l.deathLog.next(), l.nextCheck(), l.nextFlushGathered(), l.nextSettle(),
 	} {
@@ -444,6 +456,7 @@ func (l *loop) finish() error {
 	}
 	l.releaseRefused()
 	l.releasePieces()
+	l.clearings, l.clearing = nil, false // the callers see that Run has ended
 	l.awaitSettled()
 	l.settleTrouble.again, l.settleAgain = time.Time{}, time.Time{}
 	l.startSettle(l.now())

@@ -25,7 +25,8 @@ func (p Pause) On(now time.Time) bool {
 // and everything else works. Without this ability the operator cannot pause the lane.
 type Operator interface {
 	// Pause records p durably, in place of an earlier one, and sets Since. By or Reason that are too
-	// long, or an Until that is not after now, are an error, and nothing is recorded.
+	// long, or an Until that is not after now, are an error, and nothing is recorded. It wakes the
+	// sender.
 	Pause(ctx context.Context, p Pause) error
 	// Resume ends the operator's pause durably, and wakes the sender. It does not touch a pause that
 	// the destination asked for. Without a pause it does nothing.

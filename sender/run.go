@@ -99,6 +99,7 @@ type Sender struct {
 	concurrency atomic.Int64 // what SetConcurrency set last, or the option
 	queue       Queue
 	gatherer    Gatherer // the queue; nil: it does not gather outcomes
+	operator    Operator // the queue; nil: it keeps no operator's pause
 	limiter     Limiter  // nil: no limit
 	send        func(ctx context.Context, r *request)
 	prober      Prober     // the transport; nil: it is none, or items may be sent twice
@@ -151,6 +152,7 @@ func New(q Queue, t Transport, l Limiter, o *Options) (*Sender, error) {
 	}
 	s.concurrency.Store(int64(options.Concurrency))
 	s.gatherer, _ = q.(Gatherer)
+	s.operator, _ = q.(Operator)
 	s.status.Store(&Status{})
 	s.send = func(ctx context.Context, r *request) { r.single[0] = t.Send(ctx, r.items[0]); r.errs = r.single[:] }
 	if b, ok := t.(BatchTransport); ok {

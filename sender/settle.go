@@ -59,6 +59,9 @@ func (l *loop) addOutcome(o Outcome, by sent) {
 // that a slow disk does not stop the loop. Several may run at once, for different items. After a
 // failure only one call runs at a time, with all outcomes; until it succeeds nothing is sent.
 func (l *loop) startSettle(now time.Time) {
+	if l.clearing || len(l.clearings) > 0 {
+		return
+	}
 	n := len(l.toSettle.list)
 	if n == 0 || n < settleAtOnce && (l.moreDue || l.busy()) && now.Before(l.settleAgain) {
 		return
@@ -104,7 +107,7 @@ func (l *loop) flushGatheredAt() (at time.Time, ok bool) {
 	switch {
 	case l.settling == 0 || l.flushingGathered || l.gatherer == nil:
 		return time.Time{}, false
-	case l.unsettled >= maxUnsettled || l.stopping:
+	case l.unsettled >= maxUnsettled || l.stopping || len(l.clearings) > 0:
 		return l.flushGatheredAgain, true
 	case len(l.flushes) > 0 && l.busy():
 		return latest(l.flushGatheredAgain, l.gatheredFlushedAt.Add(checkEvery)), true

@@ -49,6 +49,11 @@ func (s *Sender) Status() Status {
 	st := *s.status.Load()
 	st.Requests = s.requests.Load()
 	st.Concurrency = s.most()
+	if p, paused := s.pausedByOperator(); paused && !st.Probe.IsZero() {
+		if st.Probe = latest(st.Probe, p.Until); p.Until.IsZero() {
+			st.Probe = time.Time{}
+		}
+	}
 	if !st.Probe.After(s.now()) {
 		st.Probe = time.Time{}
 	}
