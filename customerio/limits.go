@@ -92,10 +92,20 @@ func (b both) Slow() {
 	b.api.Slow()
 }
 
-func (b both) Rate() float64 {
-	lane, api := b.lane.Rate(), b.api.Rate()
-	if lane == 0 || api == 0 {
-		return math.Max(lane, api)
+// Resume ends the pause of both, of the API for its other lanes too.
+func (b both) Resume() {
+	b.lane.Resume()
+	b.api.Resume()
+}
+
+func (b both) Rate() float64 { return lowerRate(b.lane.Rate(), b.api.Rate()) }
+
+func (b both) Limit() float64 { return lowerRate(b.lane.Limit(), b.api.Limit()) }
+
+// lowerRate returns the lower of two rates, of which 0 is no limit.
+func lowerRate(x, y float64) float64 {
+	if x == 0 || y == 0 {
+		return math.Max(x, y)
 	}
-	return math.Min(lane, api)
+	return math.Min(x, y)
 }

@@ -25,3 +25,21 @@ func TestBothAreChecked(t *testing.T) {
 		t.Errorf("an API that allows nothing: %v", err)
 	}
 }
+
+// What operators ask of a limiter reaches both.
+func TestBothForOperators(t *testing.T) {
+	api := paced(100, 1)
+	b := behind(api, 5).(both)
+	until := time.Now().Add(time.Hour)
+	b.Pause(until)
+	if got := b.Limit(); got != 5 {
+		t.Errorf("the limit is %v, want 5", got)
+	}
+	if b.lane.Paused().IsZero() || b.api.Paused().IsZero() {
+		t.Fatal("Pause did not reach both")
+	}
+	b.Resume()
+	if lane, api := b.lane.Paused(), b.api.Paused(); !lane.IsZero() || !api.IsZero() {
+		t.Errorf("after Resume the lane is paused until %v, the API until %v", lane, api)
+	}
+}

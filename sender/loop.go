@@ -208,7 +208,7 @@ func (l *loop) offer(now time.Time) {
 		l.releasePieces()
 		return
 	}
-	if l.byOperator() {
+	if l.byOperator() || l.clearing {
 		return
 	}
 	due := len(l.pieces) > 0 || l.moreDue || l.askAgain || l.askDue(now)

@@ -412,3 +412,31 @@ func TestClearThrottleErrors(t *testing.T) {
 		}
 	})
 }
+
+// A pause that only the limiter knows, because another lane told it, is cleared too: one request goes
+// first, alone.
+func TestClearThrottleOfASharedLimiter(t *testing.T) {
+	in(t, func(l *lane) {
+		operate(l)
+		pace := &limiter.Limiter{PerSecond: 1000, Burst: 1}
+		l.limiter = pace
+		l.answer("*", "1s+ok")
+		l.run()
+		pace.Pause(time.Now().Add(10 * time.Hour))
+		l.put("a b c")
+		l.wait(time.Hour)
+		if err := l.s.ClearThrottle(l.Context()); err != nil {
+			l.Fatal(err)
+		}
+		l.wait(500 * time.Millisecond)
+		if now, _ := l.inFlight(); now != 1 {
+			l.Errorf("%d requests go first", now)
+		}
+		l.wait(time.Second)
+		if now, _ := l.inFlight(); now != 2 {
+			l.Errorf("%d requests in the open lane, want the other two", now)
+		}
+		l.wait(time.Minute)
+		l.ends("delivered 3")
+	})
+}

@@ -78,7 +78,7 @@ func (c *clearing) clear(s *Sender) {
 type cleared struct{ *clearing }
 
 // clearThrottles starts the next clearing. It waits until no Settle is in progress, and none starts
-// meanwhile: an outcome with the order would bring the pause back.
+// meanwhile: an outcome with the order would bring the pause back. Nothing is offered meanwhile.
 func (l *loop) clearThrottles() {
 	if len(l.clearings) == 0 || l.clearing || l.settling > 0 {
 		return
@@ -87,6 +87,7 @@ func (l *loop) clearThrottles() {
 	l.clearings = l.clearings[1:]
 	l.clearing = true
 	l.forgetOrders()
+	l.stopBaton() // a worker that waits for the limiter would go with the others
 	l.helpers.Go(func() {
 		c.clear(l.Sender)
 		l.inbox.leave(cleared{c})
@@ -110,7 +111,6 @@ func (l *loop) throttleCleared(c *clearing, now time.Time) {
 		l.silence.clear(now, c.was)
 		if paused || c.was {
 			l.options.Logger.Info("sender: the destination's pause was ended by the operator")
-			l.stopBaton()
 		}
 		l.changed, l.askAgain = true, true
 	}
