@@ -82,6 +82,14 @@ func (b both) Paused() time.Time {
 	return time.Time{}
 }
 
+// Mode says how the API's limiter works now; "" if that cannot tell.
+func (b both) Mode() string {
+	if m, ok := b.api.(interface{ Mode() string }); ok {
+		return m.Mode()
+	}
+	return ""
+}
+
 func (b both) Pause(until time.Time) {
 	b.lane.Pause(until)
 	b.api.Pause(until)
@@ -95,12 +103,19 @@ func (b both) Slow() {
 // Resume ends the pause of both, of the API for its other lanes too.
 func (b both) Resume() {
 	b.lane.Resume()
-	b.api.Resume()
+	if r, ok := b.api.(sender.Resumer); ok {
+		r.Resume()
+	}
 }
 
 func (b both) Rate() float64 { return lowerRate(b.lane.Rate(), b.api.Rate()) }
 
-func (b both) Limit() float64 { return lowerRate(b.lane.Limit(), b.api.Limit()) }
+func (b both) Limit() float64 {
+	if l, ok := b.api.(sender.Limited); ok {
+		return lowerRate(b.lane.Limit(), l.Limit())
+	}
+	return b.lane.Limit()
+}
 
 // lowerRate returns the lower of two rates, of which 0 is no limit.
 func lowerRate(x, y float64) float64 {

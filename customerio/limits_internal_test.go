@@ -35,11 +35,11 @@ func TestBothForOperators(t *testing.T) {
 	if got := b.Limit(); got != 5 {
 		t.Errorf("the limit is %v, want 5", got)
 	}
-	if b.lane.Paused().IsZero() || b.api.Paused().IsZero() {
+	if b.lane.Paused().IsZero() || api.Paused().IsZero() {
 		t.Fatal("Pause did not reach both")
 	}
 	b.Resume()
-	if lane, api := b.lane.Paused(), b.api.Paused(); !lane.IsZero() || !api.IsZero() {
+	if lane, api := b.lane.Paused(), api.Paused(); !lane.IsZero() || !api.IsZero() {
 		t.Errorf("after Resume the lane is paused until %v, the API until %v", lane, api)
 	}
 }
