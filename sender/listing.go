@@ -55,6 +55,10 @@ type Wait struct {
 	// Head is the item that the key waits for: the first of its key. nil unless State is
 	// StateInLine.
 	Head *Item
-	// Ahead is at most how many items are sent before this one, the items of other keys included.
+	// Behind is how many earlier items of its key go before it, Head included. 0 unless State is
+	// StateInLine.
+	Behind int
+	// Ahead is at most how many of the items that are there now, and not in flight, are sent before
+	// this one, the items of other keys included.
 	Ahead int
 }
