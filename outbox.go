@@ -88,7 +88,8 @@ type Options struct {
 // Everything else that a store can do is optional, and found by type assertion: [sender.Exclusive],
 // [sender.Gatherer], [sender.Flusher], [sender.Refuser], [sender.Lister], [sender.Reviver],
 // [sender.Eraser], [sender.Compacter], [sender.Checker], [sender.Fallbacker], [sender.Announcer],
-// [sender.Placer] and [TxAppender]. Each says what its absence means. A method of [Outbox] that
+// [sender.Placer], [sender.Browser], [sender.Editor], [sender.Explainer], [sender.Operator],
+// [sender.LaneLister], [sender.Pather], [sender.Sizer] and [TxAppender]. Each says what its absence means. A method of [Outbox] that
 // needs an absent one returns an [errors.ErrUnsupported] that names the type of the store.
 type Store interface {
 	sender.Queue
@@ -113,7 +114,8 @@ var (
 	ErrFull     = sender.ErrFull              // MaxPending, MaxBytes or the disk; also from Revive
 
 	ErrPending  = sender.ErrPending  // from Flush, Drain, Shutdown; the error says how many and why
-	ErrNotFound = sender.ErrNotFound // from Find: there is no event with that ID
+	ErrNotFound = sender.ErrNotFound // from Find and Explain: there is no event with that ID
+	ErrChanged  = sender.ErrChanged  // from Edit: the event is no longer dead, or is damaged; nothing changed
 
 	// From every method that reads or changes the outbox.
 	ErrClosed  = sender.ErrClosed  // it is shutting down or closed; nothing was stored
@@ -179,6 +181,51 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	})
 	b.lane.Life = b.life
 	return b, nil
+}
+
+// Lane opens another lane of the file as an outbox of its own, and creates the lane if there is none:
+// with its own transport, limit, order and counts. It is as [Open], except for what concerns the file.
+//
+// Its Close and Shutdown end this lane only; it can be opened again then. Close and Shutdown of b end
+// the lanes that b has opened, all of them at the same time and in the same way, and close the file
+// last: so one call is enough. ErrLocked: the lane is open. Another store than store.Store is not
+// supported.
+func (b *Outbox) Lane(name string, t sender.Transport, o *Options) (c *Outbox, err error) {
+	if o, err = o.check(); err != nil {
+		return nil, err
+	}
+	err = errtext.With(b.store, func(s *store.Store) error {
+		st, err := s.Lane(name, &o.Store)
+		if err != nil {
+			return err
+		}
+		if c, err = New(st, t, o); err != nil {
+			return errors.Join(err, st.Close())
+		}
+		c.close = st.Close
+		if err := b.life.Adopt(c.life); err != nil {
+			return errors.Join(err, c.Close())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, b.wrap("lane", err)
+	}
+	return c, nil
+}
+
+// Lanes returns the names of all lanes of the file, open or not.
+func (b *Outbox) Lanes() (names []string, err error) {
+	err = errtext.With(b.store, func(s sender.LaneLister) (err error) { names, err = s.Lanes(); return err })
+	return names, b.wrap("lanes", err)
+}
+
+// Path returns the path of the file; "": the store has none.
+func (b *Outbox) Path() string {
+	if p, ok := b.store.(sender.Pather); ok {
+		return p.Path()
+	}
+	return ""
 }
 
 // check returns the options, never nil, or what is wrong with those of sender or limiter.
@@ -356,11 +403,48 @@ func (b *Outbox) Find(ctx context.Context, id uuid.UUID) (it sender.Item, err er
 	return it, b.wrap("find", err)
 }
 
+// List returns one page of the events in a state. A search looks at so many records at most as the
+// query says, and Page.Next goes on from there: see [sender.Query].
+func (b *Outbox) List(ctx context.Context, q sender.Query) (p sender.Page, err error) {
+	err = errtext.With(b.store, func(s sender.Browser) (err error) { p, err = s.List(ctx, q); return err })
+	return p, b.wrap("list", err)
+}
+
+// Explain says what keeps an event from being sent now. seq is where it was last seen; 0: all events
+// are looked at. ErrNotFound: there is no such event; it has been delivered, perhaps.
+func (b *Outbox) Explain(ctx context.Context, id uuid.UUID, seq uint64) (Explanation, error) {
+	e, err := b.lane.Explain(ctx, id, seq)
+	return e, b.wrap("explain", err)
+}
+
 // Revive sends dead events again: they take a new place at the end, in their order, with the same ID
 // and no attempts. It returns how many; those no longer dead are skipped. ErrFull: at MaxPending.
 func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) (n int, err error) {
 	err = errtext.With(b.store, func(s sender.Reviver) (err error) { n, err = s.Revive(ctx, items...); return err })
 	return n, b.wrap("revive", err)
+}
+
+// ReviveAll revives the dead events that match selects; nil: all. It works in commits of up to 500
+// events or about 4 MiB, and returns how many it revived, also with an error. The end of ctx ends it
+// between two commits. What dies while it runs stays dead. One that cannot be revived, because its
+// record is damaged, is passed over, and the error says so in the end. match must not change events.
+func (b *Outbox) ReviveAll(ctx context.Context, match func(*sender.Item) bool) (n int, err error) {
+	n, err = b.lane.ReviveAll(ctx, match)
+	return n, b.wrap("revive", err)
+}
+
+// RunNow makes failed and scheduled events due now, and returns how many; it skips all others. It
+// charges nothing, ends no pause, and keeps the order of each key.
+func (b *Outbox) RunNow(ctx context.Context, items ...sender.Item) (n int, err error) {
+	err = errtext.With(b.store, func(s sender.Editor) (err error) { n, err = s.RunNow(ctx, items...); return err })
+	return n, b.wrap("run now", err)
+}
+
+// Edit replaces payload and header of a dead event, which ID and Seq of it name; a nil header keeps
+// the old one. What was there is gone. ErrChanged: it is no longer dead, or it is damaged. For the new
+// contents the errors of Put apply.
+func (b *Outbox) Edit(ctx context.Context, it sender.Item, payload []byte, header map[string]string) error {
+	return b.wrap("edit", errtext.With(b.store, func(s sender.Editor) error { return s.Edit(ctx, it, payload, header) }))
 }
 
 // Drop removes events, pending or dead, and returns how many. One in flight may still arrive. ID and
@@ -388,6 +472,37 @@ func (b *Outbox) Check(ctx context.Context) error {
 func (b *Outbox) Compact(ctx context.Context) error {
 	return b.wrap("compact", errtext.With(b.store, func(s sender.Compacter) error { return s.Compact(ctx) }))
 }
+
+// Pause starts no request until p.Until, or until Resume if that is zero, and keeps this across
+// restarts. When it returns nil no request starts any more, except one that has begun to. Requests in
+// flight end, and Put goes on. A later call replaces an earlier one. By and Reason have at most 64 and
+// 200 bytes; Since is set here.
+func (b *Outbox) Pause(ctx context.Context, p sender.Pause) error {
+	return b.wrap("pause", errtext.With(b.store, func(s sender.Operator) error { return s.Pause(ctx, p) }))
+}
+
+// Resume ends what Pause began. A pause that the destination asked for goes on. Without a pause it
+// does nothing.
+func (b *Outbox) Resume(ctx context.Context) error {
+	return b.wrap("resume", errtext.With(b.store, func(s sender.Operator) error { return s.Resume(ctx) }))
+}
+
+// ClearThrottle ends a pause that the destination asked for, before its time, also for others that
+// share the Limiter: the cure for an absurd Retry-After. One request goes first. That the word of the
+// destination is not kept is then the caller's doing. Without such a pause it does nothing.
+func (b *Outbox) ClearThrottle(ctx context.Context) error {
+	return b.wrap("clear throttle", b.lane.ClearThrottle(ctx))
+}
+
+// SetConcurrency changes how many requests may be in flight, until the outbox ends; 0 means 10. It is
+// not supported without a transport.
+func (b *Outbox) SetConcurrency(n int) error {
+	return b.wrap("set concurrency", b.lane.SetConcurrency(n))
+}
+
+// Observe has fn told every outcome from now on, by the rules of sender.Options.OnOutcome, until
+// stop: see sender.Sender.Observe. Without a transport there are none.
+func (b *Outbox) Observe(fn func(sender.Outcome)) (stop func()) { return b.lane.Observe(fn) }
 
 // Flush waits until every event put before the call that could be sent has been sent, or has been
 // tried once since; what is done until then is recorded at once. nil: none of them remains.
@@ -441,3 +556,15 @@ type Stats = sender.Stats
 
 // Stats returns a snapshot in constant time, without waiting for the disk; also after Close.
 func (b *Outbox) Stats() Stats { return b.lane.Stats() }
+
+// Health returns nil unless the lane can do its work only after a restart of the program, or never:
+// it was closed, its disk fails, its file is gone or damaged. What a restart does not end is no error:
+// an outage of the destination, a pause, a throttle, dead events, a full disk. The store tries to heal
+// by itself, so a probe should ask several times. It does not wait. See docs/operations.md, Probes.
+func (b *Outbox) Health() error { return b.wrap("health", b.lane.Health()) }
+
+// An Explanation says what keeps an event from being sent: see [sender.Explanation].
+type Explanation = sender.Explanation
+
+// A Reason is one of the things that hold an event: see [sender.Reason].
+type Reason = sender.Reason

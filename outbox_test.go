@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,12 @@ var _ interface {
 	sender.Fallbacker
 	sender.Announcer
 	sender.Placer
+	sender.Browser
+	sender.Editor
+	sender.Operator
+	sender.LaneLister
+	sender.Pather
+	sender.Sizer
 	outbox.TxAppender
 } = (*store.Store)(nil)
 
@@ -127,8 +134,11 @@ func TestStoreThatWakesNobody(t *testing.T) {
 	})
 }
 
+// bare is a store without any ability.
+type bare struct{ outbox.Store }
+
 func TestMissingAbilities(t *testing.T) {
-	b := over(t, new(sendertest.Memory), nil)
+	b := over(t, bare{new(sendertest.Memory)}, nil)
 	ctx := t.Context()
 	one := func(items iter.Seq2[sender.Item, error]) (err error) {
 		n := 0
@@ -153,15 +163,29 @@ func TestMissingAbilities(t *testing.T) {
 		{"erase", "sender.Eraser", second(b.Erase(ctx, "a"))},
 		{"check", "sender.Checker", b.Check(ctx)},
 		{"compact", "sender.Compacter", b.Compact(ctx)},
+		{"list", "sender.Browser", second(b.List(ctx, sender.Query{State: sender.StateDead}))},
+		{"explain", "sender.Explainer", second(b.Explain(ctx, uuid.New(), 0))},
+		{"revive", "sender.Browser", second(b.ReviveAll(ctx, nil))},
+		{"run now", "sender.Editor", second(b.RunNow(ctx, sender.Item{}))},
+		{"edit", "sender.Editor", b.Edit(ctx, sender.Item{}, nil, nil)},
+		{"pause", "sender.Operator", b.Pause(ctx, sender.Pause{})},
+		{"resume", "sender.Operator", b.Resume(ctx)},
+		{"clear throttle", "sender.Operator", b.ClearThrottle(ctx)},
+		{"lane", "*store.Store", second(b.Lane("other", nil, nil))},
+		{"lanes", "sender.LaneLister", second(b.Lanes())},
 		{"put", "outbox.TxAppender", second(b.PutTx(ctx, nil, outbox.Event{}))},
 	} {
-		want := "outbox: " + c.op + ": *sendertest.Memory is no " + c.ability + ": unsupported operation"
+		want := "outbox: " + c.op + ": outbox_test.bare is no " + c.ability + ": unsupported operation"
 		if !errors.Is(c.err, errors.ErrUnsupported) || c.err.Error() != want {
 			t.Errorf("%s: %v, want %q", c.op, c.err, want)
 		}
 	}
-	if s := b.Stats(); s.Put != 0 {
-		t.Errorf("%d stored", s.Put)
+	if err := b.SetConcurrency(1); !errors.Is(err, errors.ErrUnsupported) || err.Error() != "outbox: set concurrency: no transport: unsupported operation" {
+		t.Errorf("set concurrency: %v", err)
+	}
+	b.Observe(func(sender.Outcome) { t.Error("an outcome without a transport") })()
+	if s := b.Stats(); s.Put != 0 || s.State != sender.LaneStoring || s.FileBytes != 0 || b.Path() != "" || b.Health() != nil {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -504,4 +528,81 @@ func TestPutWithoutHookKeepsTheEventOffTheHeap(t *testing.T) {
 	if none, some := with(nil), with(&outbox.Options{OnPut: func(context.Context, *outbox.Event) func(uuid.UUID, error) { return nil }}); none >= some {
 		t.Errorf("%v allocations without OnPut, %v with it", none, some)
 	}
+}
+
+// The word for a lane: what is broken, who paused it, what it does.
+func TestStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type answer struct {
+			hang bool
+			err  error
+		}
+		var answers atomic.Pointer[answer]
+		answers.Store(&answer{hang: true})
+		b := over(t, new(sendertest.Memory), sender.TransportFunc(func(ctx context.Context, _ sender.Item) error {
+			a := answers.Load()
+			if a.hang {
+				<-ctx.Done() // the timeout
+				return ctx.Err()
+			}
+			return a.err
+		}))
+		ctx := t.Context()
+		is := func(want sender.LaneState) {
+			t.Helper()
+			synctest.Wait()
+			if got := b.Stats(); got.State != want {
+				t.Errorf("%s, want %s: %+v", got.State, want, got)
+			}
+			if err := b.Health(); (err != nil) != (want == sender.LaneClosed) {
+				t.Errorf("%s: health %v", want, err)
+			}
+		}
+		put := func(e outbox.Event) {
+			t.Helper()
+			if _, err := b.Put(ctx, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		is(sender.LaneIdle)
+		put(outbox.Event{NotBefore: time.Now().Add(24 * time.Hour)})
+		is(sender.LaneWaiting)
+		put(outbox.Event{})
+		is(sender.LaneSending)
+		answers.Store(&answer{err: sender.Unavailable(errors.New("no route"))})
+		time.Sleep(time.Minute)
+		is(sender.LaneHeld)
+		if s := b.Stats(); s.HeldBy != sender.HeldByDestination || s.HeldErr == nil || s.Probe.Before(time.Now()) || s.Requests == 0 || s.Concurrency != 10 {
+			t.Errorf("%+v", s)
+		}
+		answers.Store(&answer{err: sender.Throttled(errors.New("429"), time.Hour)})
+		time.Sleep(2 * time.Minute)
+		is(sender.LaneThrottled)
+		if err := b.Pause(ctx, sender.Pause{By: "ann", Reason: "a move"}); err != nil {
+			t.Fatal(err)
+		}
+		is(sender.LanePaused)
+		if p := b.Stats().OperatorPause; p.By != "ann" || p.Reason != "a move" || p.Since.IsZero() {
+			t.Errorf("%+v", p)
+		}
+		if err := b.Flush(ctx); !errors.Is(err, outbox.ErrPending) || !strings.Contains(err.Error(), "paused") {
+			t.Errorf("Flush: %v", err)
+		}
+		if err := errors.Join(b.Resume(ctx), b.ClearThrottle(ctx), b.SetConcurrency(3)); err != nil {
+			t.Error(err)
+		}
+		answers.Store(new(answer))
+		time.Sleep(2 * time.Minute)
+		is(sender.LaneWaiting)
+		if s := b.Stats(); s.Concurrency != 3 || s.Delivered != 1 {
+			t.Errorf("%+v", s)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		is(sender.LaneClosed)
+		if err := b.Health(); !errors.Is(err, outbox.ErrClosed) {
+			t.Errorf("%v", err)
+		}
+	})
 }

@@ -76,16 +76,8 @@ func (l *Lane) why(said string) string {
 		add(n > 0, fmt.Sprint(n, [...]string{" ready", " scheduled", " retrying", " in line behind their key", " in flight"}[i]))
 	}
 	add(l.Sender == nil, "no transport")
-	add(s.OperatorPause != sender.Pause{}, "paused by its operator"+untilText(s.OperatorPause.Until))
+	add(s.OperatorPause != sender.Pause{}, "paused by its operator"+until(s.OperatorPause.Until))
 	add(!s.PausedUntil.IsZero(), "paused until "+s.PausedUntil.Format(time.RFC3339))
 	add(s.Held != "" && !strings.Contains(said, s.Held), "held: "+s.Held)
 	return fmt.Sprintf("%d pending (%s)", s.Pending, strings.Join(parts, ", "))
-}
-
-// untilText returns " until" and the time; "": no time is known.
-func untilText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return " until " + t.Format(time.RFC3339)
 }
