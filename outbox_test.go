@@ -49,6 +49,7 @@ var _ interface {
 	sender.Browser
 	sender.Editor
 	sender.Operator
+	sender.Explainer
 	sender.LaneLister
 	sender.Pather
 	sender.Sizer
@@ -585,14 +586,18 @@ func TestStates(t *testing.T) {
 		if p := b.Stats().OperatorPause; p.By != "ann" || p.Reason != "a move" || p.Since.IsZero() {
 			t.Errorf("%+v", p)
 		}
-		if err := b.Flush(ctx); !errors.Is(err, outbox.ErrPending) || !strings.Contains(err.Error(), "paused") {
-			t.Errorf("Flush: %v", err)
+		short, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		began := time.Now()
+		if err := b.Flush(short); !errors.Is(err, outbox.ErrPending) || !strings.Contains(err.Error(), "paused by its operator") || time.Since(began) > time.Second {
+			t.Errorf("Flush after %v: %v", time.Since(began), err)
 		}
+		answers.Store(new(answer))
 		if err := errors.Join(b.Resume(ctx), b.ClearThrottle(ctx), b.SetConcurrency(3)); err != nil {
 			t.Error(err)
 		}
-		answers.Store(new(answer))
-		time.Sleep(2 * time.Minute)
+		put(outbox.Event{})
+		time.Sleep(time.Second)
 		is(sender.LaneWaiting)
 		if s := b.Stats(); s.Concurrency != 3 || s.Delivered != 1 {
 			t.Errorf("%+v", s)

@@ -30,10 +30,8 @@ func (l *Lane) SetConcurrency(n int) error {
 
 // ClearThrottle ends a pause that the destination asked for, wherever it is kept.
 func (l *Lane) ClearThrottle(ctx context.Context) error {
-	if s, ok := any(l.Sender).(interface {
-		ClearThrottle(context.Context) error
-	}); ok && l.Sender != nil {
-		return s.ClearThrottle(ctx)
+	if l.Sender != nil {
+		return l.Sender.ClearThrottle(ctx)
 	}
 	return errtext.With(l.Store, func(s sender.Operator) error { return s.ClearThrottle(ctx) })
 }
