@@ -13,6 +13,7 @@ import (
 // A fake is a test that may fail, and remembers what it was told.
 type fake struct {
 	testing.TB
+	dir      string // of TempDir
 	mu       sync.Mutex
 	failures []string
 	logs     []string
@@ -29,6 +30,8 @@ func (f *fake) Log(args ...any)                   { f.log(fmt.Sprint(args...)) }
 func (f *fake) Logf(format string, args ...any)   { f.log(fmt.Sprintf(format, args...)) }
 func (f *fake) Output() io.Writer                 { return io.Discard }
 func (f *fake) Cleanup(fn func())                 { f.cleanups = append(f.cleanups, fn) }
+
+func (f *fake) TempDir() string { f.dir = f.TB.TempDir(); return f.dir }
 
 func (f *fake) Failed() bool {
 	f.mu.Lock()

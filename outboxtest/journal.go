@@ -42,6 +42,7 @@ const (
 	expired
 	dropped
 	pending
+	nowhere // it was not stored
 )
 
 // An outcome is what became of an event. Guarded by journal.mu until it is in a Report.
@@ -57,12 +58,12 @@ type sentRequest struct {
 
 // An event is one Put. Guarded by journal.mu.
 type event struct {
-	put    string      // what its Put said; "": it has not returned
-	failed bool        // its Put returned an error
-	item   sender.Item // as put
-	state  int         // delivered to pending
-	died   time.Time   // FailedAt of the item when it died
-	steps  []string    // what became of it
+	put     string      // what its Put said; "": it has not returned
+	unknown bool        // its Put could not tell whether it is stored
+	item    sender.Item // as put
+	state   int         // delivered to nowhere
+	died    time.Time   // FailedAt of the item when it died
+	steps   []string    // what became of it
 }
 
 func newJournal() *journal {
@@ -105,8 +106,13 @@ func (j *journal) wasPut(it sender.Item, err error) {
 	e.item = it
 	e.put = "put " + j.at(it.Created)
 	if err != nil {
-		e.failed = true
-		e.put += " (" + whyNot(err) + ")"
+		why, mayBe := whyNot(err)
+		if e.put += " (" + why + ")"; e.state == pending {
+			e.unknown = mayBe
+			if !mayBe {
+				e.state = nowhere
+			}
+		}
 		return
 	}
 	j.puts = append(j.puts, e)
@@ -120,17 +126,19 @@ func (j *journal) add(it sender.Item) *event {
 	return e
 }
 
-// whyNot says why a Put failed, without place and numbers.
-func whyNot(err error) string {
-	for _, known := range []error{outbox.ErrInvalid, outbox.ErrTooLarge, outbox.ErrFull, outbox.ErrClosed, context.Canceled, context.DeadlineExceeded} {
+// whyNot says why a Put failed, without place and numbers, and whether its event may be stored.
+func whyNot(err error) (why string, mayBe bool) {
+	for _, known := range []error{outbox.ErrInvalid, outbox.ErrTooLarge, outbox.ErrFull, outbox.ErrClosed} {
 		if errors.Is(err, known) {
-			return "not stored: " + known.Error()
+			return "not stored: " + known.Error(), false
 		}
 	}
-	if errors.Is(err, outbox.ErrStorage) && !strings.Contains(err.Error(), "nothing was stored") {
-		return "stored or not: " + outbox.ErrStorage.Error()
+	for _, known := range []error{outbox.ErrStorage, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, known) {
+			return "stored or not: " + known.Error(), true
+		}
 	}
-	return "not stored: " + cut(err)
+	return "stored or not: " + cut(err), true
 }
 
 func cut(err error) string {
@@ -281,7 +289,8 @@ func (j *journal) follow(l lane) error {
 			j.ended(dead, e, it)
 		case held[e.item.ID] > 0:
 			held[e.item.ID]--
-		case e.failed: // its Put failed, and indeed it is not stored
+		case e.unknown: // it is not stored
+			e.state, e.unknown = nowhere, false
 		case uint64(len(j.outcomes[delivered])) < l.delivered:
 			e.steps = append(e.steps, "delivered")
 			j.ended(delivered, e, e.item)
@@ -392,7 +401,7 @@ func (e *event) line() string {
 	if e.put != "" {
 		steps = append([]string{e.put}, steps...)
 	}
-	if e.state == pending && !strings.Contains(e.put, "(not stored") {
+	if e.state == pending {
 		steps = append(steps[:len(steps):len(steps)], "pending")
 	}
 	return fmt.Sprintf("%s\t%s\t%s\t%s", orDash(e.item.Key), orDash(e.item.Kind), short(e.item.ID), strings.Join(steps, " · "))
