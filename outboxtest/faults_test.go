@@ -255,6 +255,13 @@ func TestCrashAtMostOnce(t *testing.T) {
 	})
 }
 
+// A vendor is a transport for a Receiver.
+type vendor struct{ v *outboxtest.Receiver }
+
+func (d vendor) Send(ctx context.Context, it sender.Item) error {
+	return myTransport(d.v.Client(), d.v.URL).Send(ctx, it)
+}
+
 // A transport that obeys 429 passes, and one that takes it for any failure does not.
 func TestTransportsWithAndWithoutManners(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -264,7 +271,7 @@ func TestTransportsWithAndWithoutManners(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				got := judge(t, func(f *fake) {
-					v := outboxtest.NewReceiver(f, &outboxtest.ReceiverOptions{RetryAfter: outboxtest.IMFDate, Skew: -time.Hour, Key: byKey, IDHeader: "Idempotency-Key"})
+					v := outboxtest.NewReceiver(f, &outboxtest.ReceiverOptions{RetryAfter: outboxtest.IMFDate, Skew: -time.Hour, IDHeader: "Idempotency-Key"})
 					v.Script(outboxtest.Fault{}, outboxtest.Fault{Status: http.StatusTooManyRequests, RetryAfter: time.Hour})
 					var tr sender.Transport = vendor{v}
 					if c.deaf {

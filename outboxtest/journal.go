@@ -133,6 +133,9 @@ func whyNot(err error) (why string, mayBe bool) {
 			return "not stored: " + known.Error(), false
 		}
 	}
+	if strings.Contains(err.Error(), "nothing was stored") {
+		return "not stored: " + outbox.ErrStorage.Error(), false
+	}
 	for _, known := range []error{outbox.ErrStorage, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			return "stored or not: " + known.Error(), true
@@ -150,13 +153,13 @@ func cut(err error) string {
 	return text
 }
 
-// onOutcome is sender.Options.OnOutcome.
+// onOutcome is sender.Options.OnOutcome. Unlike an observer it misses nothing of a sender that starts.
 func (j *journal) onOutcome(next func(sender.Outcome, time.Duration)) func(sender.Outcome, time.Duration) {
 	return func(o sender.Outcome, took time.Duration) {
-		j.hear(o)
 		if next != nil {
 			next(o, took)
 		}
+		j.hear(o) // last: then Drain returns
 	}
 }
 

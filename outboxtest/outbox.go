@@ -142,7 +142,10 @@ func (b *Outbox) store() (*store.Store, error) {
 //
 // The outbox in b.Outbox is a new one. The code under test is to be given that, as a program that was
 // started again would be; the old one is closed. The new file has a path of its own, so that nothing
-// of the old outbox can touch it. Faults of the disk are over. A Limiter of Options.Outbox lives on.
+// of the old outbox can touch it. Faults of the disk are over.
+//
+// The Limiter of Options.Outbox lives on, and with it what it knows of past starts. A pause that it was
+// told ends, if it is a sender.Resumer: a new process knows only the pause in the file.
 func (b *Outbox) Crash() {
 	b.t.Helper()
 	old, from := b.Outbox, b.path
@@ -185,5 +188,8 @@ func (b *Outbox) again(how string) {
 		b.t.Fatalf("outboxtest: %s: %v", how, err)
 	}
 	b.journal.crashed(how)
+	if r, ok := b.o.Outbox.Limiter.(sender.Resumer); ok {
+		r.Resume()
+	}
 	b.open()
 }
