@@ -139,6 +139,7 @@ func TestErrorsOfTheDisk(t *testing.T) {
 		b.Drain()
 		b.FullDisk(false)
 		for _, stored := range []bool{false, true} {
+			b := outboxtest.New(t, nil)
 			b.FailCommits(1, stored)
 			if _, err := b.Put(t.Context(), event); !errors.Is(err, outbox.ErrStorage) {
 				t.Errorf("a failed commit: %v", err)
