@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -86,7 +87,7 @@ var observed = map[string]func(*testing.T) string{
 		return short(<-took)
 	},
 	"sender.MaxAttempts": func(t *testing.T) string {
-		d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(sender.Item, int) error { return errors.New("500") }}}
+		d := forKind("bad", outboxtest.Fail("500"))
 		b := open(t, newPath(t), d, &outbox.Options{Sender: sender.Options{Backoff: func(int) time.Duration { return time.Second }}})
 		put(t, b, "bad", "", "bad")
 		for range 200 {
@@ -96,15 +97,21 @@ var observed = map[string]func(*testing.T) string{
 		if b.Stats().Dead != 1 {
 			t.Errorf("not dead: %+v", b.Stats())
 		}
-		return fmt.Sprint(d.nth["bad"])
+		tried := 0
+		for _, r := range d.Requests() {
+			if r.Items[0].Kind == "bad" {
+				tried++
+			}
+		}
+		return fmt.Sprint(tried)
 	},
 	"sender.Backoff": func(t *testing.T) string {
-		d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(sender.Item, int) error { return errors.New("500") }}}
+		d := forKind("bad", outboxtest.Fail("500"))
 		b := open(t, newPath(t), d, nil)
 		put(t, b, "bad", "", "bad")
 		time.Sleep(15 * time.Minute)
-		got := d.arrivals()
-		first, last := got[1].at.Sub(got[0].at), got[len(got)-1].at.Sub(got[len(got)-2].at)
+		got := d.Requests()
+		first, last := got[1].At.Sub(got[0].At), got[len(got)-1].At.Sub(got[len(got)-2].At)
 		// Up to a quarter is added at random.
 		if first < time.Second || first > 1250*time.Millisecond || last < time.Minute || last > 75*time.Second {
 			return fmt.Sprint(first, last)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -155,8 +156,8 @@ func TestListenerMayPutAndMayPanic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var b atomic.Pointer[outbox.Outbox]
-		var d destination
-		b.Store(open(t, newPath(t), &d, &outbox.Options{Sender: sender.Options{OnOutcome: func(o sender.Outcome, _ time.Duration) {
+		d := outboxtest.NewTransport()
+		b.Store(open(t, newPath(t), d, &outbox.Options{Sender: sender.Options{OnOutcome: func(o sender.Outcome, _ time.Duration) {
 			if o.Item.Kind != "receipt" {
 				if _, err := b.Load().Put(context.Background(), outbox.Event{Kind: "receipt", Payload: []byte("receipt")}); err != nil {
 					t.Error(err)
@@ -167,7 +168,7 @@ func TestListenerMayPutAndMayPanic(t *testing.T) {
 		put(t, b.Load(), "track", "", "one")
 		put(t, b.Load(), "track", "", "two")
 		time.Sleep(time.Second)
-		if got := d.delivered(); len(got) != 4 {
+		if got := delivered(d); len(got) != 4 {
 			t.Errorf("%q arrived, want two events and two receipts", got)
 		}
 		ledger(t, b.Load().Stats())
@@ -183,12 +184,8 @@ func TestLanesShareALimiter(t *testing.T) {
 			t.Fatal(err)
 		}
 		shared := limiter.Within(20, time.Second)
-		d := &destination{answers: map[string]func(sender.Item, int) error{"limited": func(_ sender.Item, nth int) error {
-			if nth == 1 {
-				return sender.Throttled(errors.New("429"), time.Minute)
-			}
-			return nil
-		}}}
+		d := outboxtest.NewTransport()
+		d.For(outboxtest.Want{Kind: "limited"}, outboxtest.Throttle(time.Minute))
 		var lanes []*outbox.Outbox
 		for _, name := range []string{"first", "second", "third"} {
 			lane, err := st.Lane(name, nil)
@@ -220,18 +217,18 @@ func TestLanesShareALimiter(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		got := d.arrivals()
+		got := d.Requests()
 		if len(got) != 121 {
 			t.Fatalf("%d requests, want 120 and one repeated", len(got))
 		}
-		told := slices.IndexFunc(got, func(a arrival) bool { return a.err != nil })
-		for _, a := range got[told+1:] {
-			if d := a.at.Sub(got[told].at); d > 0 && d < time.Minute {
+		told := slices.IndexFunc(got, func(r outboxtest.Request) bool { return r.Errs[0] != nil })
+		for _, r := range got[told+1:] {
+			if d := r.At.Sub(got[told].At); d > 0 && d < time.Minute {
 				t.Fatalf("a request %v after a Retry-After of a minute", d)
 			}
 		}
 		for i := 20; i < len(got); i++ {
-			if d := got[i].at.Sub(got[i-20].at); d < time.Second {
+			if d := got[i].At.Sub(got[i-20].At); d < time.Second {
 				t.Fatalf("21 requests within %v, 20 a second allowed", d)
 			}
 		}

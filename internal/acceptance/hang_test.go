@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store"
 )
 
 // deaf is a transport whose calls ignore their context until it is told to answer.
@@ -19,17 +19,6 @@ type deaf struct{ answer chan struct{} }
 func (d deaf) Send(context.Context, sender.Item) error {
 	<-d.answer
 	return nil
-}
-
-// stuck is a store whose disk does not answer until it is told to.
-type stuck struct {
-	*store.Store
-	answer chan struct{}
-}
-
-func (s stuck) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
-	<-s.answer
-	return s.Store.Settle(ctx, outcomes...)
 }
 
 // endings are the ways to end an outbox, and how long they may take whatever hangs.
@@ -87,32 +76,22 @@ func TestDiskThatHangsDoesNotHangTheCaller(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				st, err := store.Open(newPath(t), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				s := stuck{st, make(chan struct{})}
-				b, err := outbox.New(s, answer(nil), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				put(t, b, "track", "", "one")
-				synctest.Wait()
+				b := outboxtest.New(t, &outboxtest.Options{Transport: outboxtest.NewTransport(outboxtest.Slow(time.Second, outboxtest.Accept()))})
+				put(t, b.Outbox, "track", "", "one")
+				release := b.HangCommits() // the answer cannot be recorded
+				time.Sleep(2 * time.Second)
 				began := time.Now()
-				if err := c.end(b); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+				if err := c.end(b.Outbox); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 					t.Errorf("%v, want the error of the context", err)
 				}
 				if took := time.Since(began); took > c.within {
 					t.Errorf("it took %v, at most %v promised", took, c.within)
 				}
-				close(s.answer)
+				release()
 				synctest.Wait() // what hung ends by itself
 				time.Sleep(time.Second)
 				if s := b.Stats(); s.Delivered != 1 {
 					t.Errorf("the answer was not recorded: %+v", s)
-				}
-				if err := st.Close(); err != nil {
-					t.Error(err)
 				}
 			})
 		})

@@ -4,14 +4,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/internal/loopback"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -56,51 +56,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// destination is a transport that records what it is sent, and answers by the kind of the item.
-type destination struct {
-	mu      sync.Mutex
-	answers map[string]func(it sender.Item, nth int) error // by Kind; others succeed
-	nth     map[string]int                                 // requests so far, by payload
-	got     []arrival
+// forKind is a transport that answers events of a kind so, and accepts all others.
+func forKind(kind string, a outboxtest.Answer) *outboxtest.Transport {
+	tr := outboxtest.NewTransport()
+	tr.For(outboxtest.Want{Kind: kind}, outboxtest.Times(math.MaxInt, a))
+	return tr
 }
 
-type arrival struct {
-	at   time.Time
-	item sender.Item
-	err  error
-}
-
-func (d *destination) Send(ctx context.Context, it sender.Item) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.nth == nil {
-		d.nth = make(map[string]int)
-	}
-	d.nth[string(it.Payload)]++
-	var err error
-	if answer := d.answers[it.Kind]; answer != nil {
-		err = answer(it, d.nth[string(it.Payload)])
-	}
-	d.got = append(d.got, arrival{time.Now(), it, err})
-	return err
-}
-
-// delivered returns the payloads accepted so far, in order.
-func (d *destination) delivered() (names []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range d.got {
-		if a.err == nil {
-			names = append(names, string(a.item.Payload))
+// delivered returns the payloads that tr has accepted so far, in order. Each request has one.
+func delivered(tr *outboxtest.Transport) (names []string) {
+	for _, r := range tr.Requests() {
+		if r.Errs != nil && r.Errs[0] == nil {
+			names = append(names, string(r.Items[0].Payload))
 		}
 	}
 	return names
-}
-
-func (d *destination) arrivals() []arrival {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return append([]arrival(nil), d.got...)
 }
 
 func open(t *testing.T, path string, tr sender.Transport, o *outbox.Options) *outbox.Outbox {

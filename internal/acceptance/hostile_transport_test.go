@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 )
 
@@ -192,8 +193,9 @@ func TestManyOutboxes(t *testing.T) {
 		shared := limiter.Within(100, time.Second)
 		starts := make(chan time.Time, boxes*each)
 		all := make([]*outbox.Outbox, boxes)
-		got := make([]destination, boxes)
+		got := make([]*outboxtest.Transport, boxes)
 		for i := range all {
+			got[i] = outboxtest.NewTransport()
 			all[i] = open(t, newPath(t), sender.TransportFunc(func(ctx context.Context, it sender.Item) error {
 				starts <- time.Now()
 				return got[i].Send(ctx, it)
@@ -217,7 +219,7 @@ func TestManyOutboxes(t *testing.T) {
 		wg.Wait()
 		for i, b := range all {
 			ledger(t, b.Stats())
-			names := got[i].delivered()
+			names := delivered(got[i])
 			if len(names) != each {
 				t.Errorf("outbox %d delivered %d of %d", i, len(names), each)
 			}

@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"internal/errtext":               {"sender"},
 	"internal/lane":                  {"internal/errtext", "internal/lifecycle", "sender"},
 	"internal/lifecycle":             {"sender"},
-	"internal/acceptance/...":        {"", "store", "sender", "sender/httpsend", "limiter", "internal/loopback"},
+	"internal/acceptance/...":        {"", "store", "sender", "sender/httpsend", "limiter", "internal/loopback", "outboxtest"},
 	"limiter/...":                    {},
 	"sender":                         {},
 	"sender/...":                     {"sender"},

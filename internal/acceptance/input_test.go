@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -87,17 +88,17 @@ func TestInputThatIsTaken(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var d destination
-				b := open(t, newPath(t), &d, nil)
+				d := outboxtest.NewTransport()
+				b := open(t, newPath(t), d, nil)
 				id, err := b.Put(t.Context(), c.event)
 				if err == nil {
 					err = b.Flush(t.Context())
 				}
-				got := d.arrivals()
+				got := d.Requests()
 				if err != nil || len(got) != 1 {
 					t.Fatalf("%d arrived, %v", len(got), err)
 				}
-				it, e := got[0].item, c.event
+				it, e := got[0].Items[0], c.event
 				if it.ID != id || e.ID != uuid.Nil && e.ID != id || it.Kind != e.Kind || it.Key != e.Key || string(it.Payload) != string(e.Payload) || fmt.Sprint(it.Header) != fmt.Sprint(e.Header) {
 					t.Error("what arrived is not what was put")
 				}
@@ -109,14 +110,14 @@ func TestInputThatIsTaken(t *testing.T) {
 func TestScheduledFarAhead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var d destination
-		b := open(t, newPath(t), &d, nil)
+		d := outboxtest.NewTransport()
+		b := open(t, newPath(t), d, nil)
 		if _, err := b.Put(t.Context(), outbox.Event{NotBefore: time.Date(2262, 4, 11, 0, 0, 0, 0, time.UTC)}); err != nil {
 			t.Fatal(err)
 		}
 		put(t, b, "track", "", "now")
 		time.Sleep(time.Hour)
-		if got := d.delivered(); !slices.Equal(got, []string{"now"}) || b.Stats().Scheduled != 1 {
+		if got := delivered(d); !slices.Equal(got, []string{"now"}) || b.Stats().Scheduled != 1 {
 			t.Errorf("%q arrived, %+v", got, b.Stats())
 		}
 	})
@@ -125,8 +126,8 @@ func TestScheduledFarAhead(t *testing.T) {
 func TestCallerMayReuseItsBuffers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var d destination
-		b := open(t, newPath(t), &d, nil)
+		d := outboxtest.NewTransport()
+		b := open(t, newPath(t), d, nil)
 		payload, header := []byte("as it was"), map[string]string{"a": "as it was"}
 		if _, err := b.Put(t.Context(), outbox.Event{Payload: payload, Header: header, NotBefore: time.Now().Add(time.Second)}); err != nil {
 			t.Fatal(err)
@@ -134,8 +135,8 @@ func TestCallerMayReuseItsBuffers(t *testing.T) {
 		copy(payload, "as it is!")
 		header["a"] = "as it is!"
 		time.Sleep(2 * time.Second)
-		got := d.arrivals()
-		if len(got) != 1 || string(got[0].item.Payload) != "as it was" || got[0].item.Header["a"] != "as it was" {
+		got := d.Requests()
+		if len(got) != 1 || string(got[0].Items[0].Payload) != "as it was" || got[0].Items[0].Header["a"] != "as it was" {
 			t.Errorf("%v", got)
 		}
 	})
@@ -144,8 +145,8 @@ func TestCallerMayReuseItsBuffers(t *testing.T) {
 func TestSameIDTwiceIsTwoEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var d destination
-		b := open(t, newPath(t), &d, nil)
+		d := outboxtest.NewTransport()
+		b := open(t, newPath(t), d, nil)
 		id := uuid.New()
 		for _, p := range []string{"one", "two"} {
 			if got, err := b.Put(t.Context(), outbox.Event{ID: id, Key: "a", Payload: []byte(p)}); got != id || err != nil {
@@ -155,7 +156,7 @@ func TestSameIDTwiceIsTwoEvents(t *testing.T) {
 		if err := b.Flush(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := d.delivered(); !slices.Equal(got, []string{"one", "two"}) {
+		if got := delivered(d); !slices.Equal(got, []string{"one", "two"}) {
 			t.Errorf("%q arrived", got)
 		}
 	})
@@ -250,7 +251,7 @@ func TestSettingsThatAreTaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(sender.Item, int) error { return broken }}}
+				d := forKind("bad", outboxtest.Fail(broken.Error()))
 				b := open(t, newPath(t), d, &c.o)
 				put(t, b, "bad", "", "bad")
 				for range 60 {
@@ -258,8 +259,8 @@ func TestSettingsThatAreTaken(t *testing.T) {
 					time.Sleep(time.Minute)
 				}
 				n := 0
-				for _, a := range d.arrivals() {
-					if a.err != nil {
+				for _, r := range d.Requests() {
+					if r.Errs[0] != nil {
 						n++
 					}
 				}
@@ -285,11 +286,11 @@ func TestCurveThatMakesNoSense(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(sender.Item, int) error { return errors.New("500") }}}
+				d := forKind("bad", outboxtest.Fail("500"))
 				b := open(t, newPath(t), d, &outbox.Options{Sender: sender.Options{Backoff: curve}})
 				put(t, b, "bad", "", "bad")
 				time.Sleep(10 * time.Second)
-				if n := len(d.arrivals()); n < 2 || n > 1000 {
+				if n := len(d.Requests()); n < 2 || n > 1000 {
 					t.Errorf("%d requests in 10s, want at least a second one, and at most one in 10ms", n)
 				}
 			})
@@ -300,18 +301,15 @@ func TestCurveThatMakesNoSense(t *testing.T) {
 func TestExpiredIsCountedAndNotSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &destination{answers: map[string]func(sender.Item, int) error{"bad": func(_ sender.Item, nth int) error { return sender.Later(errors.New("later"), time.Minute) }}}
+		d := outboxtest.NewTransport()
+		d.For(outboxtest.Want{Kind: "bad"}, outboxtest.Times(120, outboxtest.Later(time.Minute)))
 		b := open(t, newPath(t), d, nil)
 		put(t, b, "bad", "a", "head")
 		if _, err := b.Put(t.Context(), outbox.Event{Key: "a", Payload: []byte("late"), Expires: time.Now().Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Hour)
-		d.mu.Lock()
-		d.answers = nil
-		d.mu.Unlock()
-		time.Sleep(2 * time.Minute)
-		if got := d.delivered(); !slices.Equal(got, []string{"head"}) {
+		time.Sleep(3 * time.Hour)
+		if got := delivered(d); !slices.Equal(got, []string{"head"}) {
 			t.Errorf("%q arrived", got)
 		}
 		if s := b.Stats(); s.Expired != 1 || s.Pending != 0 {
