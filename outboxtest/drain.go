@@ -1,6 +1,7 @@
 package outboxtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -119,20 +120,25 @@ func (b *Outbox) left() string {
 	return strings.Join(lines, "\n")
 }
 
+// why says what an event that is pending waits for.
 func (b *Outbox) why(it sender.Item) string {
-	var why []string
-	if time.Now().Before(it.Due) {
-		why = append(why, "not before "+b.journal.at(it.Due))
+	e, err := b.Explain(context.Background(), it.ID, it.Seq)
+	if err != nil {
+		return err.Error()
 	}
-	if it.LastErr != "" {
+	var why []string
+	for _, r := range e.Reasons {
+		text := strings.TrimSuffix(r.Text, ".")
+		if r.Cause != "" && !strings.Contains(text, r.Cause) {
+			text += " (" + r.Cause + ")"
+		}
+		if !r.Until.IsZero() {
+			text += ", until " + b.journal.at(r.Until)
+		}
+		why = append(why, text)
+	}
+	if it.LastErr != "" && !strings.Contains(strings.Join(why, ""), it.LastErr) {
 		why = append(why, "last error: "+it.LastErr)
 	}
-	s := b.Stats()
-	if s.Held != "" {
-		why = append(why, "held: "+s.Held)
-	}
-	if !s.PausedUntil.IsZero() {
-		why = append(why, "throttled until "+b.journal.at(s.PausedUntil))
-	}
-	return strings.Join(why, ", ")
+	return strings.Join(why, "; ")
 }

@@ -267,3 +267,25 @@ func TestTheEnd(t *testing.T) {
 		t.Error("a damaged file passes")
 	}
 }
+
+// Out of patience, Drain says of each event what it waits for.
+func TestDrainExplains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := judge(t, func(f *fake) {
+			b := outboxtest.New(f, &outboxtest.Options{Patience: time.Hour})
+			b.Sent.For(outboxtest.Want{Kind: "fails"}, outboxtest.Times(1000, outboxtest.Later(10*time.Hour)))
+			put(f, b, "fails", "ann")
+			put(f, b, "behind", "ann")
+			if _, err := b.Put(t.Context(), outbox.Event{Kind: "late", NotBefore: time.Now().Add(20 * time.Hour)}); err != nil {
+				t.Error(err)
+			}
+			b.Drain()
+		})
+		t.Log(got)
+		for _, want := range []string{"3 events are left after 1h0m0s", "until 10h", "later, in 10h0m0s", "until 20h"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("it does not say %q: %s", want, got)
+			}
+		}
+	})
+}

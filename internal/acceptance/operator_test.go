@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -21,9 +22,9 @@ func TestLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, path := t.Context(), newPath(t)
-		var first, mail destination
-		b := open(t, path, &first, nil)
-		other, err := b.Lane("mail", &mail, nil)
+		first, mail := outboxtest.NewTransport(), outboxtest.NewTransport()
+		b := open(t, path, first, nil)
+		other, err := b.Lane("mail", mail, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,8 +33,8 @@ func TestLane(t *testing.T) {
 		if err := errors.Join(b.Drain(ctx), other.Drain(ctx)); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(first.delivered(), []string{"first"}) || !slices.Equal(mail.delivered(), []string{"mail"}) {
-			t.Errorf("%q and %q arrived", first.delivered(), mail.delivered())
+		if !slices.Equal(delivered(first), []string{"first"}) || !slices.Equal(delivered(mail), []string{"mail"}) {
+			t.Errorf("%q and %q arrived", delivered(first), delivered(mail))
 		}
 		if names, err := b.Lanes(); err != nil || !slices.Equal(names, []string{"mail", "outbox"}) {
 			t.Errorf("%q, %v", names, err)
@@ -55,7 +56,7 @@ func TestLane(t *testing.T) {
 			t.Fatalf("after its Close: %v", err)
 		}
 		put(t, other, "a", "", "kept")
-		inner, err := other.Lane("inner", &mail, nil)
+		inner, err := other.Lane("inner", mail, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,8 +72,8 @@ func TestLane(t *testing.T) {
 				t.Errorf("%s: a lane after Shutdown: %v", name, err)
 			}
 		}
-		if !slices.Equal(mail.delivered(), []string{"mail", "flushed"}) {
-			t.Errorf("%q arrived", mail.delivered())
+		if !slices.Equal(delivered(mail), []string{"mail", "flushed"}) {
+			t.Errorf("%q arrived", delivered(mail))
 		}
 		sound(t, path) // and the file is free
 	})
