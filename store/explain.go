@@ -41,16 +41,12 @@ func (s *Store) explain(ctx context.Context, id uuid.UUID, seq uint64) (w sender
 		return w, sender.ErrClosed
 	}
 	s.mu.Lock()
-	at, _, flew := s.order.Flight(seq)
+	flew, _, _ := s.order.Flight(seq)
 	s.mu.Unlock()
 	f := found{gone: true}
 	if seq != 0 {
 		err = s.view(func(t *txn) error {
-			places := []place{{ready, format.ReadyKey(seq)}, {dead, format.ReadyKey(seq)}}
-			if flew {
-				places = append(places, placeOf(at))
-			}
-			for _, p := range places {
+			for _, p := range [...]place{{ready, format.ReadyKey(seq)}, {dead, format.ReadyKey(seq)}, placeOf(flew)} {
 				if v := t.at(p); f.gone && v != nil && v.ID() == id {
 					f = s.found(p.in, p.key, v)
 				}
@@ -59,7 +55,6 @@ func (s *Store) explain(ctx context.Context, id uuid.UUID, seq uint64) (w sender
 		})
 	}
 	if err == nil && f.gone {
-		flew = false
 		f, err = s.search(ctx, id)
 	}
 	if err != nil {

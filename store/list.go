@@ -79,6 +79,7 @@ type found struct {
 	sender.Listed
 	in      box
 	key     format.Key // where the listing goes on
+	due     int64      // of an item of later
 	hash    uint64     // of the item's key
 	sending bool       // its request may be running
 	gone    bool       // there is no record any more
@@ -191,23 +192,32 @@ func (l *listing) read() (fs []found, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range fs {
-		_, before := slices.BinarySearch(flying, fs[i].Seq) // it may have been settled since
-		fs[i].State = s.stateOf(&fs[i], before)
+		fs[i].State = s.stateOf(&fs[i], placed(flying, fs[i].Seq)) // it may have been settled since
 	}
 	return fs, more, err
 }
 
-// flying returns the Seqs of all items in flight, sorted. s.mu is held.
-func (s *Store) flying() (seqs []uint64) {
+// flying returns where all items in flight were claimed, sorted by Seq. s.mu is held.
+func (s *Store) flying() (ps []order.Place) {
 	for seq := range s.order.Flights() {
-		seqs = append(seqs, seq)
+		p, _, _ := s.order.Flight(seq)
+		ps = append(ps, p)
 	}
-	slices.Sort(seqs)
-	return seqs
+	slices.SortFunc(ps, func(p, q order.Place) int { return cmp.Compare(p.Seq, q.Seq) })
+	return ps
+}
+
+// placed returns the place with that Seq; zero: there is none.
+func placed(ps []order.Place, seq uint64) order.Place {
+	i, ok := slices.BinarySearchFunc(ps, seq, func(p order.Place, seq uint64) int { return cmp.Compare(p.Seq, seq) })
+	if !ok {
+		return order.Place{}
+	}
+	return ps[i]
 }
 
 // nextFlights returns those of the items in flight that the listing has yet to come to, in its order.
-func (l *listing) nextFlights(flying []uint64) []uint64 {
+func (l *listing) nextFlights(flying []order.Place) []order.Place {
 	flying = slices.Clone(flying)
 	if l.Newest {
 		slices.Reverse(flying)
@@ -216,28 +226,25 @@ func (l *listing) nextFlights(flying []uint64) []uint64 {
 		return flying
 	}
 	last := l.after.Seq()
-	return slices.DeleteFunc(flying, func(seq uint64) bool {
-		return seq == last || seq < last != l.Newest
+	return slices.DeleteFunc(flying, func(p order.Place) bool {
+		return p.Seq == last || p.Seq < last != l.Newest
 	})
 }
 
-// readFlights reads the items in flight with these Seqs, up to n of them. One that is not in the file
-// any more is a record without a key.
-func (t *txn) readFlights(seqs []uint64, n int) (fs []found, more bool) {
-	for i, seq := range seqs {
+// readFlights reads up to n items in flight, which were claimed at these places. It marks as gone what
+// is neither there nor, as Sending, in dead.
+func (t *txn) readFlights(flying []order.Place, n int) (fs []found, more bool) {
+	for i, at := range flying {
 		if i == n {
 			return fs, true
 		}
-		t.s.mu.Lock()
-		at, _, ok := t.s.order.Flight(seq)
-		t.s.mu.Unlock()
-		f := found{key: format.ReadyKey(seq), gone: true}
-		for _, p := range [...]place{placeOf(at), {dead, format.ReadyKey(seq)}} {
-			if v := t.at(p); ok && f.gone && v != nil && (p.in != dead || v.IsSending()) {
+		f := found{gone: true}
+		for _, p := range [...]place{placeOf(at), {dead, format.ReadyKey(at.Seq)}} {
+			if v := t.at(p); f.gone && v != nil && (p.in != dead || v.IsSending()) {
 				f = t.s.found(p.in, p.key, v)
 			}
 		}
-		f.key = format.ReadyKey(seq) // by which this listing goes on
+		f.key = format.ReadyKey(at.Seq) // by which this listing goes on
 		fs = append(fs, f)
 	}
 	return fs, false
@@ -292,17 +299,25 @@ func seekBefore(c *bolt.Cursor, before format.Key) (k, v []byte) {
 // found decodes a record that a listing has met.
 func (s *Store) found(in box, k format.Key, v format.Record) found {
 	f := found{in: in, key: k, hash: s.codec.recordHash(v), sending: v.IsSending()}
+	if in == later && len(k) == 24 {
+		f.due = k.Due()
+	}
 	if f.Item, f.Err = s.item(k, v); f.Err != nil {
 		f.Item = sender.Item{Seq: f.Seq, ID: f.ID, Due: f.Due}
 	}
 	return f
 }
 
-// stateOf labels what was found. flew: it was in flight before it was read. s.mu is held.
-func (s *Store) stateOf(f *found, flew bool) sender.State {
-	flies := flew || s.order.InFlight(f.Seq)
+// stateOf labels what was found. flew is where it was claimed, if it was in flight before it was read.
+// An item that is in flight and lies elsewhere has been settled: memory will hear of that. s.mu is
+// held.
+func (s *Store) stateOf(f *found, flew order.Place) sender.State {
+	flies := func(p order.Place) bool {
+		return p.Seq != 0 && p.Seq == f.Seq && (f.in == dead && f.sending || f.in != dead && p.Due == f.due)
+	}
+	now, _, _ := s.order.Flight(f.Seq)
 	switch {
-	case flies && (f.in != dead || f.sending):
+	case flies(flew), flies(now):
 		return sender.StateInFlight
 	case f.in == dead:
 		return sender.StateDead

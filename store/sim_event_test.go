@@ -66,6 +66,7 @@ type event struct {
 
 	can      fates
 	claims   int       // so far
+	runs     int       // how many times RunNow began or ended
 	seq      uint64    // of the latest claim; 0: not claimed since it was put or revived
 	tries    []tries   // what the file may say of its failures
 	due      time.Time // no retry before; zero: any time

@@ -28,6 +28,8 @@ type lane struct {
 	byName map[string]*event // by the beginning of their payload
 	byKey  map[string][]*event
 
+	orders orders // of its operator
+
 	// Of the process that runs.
 	w   *watched
 	p   *process
@@ -164,6 +166,7 @@ func (l *lane) learns() {
 		s.fault("lane %s: the file has %s, which was never put", l.name, name)
 	}
 	l.dest.restarted(l, s.clock.offset())
+	l.learnsOrder()
 	l.addsUp(l.w.Counts())
 }
 

@@ -31,9 +31,15 @@ func (w *watched) translate(it *sender.Item, to func(time.Time) time.Time) {
 
 func (w *watched) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]sender.Item, time.Time, error) {
 	clock := w.l.s.clock
+	w.l.s.mu.Lock()
+	given, paused := w.l.orders.given, !w.gone && w.l.orders.certain(clock.now())
+	w.l.s.mu.Unlock()
 	items, next, err := w.Store.Claim(ctx, clock.in(now), max, maxBytes)
 	w.l.s.mu.Lock()
 	defer w.l.s.mu.Unlock()
+	if paused && len(items) > 0 && !w.gone && w.l.orders.given == given && w.l.orders.certain(clock.now()) {
+		w.l.s.fault("lane %s: %d items were handed out during the pause %+v", w.l.name, len(items), w.l.orders.may)
+	}
 	for i := range items {
 		if !w.gone {
 			w.l.claimed(&items[i])
@@ -85,20 +91,23 @@ func (w *watched) Settle(ctx context.Context, outcomes ...sender.Outcome) error 
 	return err
 }
 
+// seen is how often an event had been claimed, and run at once, when its outcome was told.
+type seen struct{ claims, runs int }
+
 // settling notes that from now on the file may say what these outcomes say, and returns which claims
 // of their events they end.
-func (w *watched) settling(outcomes []sender.Outcome) []int {
+func (w *watched) settling(outcomes []sender.Outcome) []seen {
 	s := w.l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	claims := make([]int, len(outcomes))
+	claims := make([]seen, len(outcomes))
 	for i := range outcomes {
 		o := &outcomes[i]
 		e := w.event(o)
 		if e == nil || e.can&alive == 0 {
 			continue
 		}
-		claims[i] = e.claims
+		claims[i] = seen{e.claims, e.runs}
 		e.can |= fateOf(o.Verdict)
 		e.tries = append(e.tries, tries{o.Item.Attempts, o.Item.Failures})
 		switch {
@@ -116,7 +125,7 @@ func (w *watched) settling(outcomes []sender.Outcome) []int {
 }
 
 // settled notes that the file says so. Its sender may be faster, and have claimed an item again.
-func (w *watched) settled(outcomes []sender.Outcome, claims []int) {
+func (w *watched) settled(outcomes []sender.Outcome, claims []seen) {
 	s := w.l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,11 +135,11 @@ func (w *watched) settled(outcomes []sender.Outcome, claims []int) {
 			w.l.dest.recorded(w.l, o.PauseUntil)
 		}
 		e := w.event(o)
-		if e == nil || e.claims != claims[i] || e.can&fateOf(o.Verdict) == 0 {
+		if e == nil || e.claims != claims[i].claims || e.can&fateOf(o.Verdict) == 0 {
 			continue
 		}
 		e.can = fateOf(o.Verdict) | e.can&dropped
-		if o.Verdict == sender.Retry {
+		if o.Verdict == sender.Retry && e.runs == claims[i].runs { // else it may be due already
 			e.due = o.Due
 		}
 		if o.Verdict != sender.Sending {

@@ -65,6 +65,18 @@ func (s *simulation) step() {
 		l.revive()
 	case p < 700:
 		l.drop()
+	case p < 708:
+		l.pause()
+	case p < 724:
+		l.resume()
+	case p < 728:
+		l.clearThrottle()
+	case p < 744:
+		l.runNow()
+	case p < 760:
+		l.edit()
+	case p < 766:
+		l.list()
 	default:
 		s.wait()
 	}
@@ -316,6 +328,10 @@ func (l *lane) revive() {
 	if e == nil {
 		return
 	}
+	l.reviveOne(e, it)
+}
+
+func (l *lane) reviveOne(e *event, it sender.Item) {
 	s := l.s
 	s.note("lane %s: revive %v", l.name, e)
 	s.mu.Lock()

@@ -175,6 +175,9 @@ func (s *simulation) drain() (failed bool) {
 	}
 	s.mu.Unlock()
 	s.putters.Wait()
+	for _, l := range s.lanes {
+		l.resume()
+	}
 	time.Sleep(10 * time.Second) // for the answers that are on their way
 	patience := 5 * time.Minute
 	s.mu.Lock()
