@@ -105,8 +105,8 @@ func ExampleOutbox_PutTx() {
 	// track customer-1 {"order":17}
 }
 
-// On SIGTERM a service refuses new events, has ten seconds to deliver what it has, and leaves the
-// rest on disk for its next start.
+// On SIGTERM a service refuses new events, delivers for eight of the ten seconds that it has before
+// SIGKILL, and leaves the rest on disk for its next start.
 func ExampleOutbox_Shutdown() {
 	path, remove := tempFile()
 	defer remove()
@@ -125,7 +125,7 @@ func ExampleOutbox_Shutdown() {
 	}
 	<-ctx.Done()
 
-	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	grace, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	if err := b.Shutdown(grace); errors.Is(err, outbox.ErrPending) {
 		log.Print(err) // how many remain, and why
