@@ -185,6 +185,18 @@ func TestReadmeIsShort(t *testing.T) {
 	if n := strings.Count(text, "\n"); n > 170 {
 		t.Errorf("the README has %d lines, at most 170", n)
 	}
+	for _, section := range strings.Split(text, "\n## ")[1:] {
+		title, body, _ := strings.Cut(section, "\n")
+		n := 0
+		for line := range strings.Lines(body) {
+			if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "```") {
+				n++
+			}
+		}
+		if n > 12 {
+			t.Errorf("section %q of the README has %d lines, at most 12", title, n)
+		}
+	}
 }
 
 // heading matches a heading of a document outside blocks, link a link to another place.
