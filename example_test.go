@@ -179,35 +179,29 @@ func ExampleOutbox_Revive() {
 	// delivered {"n":1}
 }
 
+// giveWay lets an import start only when no live event waits for its turn.
+type giveWay struct{ *limiter.Limiter }
+
+func (g giveWay) Wait(ctx context.Context) error { return g.WaitLast(ctx) }
+
 // Two lanes of one file send to the same account, so they share its limit: a pause or a slower rate
-// that one of them is told holds for both.
-func Example_sharedLimiter() {
+// that one of them is told holds for both. The import gives way.
+func ExampleOutbox_Lane() {
 	path, remove := tempFile()
 	defer remove()
-	file, err := store.Open(path, nil)
+	account := limiter.Within(100, time.Second)
+	live, err := outbox.Open(path, printing, &outbox.Options{Limiter: account})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer file.Close()
-	imports, err := file.Lane("imports", nil)
+	defer live.Close() // closes the other lanes, and the file
+	imports, err := live.Lane("imports", printing, &outbox.Options{Limiter: giveWay{account}})
 	if err != nil {
 		log.Fatal(err)
 	}
-
-	account := &outbox.Options{Limiter: limiter.Within(100, time.Second)}
-	live, err := outbox.New(file, printing, account)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer live.Close()
-	bulk, err := outbox.New(imports, printing, account)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer bulk.Close()
 
 	ctx := context.Background()
-	for _, b := range []*outbox.Outbox{bulk, live} {
+	for _, b := range []*outbox.Outbox{imports, live} {
 		if _, err := b.Put(ctx, outbox.Event{Kind: "identify", Payload: []byte(`{}`)}); err != nil {
 			log.Fatal(err)
 		}
@@ -215,7 +209,7 @@ func Example_sharedLimiter() {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println("at most", live.Stats().Rate, "a second, in all")
+	fmt.Println("at most", imports.Stats().Rate, "a second, in all")
 	// Output:
 	// identify  {}
 	// identify  {}

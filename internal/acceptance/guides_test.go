@@ -73,14 +73,12 @@ func TestStartGuide(t *testing.T) {
 	}
 }
 
-// status answers as a probe of a container platform asks.
-func status(b *outbox.Outbox) http.HandlerFunc {
+// live answers a liveness probe. An outage of the destination is no reason to restart.
+func live(b *outbox.Outbox) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		s := b.Stats()
-		if s.Failed != "" { // the disk, not the destination: only that is a reason to restart
-			w.WriteHeader(http.StatusServiceUnavailable)
+		if err := b.Health(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
-		json.NewEncoder(w).Encode(s)
 	}
 }
 
@@ -94,10 +92,19 @@ func TestContainersGuide(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		w := httptest.NewRecorder()
-		status(b)(w, nil)
-		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "connection refused") {
-			t.Errorf("in an outage the probe gets %d: %s", w.Code, w.Body)
+		probe := func() int {
+			w := httptest.NewRecorder()
+			live(b)(w, nil)
+			return w.Code
+		}
+		if code := probe(); code != http.StatusOK {
+			t.Errorf("in an outage the probe gets %d: %+v", code, b.Stats())
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if code := probe(); code != http.StatusServiceUnavailable {
+			t.Errorf("after Close the probe gets %d", code)
 		}
 	})
 }
@@ -328,6 +335,56 @@ func forget(ctx context.Context, b *outbox.Outbox, person string) error {
 		return nil
 	}
 	return err // not nil: call it again
+}
+
+// correct repairs the dead events of docs/dead.md and sends them again.
+func correct(ctx context.Context, b *outbox.Outbox) (int, error) {
+	match := func(it *sender.Item) bool { return strings.Contains(it.LastErr, "unknown plan") }
+	for it, err := range b.Dead() {
+		if err != nil {
+			return 0, err
+		}
+		if !match(&it) {
+			continue
+		}
+		fixed := bytes.ReplaceAll(it.Payload, []byte(`"plan":"Basic"`), []byte(`"plan":"basic"`))
+		if err := b.Edit(ctx, it, fixed, nil); err != nil { // nil: the header stays
+			return 0, err
+		}
+	}
+	return b.ReviveAll(ctx, match)
+}
+
+// docs/dead.md: what was refused is corrected, revived and delivered.
+func TestDeadGuide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := opened(t, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
+			switch {
+			case it.Kind == "odd":
+				return sender.Permanent(errors.New("400: no name"))
+			case strings.Contains(string(it.Payload), "Basic"):
+				return sender.Permanent(errors.New("422: unknown plan"))
+			}
+			return nil
+		}), nil)
+		_, err := b.PutAll(t.Context(), outbox.Event{Kind: "signup", Payload: []byte(`{"plan":"Basic"}`)}, outbox.Event{Kind: "odd"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n, err := correct(t.Context(), b)
+		if n != 1 || err != nil {
+			t.Fatalf("%d revived, %v", n, err)
+		}
+		if err := b.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := b.Stats(); s.Delivered != 1 || s.Dead != 1 {
+			t.Errorf("%d delivered and %d dead, want 1 and 1", s.Delivered, s.Dead)
+		}
+	})
 }
 
 // docs/security.md: nothing of a sealed event can be read in the file, and Erase leaves no event.
