@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +20,7 @@ import (
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
@@ -89,6 +91,31 @@ func TestReadme(t *testing.T) {
 	if err := readmeCustomerIO(t.Context(), "", "key"); err == nil {
 		t.Error("the client opened with half of its credentials")
 	}
+}
+
+// transport posts to a URL by a client.
+func transport(c *http.Client, url string) sender.Transport {
+	return sender.TransportFunc(func(ctx context.Context, it sender.Item) error {
+		req, err := http.NewRequestWithContext(ctx, "POST", url, bytes.NewReader(it.Payload))
+		if err != nil {
+			return sender.Permanent(err)
+		}
+		_, err = httpsend.Do(c, req)
+		return err
+	})
+}
+
+// TestReadmeOutage holds the test in README.md.
+func TestReadmeOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // hours pass at once
+		v := outboxtest.NewReceiver(t, nil) // an HTTP server that judges as a vendor does
+		v.Outage(3 * time.Hour)
+		b := outboxtest.New(t, &outboxtest.Options{Transport: transport(v.Client(), v.URL)}) // yours
+		b.Put(t.Context(), outbox.Event{Kind: "signup", Key: "ann"})
+		if r := b.Drain(); len(r.Delivered) != 1 || len(r.Dead) != 0 {
+			t.Errorf("%d delivered, %d dead after %v", len(r.Delivered), len(r.Dead), r.Took)
+		}
+	})
 }
 
 // documents returns the text of each document for users, by its path from the root.
