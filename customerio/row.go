@@ -36,6 +36,7 @@ type RowError struct {
 	Err  error
 }
 
+// Error says which row it is, and what is wrong with it.
 func (e *RowError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 
 // Unwrap returns Err.

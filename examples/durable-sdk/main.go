@@ -1,7 +1,9 @@
 // Durable-sdk makes go-customerio durable: what the SDK sends is stored in a file and answered with
 // success; the outbox sends it later, at the pace that the service allows, across restarts and outages.
 //
-//	go run . -db events.db
+//	go run -C examples/durable-sdk . -db events.db
+//
+// It is a module of its own because of the SDK, so go run needs its folder, and so does a path of -db.
 //
 // All that changes for the SDK is its HTTP client. Without credentials in the environment the calls go to
 // a stand-in; with CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY to the service, or to whatever
