@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,71 +13,29 @@ import (
 	"github.com/seed8107221f/outbox/sender/sendertest"
 )
 
-// operated makes a Memory an Operator. A throttle that was cleared is hidden until a later one comes.
+// operated is a Memory that wakes the sender as an Operator must, and whose ClearThrottle can be told
+// to fail.
 type operated struct {
 	*sendertest.Memory
 	wake func()
-
-	mu      sync.Mutex
-	pause   sender.Pause
-	cleared time.Time // the kept pause that is cleared
-	err     error     // what ClearThrottle returns
+	err  error // what ClearThrottle returns; nil: it works
 }
 
-func (q *operated) Pause(_ context.Context, p sender.Pause) error {
-	q.mu.Lock()
-	p.Since = time.Now()
-	q.pause = p
-	q.mu.Unlock()
-	q.wake()
-	return nil
+func (q *operated) Pause(ctx context.Context, p sender.Pause) error {
+	defer q.wake()
+	return q.Memory.Pause(ctx, p)
 }
 
-func (q *operated) Resume(context.Context) error {
-	q.mu.Lock()
-	q.pause = sender.Pause{}
-	q.mu.Unlock()
-	q.wake()
-	return nil
+func (q *operated) Resume(ctx context.Context) error {
+	defer q.wake()
+	return q.Memory.Resume(ctx)
 }
 
-func (q *operated) OperatorPause() sender.Pause {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.pause
-}
-
-func (q *operated) ClearThrottle(context.Context) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.err == nil {
-		q.cleared = q.Memory.Paused()
+func (q *operated) ClearThrottle(ctx context.Context) error {
+	if q.err != nil {
+		return q.err
 	}
-	return q.err
-}
-
-func (q *operated) Paused() time.Time {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if until := q.Memory.Paused(); until.After(q.cleared) {
-		return until
-	}
-	return time.Time{}
-}
-
-func (q *operated) Claim(ctx context.Context, now time.Time, max, bytes int) ([]sender.Item, time.Time, error) {
-	if p := q.OperatorPause(); p.On(now) {
-		return nil, p.Until, nil
-	}
-	if q.Memory.Paused().After(now) && q.Paused().IsZero() {
-		later := q.Memory.Paused() // the Memory does not know that it is cleared
-		items, next, err := q.Memory.Claim(ctx, later, max, bytes)
-		if next.Equal(later) {
-			next = now
-		}
-		return items, next, err
-	}
-	return q.Memory.Claim(ctx, now, max, bytes)
+	return q.Memory.ClearThrottle(ctx)
 }
 
 // operate makes the lane's queue an operated one.
@@ -166,7 +123,6 @@ func TestOperatorsPauseWhileOneWaits(t *testing.T) {
 	for _, split := range []bool{false, true} {
 		in(t, func(l *lane) {
 			q := operate(l)
-			q.wake = func() {}
 			l.limiter = &metered{interval: 10 * time.Second}
 			if split {
 				l.batch = 2
@@ -367,7 +323,6 @@ func TestClearThrottleAtAnyTime(t *testing.T) {
 			l.Fatalf("after Run: %v, paused until %v", err, q.Paused())
 		}
 		l.answer("a", "429:10h ok")
-		q.cleared = time.Time{}
 		l.make()
 		if err := l.s.ClearThrottle(l.Context()); err != nil || !q.Paused().IsZero() {
 			l.Fatalf("before Run: %v, paused until %v", err, q.Paused())
@@ -388,6 +343,7 @@ func TestClearThrottleAtAnyTime(t *testing.T) {
 
 func TestClearThrottleErrors(t *testing.T) {
 	in(t, func(l *lane) {
+		l.queue = struct{ sender.Queue }{&l.Memory}
 		l.run()
 		if err := l.s.ClearThrottle(l.Context()); !errors.Is(err, errors.ErrUnsupported) {
 			l.Errorf("a queue that is no Operator: %v", err)
