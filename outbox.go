@@ -489,7 +489,8 @@ func (b *Outbox) Resume(ctx context.Context) error {
 
 // ClearThrottle ends a pause that the destination asked for, before its time, also for others that
 // share the Limiter: the cure for an absurd Retry-After. One request goes first. That the word of the
-// destination is not kept is then the caller's doing. Without such a pause it does nothing.
+// destination is not kept is then the caller's doing. An event that was told to wait has a time of its
+// own after the pause: see RunNow. Without such a pause it does nothing.
 func (b *Outbox) ClearThrottle(ctx context.Context) error {
 	return b.wrap("clear throttle", b.lane.ClearThrottle(ctx))
 }

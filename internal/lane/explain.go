@@ -65,8 +65,11 @@ func ofItem(w sender.Wait) []sender.Reason {
 			Text: "Its last try failed; the next one is due at " + w.Due.Format(time.RFC3339) + "."}}
 	case w.State == sender.StateInLine:
 		r := sender.Reason{Code: sender.ReasonInLine, Text: "An earlier event of its key goes first.", Head: w.Head}
+		if w.Behind > 1 {
+			r.Text = fmt.Sprintf("%d earlier events of its key go first.", w.Behind)
+		}
 		if r.Head != nil && r.Head.LastErr != "" {
-			r.Text, r.Cause = "An earlier event of its key goes first, and that one failed.", r.Head.LastErr
+			r.Text, r.Cause = r.Text+" The first failed, and is tried again.", r.Head.LastErr
 		}
 		return []sender.Reason{r}
 	case w.Ahead > 0:
