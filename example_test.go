@@ -215,3 +215,34 @@ func ExampleOutbox_Lane() {
 	// identify  {}
 	// at most 90 a second, in all
 }
+
+// Explain says why an event is still there, in the order in which the reasons give way.
+func ExampleOutbox_Explain() {
+	path, remove := tempFile()
+	defer remove()
+	b, err := outbox.Open(path, printing, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	if err := b.Pause(ctx, sender.Pause{By: "ann", Reason: "the vendor moves"}); err != nil {
+		log.Fatal(err)
+	}
+	id, err := b.Put(ctx, outbox.Event{Kind: "track", NotBefore: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	why, err := b.Explain(ctx, id, 0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(why.Item.State, "while the lane is", b.Stats().State)
+	for _, r := range why.Reasons {
+		fmt.Println(r.Text)
+	}
+	// Output:
+	// scheduled while the lane is paused
+	// It is scheduled for 2100-01-01T00:00:00Z.
+	// ann paused the lane.
+}

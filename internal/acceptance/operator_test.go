@@ -248,6 +248,9 @@ func testHealth(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.Health(); !errors.Is(err, outbox.ErrStorage) || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("before a commit meets it: %v", err)
+	}
 	if _, err := b.Put(t.Context(), outbox.Event{}); !errors.Is(err, outbox.ErrStorage) {
 		t.Fatalf("%v", err)
 	}

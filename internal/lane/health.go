@@ -2,6 +2,7 @@ package lane
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/seed8107221f/outbox/sender"
 )
@@ -13,6 +14,9 @@ func (l *Lane) Health() error {
 	}
 	if err := l.Store.Counts().Err; err != nil && !errors.Is(err, sender.ErrFull) {
 		return err
+	}
+	if s, ok := l.Store.(sender.Sizer); ok && s.FileBytes() == 0 { // no commit has met it yet
+		return fmt.Errorf("%w: the file is gone while it is in use", sender.ErrStorage)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ type Lane struct {
 	runErr  error              // what Sender.Run returned; read after running
 }
 
-// Stats returns a snapshot in constant time, without waiting for the disk.
+// Stats returns a snapshot in constant time. Of the disk it asks the size of the file only.
 func (l *Lane) Stats() sender.Stats {
 	now, c := time.Now(), l.Store.Counts()
 	s := sender.Stats{Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying,
