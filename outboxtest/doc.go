@@ -31,6 +31,9 @@
 // Outside a bubble time is real, and an event that is tried again waits 10ms unless Backoff says
 // otherwise. A pause of an hour then ends the patience of Drain, and not the pause.
 //
+// What the kit knows is of the lane that New opened. Other lanes of the file (outbox.Outbox.Lane) share
+// the faults of the disk, and nothing else.
+//
 // A Receiver sees requests and no Puts, so it judges order only by what overtakes what. An event that
 // died after many failures and was revived looks like one that was overtaken.
 package outboxtest

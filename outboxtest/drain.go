@@ -2,7 +2,6 @@ package outboxtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing/synctest"
@@ -31,14 +30,18 @@ func (b *Outbox) Drain() Report {
 }
 
 // Settle waits until nothing can be sent now: scheduled events stay, retries that are not due, what is
-// behind them in the order of their key, and everything while the lane is paused or held. It returns
-// what happened since the last Drain or Settle.
+// behind them in the order of their key, and everything while the lane is paused, throttled, held or
+// closed. It returns what happened since the last Drain or Settle.
 func (b *Outbox) Settle() Report {
 	b.t.Helper()
 	return b.wait("Settle", func(s outbox.Stats) bool {
-		stopped := s.Held != "" || !s.PausedUntil.IsZero()
-		behind := s.InLine == 0 || s.Retrying > 0
-		return s.InFlight == 0 && (stopped || s.Ready == 0 && behind)
+		switch s.State {
+		case sender.LaneClosed:
+			return true
+		case sender.LanePaused, sender.LaneHeld, sender.LaneThrottled:
+			return s.InFlight == 0
+		}
+		return s.InFlight == 0 && s.Ready == 0 && (s.InLine == 0 || s.Retrying > 0)
 	})
 }
 
@@ -77,7 +80,7 @@ func (b *Outbox) wait(op string, done func(outbox.Stats) bool) Report {
 		if left <= 0 {
 			b.t.Fatalf("outboxtest: %s: %d events are left after %v:\n%s", op, s.Pending, b.o.Patience, b.left())
 		}
-		if b.isClosed() && s.Pending > 0 {
+		if s.State == sender.LaneClosed && s.Pending > 0 {
 			b.t.Fatalf("outboxtest: %s: the outbox is closed, and %d events are left", op, s.Pending)
 		}
 		select {
@@ -88,13 +91,10 @@ func (b *Outbox) wait(op string, done func(outbox.Stats) bool) Report {
 	}
 }
 
-// isClosed reports whether the outbox is shutting down or closed.
-func (b *Outbox) isClosed() bool { return errors.Is(b.Outbox.Drain(ended), outbox.ErrClosed) }
-
 // report lets the journal catch up with what was dropped, and returns what happened.
 func (b *Outbox) report(s outbox.Stats, took time.Duration) Report {
 	b.t.Helper()
-	if s.Dropped != b.journal.count(dropped) && !b.isClosed() {
+	if s.Dropped != b.journal.count(dropped) && s.State != sender.LaneClosed {
 		if err := b.journal.follow(lane{b.Pending(), b.Dead(), s.Delivered, s.Expired}); err != nil {
 			b.t.Fatalf("outboxtest: %v", err)
 		}

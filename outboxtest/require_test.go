@@ -137,7 +137,7 @@ func TestDrainAndSettleReport(t *testing.T) {
 	})
 }
 
-// Settle comes back while the lane is held or paused.
+// Settle comes back while the lane is held, throttled, paused or closed.
 func TestSettleOfASilentLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := outboxtest.New(t, nil)
@@ -158,6 +158,17 @@ func TestSettleOfASilentLane(t *testing.T) {
 		}
 		if r := b.Drain(); r.Took < 59*time.Minute {
 			t.Errorf("it went on after %v", r.Took)
+		}
+		if err := b.Pause(t.Context(), sender.Pause{Reason: "a deployment"}); err != nil {
+			t.Fatal(err)
+		}
+		put(t, b, "k", "")
+		if r := b.Settle(); r.Delivered != nil || r.Took > time.Minute {
+			t.Errorf("paused: %+v", r)
+		}
+		b.Close()
+		if r := b.Settle(); r.Delivered != nil || r.Took > time.Minute {
+			t.Errorf("closed: %+v", r)
 		}
 	})
 }
