@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -294,5 +295,48 @@ func TestTransportsWithAndWithoutManners(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What is on disk counts, though nobody was told: an event whose Put failed, and an outcome whose commit
+// failed before the crash.
+func TestCrashAfterCommitsThatNobodyHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := outboxtest.New(t, &outboxtest.Options{Transport: outboxtest.NewTransport(outboxtest.Slow(time.Second, outboxtest.Accept()))})
+		b.FailCommits(1, true)
+		if _, err := b.Put(t.Context(), event); !errors.Is(err, outbox.ErrStorage) {
+			t.Fatalf("error %v, want ErrStorage", err)
+		}
+		b.RequireNothingPut() // as far as the program knows
+		b.Crash()
+		time.Sleep(500 * time.Millisecond)
+		b.FailCommits(1000, true)
+		time.Sleep(time.Minute)
+		b.Crash()
+		if r := b.Drain(); len(r.Delivered) != 1 || r.Dropped != nil || b.Stats().Delivered != 1 {
+			t.Errorf("delivered %s, dropped %s, %+v", names(r.Delivered), names(r.Dropped), b.Stats())
+		}
+	})
+}
+
+// In a bubble a goroutine that is left is a deadlock. This is for outside.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	before := runtime.NumGoroutine()
+	f := &fake{TB: t}
+	f.run(func() {
+		v := outboxtest.NewReceiver(f, nil)
+		v.Script(outboxtest.Fault{Silent: true})
+		b := outboxtest.New(f, &outboxtest.Options{Transport: vendor{v}})
+		put(f, b, "k", "ann")
+		for v.Verdict().Requests == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		b.Crash()
+		b.Restart()
+		b.HangCommits()
+	})
+	f.end()
+	for runtime.NumGoroutine() > before { // those of net/http end soon after their connections
+		time.Sleep(time.Millisecond)
 	}
 }
