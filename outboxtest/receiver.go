@@ -194,8 +194,7 @@ func (v *Receiver) serve(w http.ResponseWriter, r *http.Request) {
 		key = v.o.Key(r, body)
 	}
 	v.begin(key, id)
-	over := sync.OnceFunc(func() { v.over(key, id) })
-	defer over()
+	defer v.over(key, id) // the end of the answer goes out after that, so no client can be faster
 	status, kind, answer := f.Status, "application/json", []byte("{}\n")
 	switch {
 	case status >= 500:
@@ -210,7 +209,6 @@ func (v *Receiver) serve(w http.ResponseWriter, r *http.Request) {
 	if f.Silent {
 		v.hold(r, nil)
 	}
-	over() // before the client can know, and send the next one
 	if f.Cut {
 		panic(http.ErrAbortHandler)
 	}
