@@ -106,7 +106,7 @@ func Lose(then Answer) Answer {
 	}}
 }
 
-// Times answers n requests with a. Below 1 it is no answer at all.
+// Times answers n requests with a. Below 1 it is no answer at all. Inside another answer it counts once.
 func Times(n int, a Answer) Answer {
 	a.times, a.none = n, n < 1
 	return a

@@ -17,7 +17,8 @@ import (
 )
 
 // An Outbox is a real outbox in the folder of a test, and what the test needs around it. Its own
-// methods are for the goroutine of the test; those of outbox.Outbox are for all.
+// methods are for the goroutine of the test, except FullDisk, FailCommits and HangCommits, which any may
+// call while none is in Crash or Restart. Those of outbox.Outbox are for all.
 type Outbox struct {
 	// Outbox is given to the code under test. Crash and Restart replace it.
 	*outbox.Outbox
