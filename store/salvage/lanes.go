@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
 	"github.com/seed8107221f/outbox/store/internal/pages"
@@ -87,7 +88,7 @@ func (s *salvager) lanePage(id uint64) (found []bucketAt, sound bool) {
 		if !isLane(found) {
 			return nil, false
 		}
-		return found, true
+		return found, !s.settle(id, found)
 	}
 	off := int64(id) * s.PageSize
 	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
@@ -129,7 +130,35 @@ func (s *salvager) lanePage(id uint64) (found []bucketAt, sound bool) {
 	if !isLane(found) {
 		return nil, false
 	}
+	s.settle(id, found)
 	return found, false
+}
+
+// settle decides which buckets of the lane on page id lie inside the page, and how long those are.
+// The length of a value and the page that it leads to say so both, and one of them may be damaged.
+// changed reports whether it was.
+func (s *salvager) settle(id uint64, buckets []bucketAt) (changed bool) {
+	end := int64(id+1) * s.PageSize
+	for i := range buckets {
+		b := &buckets[i]
+		limit := end
+		if i+1 < len(buckets) && buckets[i+1].off > b.off {
+			limit = buckets[i+1].off - int64(len(buckets[i+1].name))
+		}
+		limit = max(limit, b.off+pages.BucketLen)
+		size := int64(pages.BucketLen)
+		if b.root() == 0 || b.inline() && pages.Inline(b.value[pages.BucketLen:]) == nil {
+			size = limit - b.off
+			if b.inline() && pages.Inline(b.value[pages.BucketLen:]) == nil {
+				size = int64(len(b.value))
+			}
+		}
+		changed = changed || size != int64(len(b.value)) || b.root() != 0 && size > pages.BucketLen
+		if v, err := s.Bytes(b.off, size, &s.record); err == nil {
+			b.value = bytes.Clone(v)
+		}
+	}
+	return changed
 }
 
 // nameAt returns the name of a bucket of a lane that begins at a place of the page at off; "":
@@ -168,67 +197,98 @@ func isLane(buckets []bucketAt) bool {
 	return n >= 3
 }
 
-// isForeign reports whether a bucket of the root, which is not a lane, is certainly one of an
-// application: what it leads to is sound, and nothing of a lane.
-func (s *salvager) isForeign(b *bucketAt) bool {
-	if b.inline() {
-		return b.root() == 0 && pages.Inline(b.value[pages.BucketLen:]) == nil
+// laneOf returns the name and the root page of the lane that a bucket of the root leads to; 0: none.
+// One of its name and its page may be damaged. The name that the lane itself has, with a checksum,
+// tells which.
+func (s *salvager) laneOf(b *bucketAt) (name string, id uint64) {
+	id = b.root()
+	lane, _ := s.lanePage(id)
+	if s.freed(id) || b.inline() {
+		lane = nil
 	}
-	id := b.root()
-	for range rootDepth {
-		if id < pages.FirstPage || id >= s.pages {
-			return false
+	was := ""
+	if lane != nil {
+		if was = s.nameOn(id); was == "" || was == b.name {
+			return b.name, id
 		}
-		off := int64(id) * s.PageSize
-		raw, err := s.Bytes(off, pages.HeaderLen, &s.table)
-		if err != nil {
-			return false
-		}
-		h := pages.ParseHeader(raw)
-		if h.ID != id || h.Kind != pages.KindBranch && h.Kind != pages.KindLeaf {
-			return false
-		}
-		if h.Kind == pages.KindLeaf && h.Count == 0 {
-			return true
-		}
-		es, sound := s.elements(off, s.Size-off, h, h.Kind == pages.KindBranch)
-		if !sound || len(es) == 0 {
-			return false
-		}
-		if h.Kind == pages.KindLeaf {
-			return !s.ofLane(off, es)
-		}
-		id = es[0].Child
 	}
-	return false
+	for bit := range 64 {
+		if near := id ^ 1<<bit; s.nameOn(near) == b.name && !s.freed(near) {
+			return b.name, near
+		}
+	}
+	if lane != nil {
+		return was, id
+	}
+	return "", 0
 }
 
-// ofLane reports whether an entry of a leaf is a record, is of meta, or is a bucket that leads to a
-// lane.
-func (s *salvager) ofLane(off int64, es []pages.Element) bool {
-	for i := range es {
-		e := &es[i]
-		if k, _ := s.try(off, e.Key, s.Size-off, e.Value-e.Key); k != nil {
-			return true
+// freed reports whether the newest commit, if its tree is read, says that page id is free.
+func (s *salvager) freed(id uint64) bool { return s.out.trust == nil && s.free.Has(id) }
+
+// rootEntry returns the bucket of an element of the root page, which should begin at start. If the
+// offset or a length is damaged, the name of the lane that the bucket leads to tells where it ends.
+func (s *salvager) rootEntry(off, start int64, e *pages.Element) (b bucketAt, ok bool) {
+	n, size := e.Value-e.Key, e.End-e.Value
+	if b, ok = s.bucketAt(off, start, n, size); ok {
+		b.exact = e.Key == start && e.Flags == pages.FlagBucket
+		if b.exact && b.inline() && b.root() == 0 {
+			return b, true
 		}
-		if e.End-e.Key > s.PageSize {
-			continue
-		}
-		b, err := s.entry(off, e)
-		if err != nil {
-			return true
-		}
-		k, v := b[:e.Value-e.Key], bytes.Clone(b[e.Value-e.Key:])
-		if bytes.Equal(k, format.MetaLedger) && new(format.Ledger).Decode(v) == nil {
-			return true
-		}
-		if e.Flags&pages.FlagBucket != 0 && len(v) >= pages.BucketLen {
-			if lane, _ := s.lanePage(pages.Native.Uint64(v)); lane != nil {
-				return true
-			}
+		if name, id := s.laneOf(&bucketAt{name: b.name, value: b.value[:pages.BucketLen]}); id != 0 || name != "" {
+			b.exact = b.exact && !b.inline()
+			b.value = b.value[:pages.BucketLen]
+			return b, true
 		}
 	}
-	return false
+	for n := range int64(format.MaxLaneName) {
+		found, ok := s.bucketAt(off, start, n+1, pages.BucketLen)
+		if ok && s.nameOn(found.root()) == found.name && !s.freed(found.root()) {
+			return found, true
+		}
+	}
+	return b, ok
+}
+
+// bucketAt returns the bucket at an offset of the page at off, with a name of n bytes and a value of
+// size.
+func (s *salvager) bucketAt(off, at, n, size int64) (b bucketAt, ok bool) {
+	if size < pages.BucketLen || size > pages.BucketLen+s.PageSize || n < 1 || n > s.PageSize || at < pages.HeaderLen {
+		return b, false
+	}
+	raw, err := s.Bytes(off+at, n+size, &s.record)
+	if err != nil {
+		return b, false
+	}
+	raw = bytes.Clone(raw)
+	return bucketAt{name: string(raw[:n]), value: raw[n:], off: off + at + n}, true
+}
+
+// unled reads the lanes that the root does not lead to, if the freelist tells which pages are in use.
+// If all of them have been read then, the damage in the root hides no lane.
+func (s *salvager) unled(m *pages.Meta) {
+	lost := func(h hole) bool { return h.lane == "" }
+	if s.free == nil || !slices.ContainsFunc(s.holes, lost) {
+		return
+	}
+	var lanes []treePage
+	for id := uint64(pages.FirstPage); id < m.Pages; id++ {
+		if s.read.Has(id) || s.free.Has(id) {
+			continue
+		}
+		if name := s.nameOn(id); name != "" && s.out.lanes[name] == nil {
+			s.out.lane(name)
+			lanes = append(lanes, treePage{id: id, depth: 1, hole: hole{lane: name}})
+		}
+	}
+	s.claimTrees(lanes)
+	s.walkFrom(lanes)
+	for id := uint64(pages.FirstPage); id < m.Pages; id++ {
+		if id != m.Root && !s.read.Has(id) && !s.free.Has(id) {
+			return
+		}
+	}
+	s.holes = slices.DeleteFunc(s.holes, lost)
 }
 
 // ledgerOn returns the ledger of the lane on page id; not ok: there is none.
@@ -294,6 +354,7 @@ func (s *salvager) lane(at treePage) (below []treePage) {
 		s.problem("%w: page %d, the root page of lane %q", pages.ErrCorrupt, at.id, at.lane)
 	}
 	s.read.Add(at.id)
+	ledger := s.countsOn(at.id)
 	there := make(map[string]bool)
 	for i := range buckets {
 		b := &buckets[i]
@@ -309,6 +370,13 @@ func (s *salvager) lane(at treePage) (below []treePage) {
 			continue
 		}
 		there[child.bucket] = true
+		if !b.inline() && holdsRecords(child.bucket) {
+			if child.id = s.treeOf(at.lane, child.bucket, b.root(), ledger); child.id == 0 {
+				child.id = b.root()
+				s.lose(child, errors.New("it is the tree of another lane as much as of this one"))
+				continue
+			}
+		}
 		if b.inline() {
 			s.inline(child, b.off+pages.BucketLen, int64(len(b.value)-pages.BucketLen))
 		} else {

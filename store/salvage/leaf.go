@@ -27,7 +27,7 @@ func (s *salvager) elements(off, room int64, h pages.Header, branch bool) (es []
 			first = int64(pages.Native.Uint32(b))
 		}
 		if n := first / pages.ElementLen; first%pages.ElementLen == 0 && n > 0 && n < 1<<16 && n != int64(h.Count) {
-			if again, fits := s.parse(off, room, n, branch); fits == len(again) {
+			if again, fits := s.parse(off, room, n, branch); fits == len(again) && fits > fit {
 				return again, !branch
 			}
 		}
@@ -170,13 +170,32 @@ func (s *salvager) room(off int64, h pages.Header, whole bool) int64 {
 // page it is. at is where the key begins in the file. What has neither the number of its place nor
 // one element in its place is no page, but a part of a payload.
 func (s *salvager) strays(off int64, h pages.Header, found func(at int64, k format.Key, v format.Record)) {
-	room := s.Size - off
-	es, whole := s.elements(off, room, h, false)
-	room = s.room(off, h, whole)
+	es, whole := s.elements(off, s.Size-off, h, false)
+	room := s.room(off, h, whole)
 	end := int64(pages.HeaderLen + len(es)*pages.ElementLen)
-	if bits.OnesCount64(h.ID^uint64(off/s.PageSize)) > 1 && !slices.ContainsFunc(es, follows(end, room)) {
-		return
+	if bits.OnesCount64(h.ID^uint64(off/s.PageSize)) <= 1 || slices.ContainsFunc(es, follows(end, room)) {
+		s.straysOf(off, room, es, found)
 	}
+}
+
+// inlineStrays calls found for the records in buckets that lie inside page id, if it is the root page
+// of a lane.
+func (s *salvager) inlineStrays(id uint64, found func(at int64, k format.Key, v format.Record)) {
+	buckets, _ := s.lanePage(id)
+	for i := range buckets {
+		b := &buckets[i]
+		room := int64(len(b.value)) - pages.BucketLen
+		if !holdsRecords(b.name) || room < pages.HeaderLen {
+			continue
+		}
+		es, _ := s.elements(b.off+pages.BucketLen, room, pages.ParseHeader(b.value[pages.BucketLen:]), false)
+		s.straysOf(b.off+pages.BucketLen, room, es, found)
+	}
+}
+
+// straysOf calls found for the records of these elements.
+func (s *salvager) straysOf(off, room int64, es []pages.Element, found func(at int64, k format.Key, v format.Record)) {
+	end := int64(pages.HeaderLen + len(es)*pages.ElementLen)
 	for i := range es {
 		if from, k, v := s.cut(off, &es[i], end, room); k != nil {
 			found(off+from, k, v)

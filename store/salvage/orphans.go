@@ -25,9 +25,10 @@ type orphan struct {
 //   - Otherwise the newest copy of each item is suspicious.
 func (s *salvager) orphans() {
 	type item struct {
-		seq uint64
-		id  uuid.UUID
-		at  int64 // where the record is, if the freelist says that it is in use: no other is a copy of it
+		seq  uint64
+		id   uuid.UUID
+		body uint64
+		at   int64 // where the record is, if the freelist says that it is in use: no other is a copy of it
 	}
 	suspects := make(map[item]orphan)
 	for id := uint64(pages.FirstPage); id < s.pages && s.out.err == nil; id++ {
@@ -41,27 +42,36 @@ func (s *salvager) orphans() {
 			continue
 		}
 		h := pages.ParseHeader(b)
-		s.strays(off, h, func(at int64, k format.Key, v format.Record) {
-			lane, several := s.laneOf(k)
-			if !several && s.out.has(lane, k, v) {
+		found := func(at int64, k format.Key, v format.Record) {
+			if s.taken[at] {
 				return
 			}
-			if s.free != nil && !s.free.Has(id) && h.ID == id && s.certain(lane) {
+			lane, several := s.missedBy(k)
+			inUse := s.free != nil && !s.free.Has(id)
+			switch {
+			case lane != "" && s.out.has(lane, k, v):
+				return
+			case lane == "" && !several && !inUse && s.out.has("", k, v):
+				return // an older copy, as far as can be told
+			}
+			if inUse && h.ID == id && s.certain(lane) {
 				s.out.save(lane, placeOf(k, v), k, v)
 				return
 			}
 			if s.free == nil && !s.plausible(k) {
 				return
 			}
-			who := item{seq: k.Seq(), id: v.ID()}
-			if s.free != nil && !s.free.Has(id) {
+			who := item{seq: k.Seq(), id: v.ID(), body: s.out.body(v)}
+			if inUse {
 				who.at = at
 			}
 			o := orphan{off: at, key: len(k), to: len(k) + len(v), seq: who.seq, rank: uint64(v.Attempts())<<32 | uint64(len(v))}
 			if was, ok := suspects[who]; !ok || o.rank > was.rank {
 				suspects[who] = o
 			}
-		})
+		}
+		s.strays(off, h, found)
+		s.inlineStrays(id, found)
 	}
 	list := make([]orphan, 0, len(suspects))
 	for _, o := range suspects {
@@ -73,21 +83,24 @@ func (s *salvager) orphans() {
 		if err != nil {
 			continue
 		}
-		lane, _ := s.laneOf(b[:o.key])
+		lane, _ := s.missedBy(b[:o.key])
+		if lane != "" && s.out.has(lane, b[:o.key], b[o.key:]) {
+			continue // another copy was newer
+		}
 		s.out.suspect(lane, b[:o.key], b[o.key:])
 	}
 }
 
-// certain reports whether the lane of a record is certain: laneOf named it, or there is only one
+// certain reports whether the lane of a record is certain: missedBy named it, or there is only one
 // lane.
 func (s *salvager) certain(lane string) bool {
 	return lane != "" || len(s.out.lanes) == 1 && !slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
 }
 
-// laneOf returns the name of the lane in which a record with this key is missing; "": in none, or
+// missedBy returns the name of the lane in which a record with this key is missing; "": in none, or
 // it is not known in which. A lane that has the Seq already misses nothing. several reports whether more
 // than one lane misses it.
-func (s *salvager) laneOf(key format.Key) (lane string, several bool) {
+func (s *salvager) missedBy(key format.Key) (lane string, several bool) {
 	bucket := bucketOf(key)
 	for i := range s.newest {
 		h := s.newest[i : i+1]

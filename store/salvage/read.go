@@ -33,7 +33,9 @@ type salvager struct {
 	doubt  pages.Set // pages in free that a tree leads to: one of the two is wrong
 	unsure bool      // the newest commit may not be the one that the meta pages say
 
-	foreign []string // buckets of an application beside the lanes
+	taken   map[int64]bool     // offsets of records on pages that are not in read, and that were taken
+	claims  map[uint64][]claim // by the root of a tree of records, the buckets of the newest commit that lead to it
+	foreign []string           // buckets of an application beside the lanes
 
 	holes   []hole // where the tree that is being walked breaks off
 	newest  []hole // holes of the tree of the newest commit
@@ -107,6 +109,7 @@ func (s *salvager) run() error {
 	}
 	s.pages = uint64((s.Size + s.PageSize - 1) / s.PageSize)
 	s.effort = 4 * s.Size
+	s.taken = make(map[int64]bool)
 	s.read, s.broken, s.doubt = pages.NewSet(s.pages), pages.NewSet(s.pages), pages.NewSet(s.pages)
 	if err != nil {
 		newest.Root = s.findRoot()
@@ -115,7 +118,9 @@ func (s *salvager) run() error {
 		s.freelist(newest)
 	}
 	s.walk(newest.Root)
+	s.unled(newest)
 	s.newest, s.holes = s.holes, nil
+	s.out.complete = !s.unsure && !slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
 	if len(s.newest) > 0 && !s.unsure {
 		s.out.trust = func(lane, bucket string, k format.Key) trust {
 			switch {
@@ -143,7 +148,7 @@ func (s *salvager) run() error {
 	if s.exhausted {
 		s.problem("%w: so much in it looks like records and is none that the search for them ended early", pages.ErrCorrupt)
 	}
-	s.out.lostUnknown = s.unsure || slices.ContainsFunc(s.newest, func(h hole) bool { return h.lane == "" })
+	s.out.lostUnknown = !s.out.complete
 	if len(s.out.lanes) == 0 && s.out.err == nil {
 		return fmt.Errorf("%w: no lane and no record were found in it", pages.ErrCorrupt)
 	}
@@ -213,9 +218,13 @@ type treePage struct {
 
 // walk reads the tree of a commit from its root. It skips leaves that an earlier walk has read.
 func (s *salvager) walk(root uint64) {
-	seen := pages.NewSet(s.pages) // by this walk
 	s.lastSeq = math.MaxUint64
-	todo := []treePage{{id: root}}
+	s.walkFrom([]treePage{{id: root}})
+}
+
+// walkFrom reads the trees below some pages.
+func (s *salvager) walkFrom(todo []treePage) {
+	seen := pages.NewSet(s.pages) // by this walk
 	for len(todo) > 0 && s.out.err == nil {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -344,45 +353,31 @@ func (s *salvager) root(at treePage, h pages.Header) (below []treePage) {
 		b, ok := s.rootEntry(off, start, &es[i])
 		start = es[i].End
 		if !ok {
-			s.lose(at, fmt.Errorf("entry %d is no bucket", i))
+			s.lose(at, fmt.Errorf("entry %d leads to no bucket", i))
 			continue
 		}
 		start = b.off - off + int64(len(b.value))
-		name := b.name
-		switch lane, _ := s.lanePage(b.root()); {
-		case lane != nil && !b.inline():
-			if was := s.nameOn(b.root()); was != "" {
-				name = was
+		name, id := s.laneOf(&b)
+		if id == 0 {
+			if b.exact && sound && s.isForeign(&b) {
+				if !slices.Contains(s.foreign, b.name) {
+					s.foreign = append(s.foreign, b.name)
+				}
+				continue
 			}
-		case b.exact && sound && s.isForeign(&b):
-			if !slices.Contains(s.foreign, name) {
-				s.foreign = append(s.foreign, name)
-			}
+			s.lose(at, fmt.Errorf("bucket %q leads to page %d, which is no lane", pages.Short([]byte(b.name)), b.root()))
 			continue
-		default:
-			s.lose(at, fmt.Errorf("bucket %q leads to page %d, which is no lane", pages.Short([]byte(name)), b.root()))
-			continue
+		}
+		if name != b.name || id != b.root() || !b.exact {
+			s.problem("%w: page %d: bucket %q leads to page %d, and lane %q is on page %d", pages.ErrCorrupt, at.id, pages.Short([]byte(b.name)), b.root(), name, id)
 		}
 		seq := pages.Native.Uint64(b.value[8:])
 		s.out.sequence(name, seq)
 		s.lastSeq = min(s.lastSeq, seq)
-		below = append(below, treePage{id: b.root(), depth: 1, hole: hole{lane: name}})
+		below = append(below, treePage{id: id, depth: 1, hole: hole{lane: name}})
 	}
+	s.claimTrees(below)
 	return below
-}
-
-// rootEntry returns the bucket of an element of the root page, which should begin at start.
-func (s *salvager) rootEntry(off, start int64, e *pages.Element) (b bucketAt, ok bool) {
-	n, size := e.Value-e.Key, e.End-e.Value
-	if size < pages.BucketLen || size > pages.BucketLen+s.PageSize || n < 1 || n > s.PageSize {
-		return b, false
-	}
-	raw, err := s.entry(off, &pages.Element{Key: start, End: start + n + size})
-	if err != nil {
-		return b, false
-	}
-	raw = bytes.Clone(raw)
-	return bucketAt{name: string(raw[:n]), exact: e.Key == start && e.Flags == pages.FlagBucket, value: raw[n:], off: off + start + n}, true
 }
 
 // inline reads a bucket that is stored inside the leaf of its lane.
@@ -405,9 +400,12 @@ func (s *salvager) leaf(at treePage, h pages.Header, sound bool) bool {
 	off := int64(at.id) * s.PageSize
 	here, elsewhere := 0, 0
 	if holdsRecords(at.bucket) && (!sound || at.from != nil || at.below != nil) {
-		s.strays(off, h, func(_ int64, k format.Key, v format.Record) {
+		s.strays(off, h, func(from int64, k format.Key, v format.Record) {
 			if b := bucketOf(k); (b == at.bucket || b == ready && at.bucket == dead) && at.bounds(k) {
 				here++
+				if !sound {
+					s.taken[from] = true
+				}
 				switch {
 				case sound:
 				case h.ID != at.id && len(s.out.lanes) > 1: // the page may belong to another lane

@@ -10,8 +10,12 @@
 //  3. All pages that no tree led to. A page that the freelist does not have was in use, so its records
 //     may be saved; what is uncertain becomes a dead item with a reason (suspicious).
 //
-// read.go does 1 and 2, leaf.go finds records on a page, orphans.go does 3, and write.go writes the
-// fresh file. docs/durability.md says what each kind of damage costs; docs/format.md describes the
+// A lane is known by its buckets and by the name that it has itself, with a checksum: see lanes.go.
+// The name in the root page alone makes no lane. A tree is known by as many records as the ledger
+// counts: see trees.go.
+//
+// read.go does 1 and 2, leaf.go finds records on a page, orphans.go does 3, foreign.go tells the
+// buckets of an application, and write.go writes the fresh file. docs/durability.md says what each kind of damage costs; docs/format.md describes the
 // file.
 package salvage
 

@@ -48,9 +48,10 @@ type writer struct {
 
 	batch []placed // for the next transaction
 	size  int      // bytes of the records in batch
-	late  []placed // for the end of dead, with new Seqs
+	late  []placed // for dead, after all others: under its key if that is free, else under a new Seq
 
 	saved, suspicious, lost int  // for the Report
+	complete                bool // all lanes of the damaged file are known
 	lostUnknown             bool // what the newest commit held is not known
 	err                     error
 }
@@ -78,7 +79,7 @@ type laneCopy struct {
 	lost     uint64               // records of which nothing is left
 	meta     map[string][]byte    // entries of meta to be written
 	notes    map[string][]byte    // entries of notes to be written
-	there    map[uint64]bool      // hashes of ID and Seq of the items that were written
+	there    map[uint64]uint64    // the items that were written: hash of ID and Seq, and body
 	newest   map[uuid.UUID]uint64 // highest Seq that was written of an ID
 	seqs     map[uint64]bool      // Seqs that are taken
 	heads    map[uint64]bool      // hashes of the item keys that are taken in later
@@ -118,11 +119,11 @@ func (w *writer) discard() {
 }
 
 // lane returns the lane with a name, and its name. "" is the lane of a record whose lane is not
-// known: the default lane if there is one, or no lane at all; otherwise the first by name.
+// known: the default lane, or the first by name if it is known that the file has no default lane.
 func (w *writer) lane(name string) (string, *laneCopy) {
 	if name == "" {
 		name = format.DefaultLane
-		if names := slices.Sorted(maps.Keys(w.lanes)); len(names) > 0 && w.lanes[name] == nil {
+		if names := slices.Sorted(maps.Keys(w.lanes)); len(names) > 0 && w.lanes[name] == nil && w.complete {
 			name = names[0]
 		}
 	}
@@ -130,7 +131,7 @@ func (w *writer) lane(name string) (string, *laneCopy) {
 	if l == nil {
 		l = &laneCopy{
 			meta: make(map[string][]byte), notes: make(map[string][]byte),
-			there: make(map[uint64]bool), newest: make(map[uuid.UUID]uint64), seqs: make(map[uint64]bool), heads: make(map[uint64]bool),
+			there: make(map[uint64]uint64), newest: make(map[uuid.UUID]uint64), seqs: make(map[uint64]bool), heads: make(map[uint64]bool),
 		}
 		w.lanes[name] = l
 	}
@@ -196,15 +197,29 @@ func (w *writer) hash(seq uint64, id uuid.UUID) uint64 {
 	return maphash.Bytes(w.seed, append(format.ReadyKey(seq), id[:]...))
 }
 
-// has reports whether an item was written to a lane under the Seq of this key. A lane of "" means any.
+// body returns the hash of the payload of a record; 0: it is sealed, and sealed anew each time. Copies
+// of one item have the same body, and one event in two lanes may not.
+func (w *writer) body(v format.Record) uint64 {
+	if v.IsSealed() {
+		return 0
+	}
+	return maphash.Bytes(w.seed, v.Payload())
+}
+
+// has reports whether an item was written to a lane under the Seq of this key. A lane of "" means any,
+// if its body is the same.
 func (w *writer) has(lane string, k format.Key, v format.Record) bool {
 	h := w.hash(k.Seq(), v.ID())
 	if lane != "" {
 		l := w.lanes[lane]
-		return l != nil && l.there[h]
+		if l == nil {
+			return false
+		}
+		_, ok := l.there[h]
+		return ok
 	}
 	for _, l := range w.lanes {
-		if l.there[h] {
+		if body, ok := l.there[h]; ok && body == w.body(v) {
 			return true
 		}
 	}
@@ -239,15 +254,16 @@ func (w *writer) save(lane, bucket string, k format.Key, v format.Record) {
 	if head {
 		l.heads[k.Hash()] = true
 	}
-	w.note(l, seq, v.ID())
+	w.note(l, seq, v)
 	w.put(name, l, bucket, k, v)
 	w.saved++
 	l.found++
 }
 
 // note remembers that an item was written under a Seq.
-func (w *writer) note(l *laneCopy, seq uint64, id uuid.UUID) {
-	l.there[w.hash(seq, id)] = true
+func (w *writer) note(l *laneCopy, seq uint64, v format.Record) {
+	id := v.ID()
+	l.there[w.hash(seq, id)] = w.body(v)
 	l.newest[id] = max(l.newest[id], seq)
 	l.seqs[seq] = true
 	l.sequence = max(l.sequence, seq)
@@ -278,7 +294,8 @@ func (w *writer) suspect(lane string, k format.Key, v format.Record) {
 }
 
 // quarantine writes a record that does not decode to dead, wrapped in one that does. from says
-// where it was found. It does so only for the tree of the newest commit.
+// where it was found. It comes last: the damage may be in its key, and it must not take the place of
+// a sound item. It does so only for the tree of the newest commit.
 func (w *writer) quarantine(from hole, k format.Key, v format.Record) {
 	if w.err != nil || w.trust != nil {
 		return
@@ -289,7 +306,7 @@ func (w *writer) quarantine(from hole, k format.Key, v format.Record) {
 	if bucketOf(k) != "" && from.bounds(k) {
 		seq = k.Seq()
 	}
-	w.toDead(name, l, seq, format.Quarantine(v, w.now, cmp.Or(v.Verify(k), errors.New("its place is not known"))))
+	w.late = append(w.late, placed{lane: name, key: format.ReadyKey(seq), value: format.Quarantine(v, w.now, cmp.Or(v.Verify(k), errors.New("its place is not known")))})
 	w.lost++
 	l.found++
 }
@@ -305,12 +322,18 @@ func (w *writer) lose(lane string) {
 // toDead writes a record to dead under its Seq. If that is 0, taken, or higher than an item can
 // have, the record gets a new Seq at the end.
 func (w *writer) toDead(name string, l *laneCopy, seq uint64, rec format.Record) {
-	if seq == 0 || l.seqs[seq] || l.limit != 0 && seq > l.limit+maxBatch || seq > math.MaxUint64/2 {
+	if !l.placeable(seq) {
+		l.there[w.hash(seq, rec.ID())] = w.body(rec)
 		w.late = append(w.late, placed{lane: name, value: rec})
 		return
 	}
-	w.note(l, seq, rec.ID())
+	w.note(l, seq, rec)
 	w.putDead(name, l, seq, rec)
+}
+
+// placeable reports whether a dead record can have a Seq: it is not taken, and an item can have it.
+func (l *laneCopy) placeable(seq uint64) bool {
+	return seq != 0 && !l.seqs[seq] && (l.limit == 0 || seq <= l.limit+maxBatch) && seq <= math.MaxUint64/2
 }
 
 // putDead writes a record to dead under a Seq, and sets its checksum.
@@ -379,8 +402,13 @@ func (w *writer) checkVersions() {
 func (w *writer) finish() error {
 	for _, r := range w.late {
 		_, l := w.lane(r.lane)
-		l.sequence++
-		w.putDead(r.lane, l, l.sequence, r.value)
+		seq := r.key.Seq() // 0: any
+		if !l.placeable(seq) {
+			l.sequence++
+			seq = l.sequence
+		}
+		w.note(l, seq, r.value)
+		w.putDead(r.lane, l, seq, r.value)
 	}
 	w.flush()
 	for _, l := range w.lanes {

@@ -135,6 +135,13 @@ func (v Record) PayloadLen() int {
 	return len(p.Payload)
 }
 
+// Payload returns the payload of the record, or its sealed part; nil: its lengths do not add up. It
+// aliases the record.
+func (v Record) Payload() []byte {
+	p, _ := v.Split()
+	return p.Payload
+}
+
 // ID returns the ID of the item; zero: the record is too short to have one.
 func (v Record) ID() (id uuid.UUID) {
 	if len(v) >= OffCreated {
