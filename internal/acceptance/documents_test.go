@@ -58,10 +58,12 @@ func readmeCustomerIO(ctx context.Context, site string, key customerio.Secret) e
 	return err
 }
 
-// customerioMeta holds the first block of docs/customerio.md.
+// customerioMeta holds the first blocks of docs/customerio.md.
 func customerioMeta(ctx context.Context, c *customerio.Client, id uuid.UUID, at time.Time, who customerio.Identifiers, data, attributes map[string]any) (err error) {
 	_, err = c.With(customerio.Meta{ID: id, Time: at}).Track(ctx, who, "bought", data)
-
+	if err != nil {
+		return err
+	}
 	err = c.Together(ctx, func(c *customerio.Client) error {
 		_, err1 := c.Identify(ctx, who, attributes)
 		_, err2 := c.Track(ctx, who, "signed up", nil)
