@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"internal/lifecycle":             {"sender"},
 	"internal/acceptance/...":        {"", "store", "sender", "sender/httpsend", "limiter", "internal/loopback", "outboxtest"},
 	"limiter/...":                    {},
+	"monitor":                        {"", "sender"},
 	"sender":                         {},
 	"sender/...":                     {"sender"},
 	"examples/...":                   {"", "customerio", "customerio/customeriotest", "store", "store/salvage", "sender", "sender/httpsend", "limiter"},
