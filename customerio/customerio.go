@@ -205,6 +205,16 @@ func (c *Client) Lane(name Lane) *outbox.Outbox {
 	return nil
 }
 
+// Outboxes returns the outbox of each lane by its name, as packages that show or measure outboxes take
+// them. The map belongs to the caller. What [Client.Lane] says about its results applies.
+func (c *Client) Outboxes() map[string]*outbox.Outbox {
+	all := make(map[string]*outbox.Outbox, len(c.lanes))
+	for name, l := range c.lanes {
+		all[string(name)] = l.Outbox
+	}
+	return all
+}
+
 // Stats returns a snapshot of each lane in constant time, also after Close.
 func (c *Client) Stats() map[Lane]outbox.Stats {
 	all := make(map[Lane]outbox.Stats, len(c.lanes))

@@ -170,3 +170,24 @@ func TestImportSharesTheLimit(t *testing.T) {
 		}
 	})
 }
+
+// Outboxes holds the outbox of each lane, in a map that the caller may change.
+func TestOutboxes(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, w *world) {
+		c := w.open(nil)
+		all := c.Outboxes()
+		for _, lane := range customerio.Lanes() {
+			if b := all[string(lane)]; b == nil || b != c.Lane(lane) {
+				t.Errorf("%s: %p, want %p", lane, b, c.Lane(lane))
+			}
+		}
+		if len(all) != len(customerio.Lanes()) {
+			t.Errorf("%d outboxes of %d lanes", len(all), len(customerio.Lanes()))
+		}
+		clear(all)
+		if n := len(c.Outboxes()); n != len(customerio.Lanes()) {
+			t.Errorf("%d outboxes are left after the map was cleared", n)
+		}
+	})
+}
