@@ -38,6 +38,7 @@ type Stats struct {
 	FileBytes int64 `json:"file_bytes"` // of the file, with all its lanes; 0: it is gone, or the store does not tell
 
 	Oldest        time.Time `json:"oldest,omitzero"`         // no pending event that is not scheduled was put before; zero: there is none
+	OldestReady   time.Time `json:"oldest_ready,omitzero"`   // the same without those that have failed and wait for their next try
 	OperatorPause Pause     `json:"operator_pause,omitzero"` // in force by order of the operator; zero: none
 	PausedUntil   time.Time `json:"paused_until,omitzero"`   // end of the pause that the destination asked for; zero: no pause
 	Held          string    `json:"held,omitzero"`           // why nothing is sent (destination unavailable, disk failed); "": nothing is in the way

@@ -65,7 +65,10 @@ type Counts struct {
 	// and not scheduled: ready, in line, retrying, in flight. Of those that never failed only the
 	// first is looked at. A store may give an earlier time, of an item that has left; never a later
 	// one. Zero: there are none.
-	Oldest      time.Time
+	Oldest time.Time
+	// OldestReady is the same for those of them that have not failed: ready, in line, in flight. An
+	// item that is tried again and again for days does not count. Zero: there are none.
+	OldestReady time.Time
 	PausedUntil time.Time // end of the kept pause; zero: none was ever asked for
 
 	// The ledger: Put = Pending + Dead + Delivered + Expired + Dropped.

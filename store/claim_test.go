@@ -174,7 +174,8 @@ func TestExpiredAreHandedOut(t *testing.T) {
 	}
 }
 
-// Oldest covers what is ready, in line, retrying and in flight, however the lane is opened.
+// Oldest covers what is ready, in line, retrying and in flight, OldestReady all of these except what
+// is retrying, however the lane is opened.
 func TestOldest(t *testing.T) {
 	s := newStore(t, nil)
 	oldest := func(what string, want time.Time) {
@@ -183,12 +184,19 @@ func TestOldest(t *testing.T) {
 			t.Errorf("%s: oldest %v, want %v", what, got, want)
 		}
 	}
+	ready := func(what string, want time.Time) {
+		t.Helper()
+		if got := s.Counts().OldestReady; !got.Equal(want) {
+			t.Errorf("%s: oldest that did not fail %v, want %v", what, got, want)
+		}
+	}
 	again := func() {
 		path := s.Path()
 		checkedClose(t, s)
 		s = openStore(t, path, nil)
 	}
 	oldest("empty", time.Time{})
+	ready("empty", time.Time{})
 	its := []sender.Item{event("first", "a"), event("second", "b"), event("in line", "a"), event("scheduled", "")}
 	for i := range its {
 		its[i].Created = born.Add(time.Duration(i) * time.Minute)
@@ -199,11 +207,14 @@ func TestOldest(t *testing.T) {
 	oldest("all ready", its[0].Created)
 	items := claims(t, s, 2)
 	oldest("in flight", its[0].Created)
+	ready("in flight", its[0].Created)
 	soon, late := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
 	settle(t, s, failed(items[0], sender.Retry, late), failed(items[1], sender.Retry, soon))
 	oldest("retrying", its[0].Created)
+	ready("the first two are retrying", its[2].Created)
 	again()
 	oldest("retrying, opened again", its[0].Created)
+	ready("the first two are retrying, opened again", its[2].Created)
 	if n, err := s.Drop(t.Context(), items[0]); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
@@ -218,6 +229,7 @@ func TestOldest(t *testing.T) {
 	oldest("one that was in line is left", its[2].Created)
 	settle(t, s, delivered(claims(t, s, 1)...)...)
 	oldest("only a scheduled one is left", time.Time{})
+	ready("only a scheduled one is left", time.Time{})
 }
 
 // Many retries with all kinds of times: Oldest is never later than the truth, and exact when the

@@ -43,6 +43,7 @@ func (s *Store) publish() {
 		Bytes:       int64(l.Bytes),
 		DeadBytes:   int64(l.DeadBytes),
 		Oldest:      s.oldest(),
+		OldestReady: s.firstReady,
 		PausedUntil: s.pause,
 		Put:         l.Put, Delivered: l.Delivered, Expired: l.Expired, Dropped: l.Dropped,
 	}

@@ -34,7 +34,7 @@ type Lane struct {
 func (l *Lane) Stats() sender.Stats {
 	now, c := time.Now(), l.Store.Counts()
 	s := sender.Stats{Pending: c.Pending, Ready: c.Ready, Scheduled: c.Scheduled, Retrying: c.Retrying,
-		InLine: c.InLine, InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, DeadBytes: c.DeadBytes, Oldest: c.Oldest,
+		InLine: c.InLine, InFlight: c.InFlight, Dead: c.Dead, Bytes: c.Bytes, DeadBytes: c.DeadBytes, Oldest: c.Oldest, OldestReady: c.OldestReady,
 		Put: c.Put, Delivered: c.Delivered, Expired: c.Expired, Dropped: c.Dropped}
 	if l.Sender != nil {
 		st := l.Sender.Status()

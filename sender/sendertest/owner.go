@@ -56,6 +56,9 @@ func (m *Memory) Counts() sender.Counts {
 			if p.free != &c.Scheduled && (c.Oldest.IsZero() || it.Created.Before(c.Oldest)) {
 				c.Oldest = it.Created
 			}
+			if p.free == &c.Ready && (c.OldestReady.IsZero() || it.Created.Before(c.OldestReady)) {
+				c.OldestReady = it.Created
+			}
 			if _, held := m.held[it.Seq]; held {
 				continue
 			}
