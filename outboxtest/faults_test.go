@@ -308,12 +308,13 @@ func TestTransportsWithAndWithoutManners(t *testing.T) {
 // failed before the crash.
 func TestCrashAfterCommitsThatNobodyHeardOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := outboxtest.New(t, &outboxtest.Options{Transport: outboxtest.NewTransport(outboxtest.Slow(time.Second, outboxtest.Accept()))})
+		b := outboxtest.New(t, &outboxtest.Options{Transport: outboxtest.NewTransport(outboxtest.Times(2, outboxtest.Slow(time.Second, outboxtest.Accept())))})
 		b.FailCommits(1, true)
 		if _, err := b.Put(t.Context(), event); !errors.Is(err, outbox.ErrStorage) {
 			t.Fatalf("error %v, want ErrStorage", err)
 		}
 		b.RequireNothingPut() // as far as the program knows
+		synctest.Wait()       // it is sent all the same
 		b.Crash()
 		time.Sleep(500 * time.Millisecond)
 		b.FailCommits(1000, true)

@@ -281,25 +281,33 @@ func (j *journal) follow(l lane) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	var gone, unknown []*event // not in the file; and among them those of which nobody knew whether they were
 	for _, e := range j.events[:before] {
-		if e.state != pending && e.state != dead {
-			continue
-		}
 		it, isDead := died[e.item.ID]
 		switch {
+		case e.state != pending && e.state != dead:
 		case isDead && e.state == pending:
 			e.steps = append(e.steps, "dead "+j.at(it.FailedAt)+" ("+it.LastErr+")")
 			j.ended(dead, e, it)
 		case held[e.item.ID] > 0:
 			held[e.item.ID]--
-		case e.unknown: // it is not stored
-			e.state, e.unknown = nowhere, false
+			e.unknown = false
+		case e.unknown:
+			unknown = append(unknown, e)
+		default:
+			gone = append(gone, e)
+		}
+	}
+	for _, e := range append(gone, unknown...) { // the ledger tells what became of them
+		switch {
 		case uint64(len(j.outcomes[delivered])) < l.delivered:
 			e.steps = append(e.steps, "delivered")
 			j.ended(delivered, e, e.item)
 		case uint64(len(j.outcomes[expired])) < l.expired:
 			e.steps = append(e.steps, "expired")
 			j.ended(expired, e, e.item)
+		case e.unknown:
+			e.state = nowhere
 		default:
 			e.steps = append(e.steps, "dropped")
 			j.ended(dropped, e, e.item)
