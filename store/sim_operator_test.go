@@ -138,11 +138,12 @@ func (l *lane) edit() {
 	}
 	s := l.s
 	late := s.rng.IntN(3) == 0
+	revived := e.revived
 	if late {
 		l.reviveOne(e, it)
 	}
 	s.mu.Lock()
-	late = late && e.can&dead == 0
+	late = e.revived > revived // under a new Seq, even if it is dead again
 	unsure := e.can != dead && !late
 	s.mu.Unlock()
 	if unsure {
