@@ -22,8 +22,8 @@ import (
 //
 // Head and Behind are exact for what Claim has met. For any other item Behind is an upper bound, and it
 // is ready if none of its key has failed or is in flight, even if one is before it. Ahead is always an
-// upper bound: by the Seqs between if it is ready, and provided that those of its key before it succeed;
-// otherwise whatever is pending may go first. A record that cannot be read is no error of Explain:
+// upper bound: by the Seqs between if it is ready and has no key, or nothing is before it; otherwise
+// whatever is pending may go first. A record that cannot be read is no error of Explain:
 // see Err of the result. See [sender.Explainer].
 func (s *Store) Explain(ctx context.Context, id uuid.UUID, seq uint64) (sender.Wait, error) {
 	w, err := s.explain(ctx, id, seq)
@@ -158,7 +158,9 @@ func (s *Store) mostAhead(f *found) int {
 	case f.State == sender.StateReady && !s.order.Stale():
 		before, turn := s.order.Turn(f.Seq)
 		if !turn {
-			before = s.unmet(f.Seq)
+			if before = s.unmet(f.Seq); before > 0 && f.Key != "" {
+				break // an earlier one of its key may be among them, and then others overtake it
+			}
 		}
 		pending = min(pending, 3*before+2)
 	}
