@@ -508,7 +508,7 @@ func (b *Outbox) Observe(fn func(sender.Outcome)) (stop func()) { return b.lane.
 // Flush waits until every event put before the call that could be sent has been sent, or has been
 // tried once since; what is done until then is recorded at once. nil: none of them remains.
 // Otherwise the error wraps ErrPending and says how many remain and why (scheduled, retrying,
-// paused, held, no transport), and wraps the error of ctx if it ended. It returns at once when the
+// paused by whom, held, no transport), and wraps the error of ctx if it ended. It returns at once when the
 // lane is silent beyond the deadline of ctx, and with ErrClosed after Shutdown or Close.
 func (b *Outbox) Flush(ctx context.Context) error {
 	if err := b.life.Enter(); err != nil {
