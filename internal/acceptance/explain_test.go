@@ -22,7 +22,7 @@ import (
 // What Explain names holds the event, and the event goes once that is gone.
 func TestExplainTellsWhatHappens(t *testing.T) {
 	t.Parallel()
-	runs := 300
+	runs := 200
 	if os.Getenv("OUTBOX_LONG") != "" {
 		runs = 10_000
 	}
