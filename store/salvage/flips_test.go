@@ -2,6 +2,7 @@ package salvage_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -199,7 +200,7 @@ func salvagedFlip(t testing.TB, m pagestest.Image, want map[string]bool, clean b
 	return nil
 }
 
-// In a file with one lane, no bit of the root makes another lane of it.
+// In a file with one lane, no bit of the root makes another lane of it, nor an unknown file.
 func TestSalvageRootOfOneLane(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
 	s := openStore(t, path, nil)
@@ -215,6 +216,11 @@ func TestSalvageRootOfOneLane(t *testing.T) {
 	for bit := 0; bit < rootPages(m)[root]*8; bit += step {
 		bad := bytes.Clone(m)
 		bad[int(root)*pagestest.PageSize+bit/8] ^= 1 << (bit % 8)
+		if s, err := store.Open(pagestest.Image(bad).Write(t), &prompt); err == nil {
+			s.Close()
+		} else if !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("byte %d, bit %d: Open says %v, want that it is damaged", bit/8, bit%8, err)
+		}
 		if res, s := salvaged(t, bad); res.Saved != 150 || s.Counts().Pending != 150 {
 			t.Errorf("byte %d, bit %d: %+v", bit/8, bit%8, res)
 		}

@@ -145,12 +145,20 @@ type Lane struct {
 
 // Open reads the lane with this name. A lane that is missing, is not a lane, or has a newer format
 // is [ErrFormat]. A lane with a damaged format version (see [DamagedVersion]), a missing bucket or a damaged ledger is [ErrCorrupt]. So is a file
-// whose root is that of a lane: the copy of a file that was written meanwhile.
+// whose root is that of a lane: the copy of a file that was written meanwhile. So is a lane whose
+// bucket damage has renamed.
 func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	l := Lane{Root: tx.Bucket(name)}
 	if l.Root == nil {
 		if isLane(tx.Bucket) {
 			return l, fmt.Errorf("%w: a lane lies where the root is expected, as in a torn copy", ErrCorrupt)
+		}
+		renamed, err := Renamed(tx)
+		if err == nil {
+			err = renamed.Check(name)
+		}
+		if err != nil {
+			return l, err
 		}
 		return l, fmt.Errorf("%w: no bucket %q", ErrFormat, name)
 	}
