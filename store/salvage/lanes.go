@@ -272,8 +272,14 @@ func (s *salvager) unled(m *pages.Meta) {
 		return
 	}
 	var lanes []treePage
+	below := make(map[uint64]bool)
+	for id := uint64(pages.FirstPage); id < m.Pages; id++ { // leaves below a branch are no lanes
+		for _, leaf := range s.leavesBelow(id) {
+			below[leaf] = true
+		}
+	}
 	for id := uint64(pages.FirstPage); id < m.Pages; id++ {
-		if s.read.Has(id) || s.free.Has(id) {
+		if s.read.Has(id) || s.free.Has(id) || below[id] {
 			continue
 		}
 		if name := s.nameOn(id); name != "" && s.out.lanes[name] == nil {
@@ -289,6 +295,29 @@ func (s *salvager) unled(m *pages.Meta) {
 		}
 	}
 	s.holes = slices.DeleteFunc(s.holes, lost)
+}
+
+// leavesBelow returns the pages below page id, if that is a branch of the root page of a lane.
+func (s *salvager) leavesBelow(id uint64) (leaves []uint64) {
+	off := int64(id) * s.PageSize
+	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+	if err != nil {
+		return nil
+	}
+	h := pages.ParseHeader(b)
+	if h.Kind != pages.KindBranch || s.free.Has(id) {
+		return nil
+	}
+	if lane, _ := s.lanePage(id); lane == nil {
+		return nil
+	}
+	es, _ := s.elements(off, s.Size-off, h, true)
+	for i := range es {
+		if es[i].Child < s.pages {
+			leaves = append(leaves, es[i].Child)
+		}
+	}
+	return leaves
 }
 
 // ledgerOn returns the ledger of the lane on page id; not ok: there is none.
@@ -354,6 +383,9 @@ func (s *salvager) lane(at treePage) (below []treePage) {
 		s.problem("%w: page %d, the root page of lane %q", pages.ErrCorrupt, at.id, at.lane)
 	}
 	s.read.Add(at.id)
+	for _, leaf := range s.leavesBelow(at.id) {
+		s.read.Add(leaf)
+	}
 	ledger := s.countsOn(at.id)
 	there := make(map[string]bool)
 	for i := range buckets {
