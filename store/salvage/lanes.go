@@ -29,7 +29,7 @@ func (b *bucketAt) inline() bool { return len(b.value) > pages.BucketLen }
 // bucketNames are the names of the buckets of a lane.
 var bucketNames = [...]string{meta, ready, timed, later, dead, notes}
 
-// most levels of branches above the buckets of a root: more than a million lanes need.
+// rootDepth bounds the branches above the buckets of a root. A million lanes need fewer.
 const rootDepth = 5
 
 // bucketsOn returns the buckets on page id, which may be a branch; nil: it is not the root page of
@@ -184,14 +184,13 @@ func differ(b []byte, name string) (n int) {
 	return n
 }
 
-// isLane reports whether buckets are those of a lane.
+// isLane reports whether buckets are those of a lane: three of its five, so that damage to one hides
+// no lane, and one of an application that has the name of another is none.
 func isLane(buckets []bucketAt) bool {
 	n := 0
-	for i, name := range bucketNames {
-		for j := range buckets {
-			if b := &buckets[j]; b.exact && b.name == name && i < 5 { // notes may be missing
-				n++
-			}
+	for i := range buckets {
+		if b := &buckets[i]; b.exact && b.name != notes && format.IsBucket(b.name) {
+			n++
 		}
 	}
 	return n >= 3
@@ -391,15 +390,12 @@ func (s *salvager) lane(at treePage) (below []treePage) {
 	for i := range buckets {
 		b := &buckets[i]
 		child := treePage{id: b.root(), depth: 2, hole: hole{lane: at.lane, bucket: b.name}}
-		switch {
-		case !format.IsBucket(b.name):
-			if name := nearest(b.name); name != "" {
-				s.problem("%w: page %d: lane %q has a bucket %q", pages.ErrCorrupt, at.id, at.lane, pages.Short([]byte(b.name)))
-				child.bucket = name
-				break
+		if !format.IsBucket(b.name) {
+			if child.bucket = nearest(b.name); child.bucket == "" {
+				s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, pages.Short([]byte(b.name))))
+				continue
 			}
-			s.lose(at, fmt.Errorf("lane %q has a bucket %q", at.lane, pages.Short([]byte(b.name))))
-			continue
+			s.problem("%w: page %d: lane %q has a bucket %q", pages.ErrCorrupt, at.id, at.lane, pages.Short([]byte(b.name)))
 		}
 		there[child.bucket] = true
 		if !b.inline() && holdsRecords(child.bucket) {
