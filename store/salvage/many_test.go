@@ -24,7 +24,7 @@ func TestSalvageRootsWithBranches(t *testing.T) {
 	for i := range n {
 		names = append(names, fmt.Sprintf("lane %03d", i))
 	}
-	lanes, err := s.Lanes(&prompt, names...)
+	lanes, err := s.OpenLanes(&prompt, names...)
 	if err != nil {
 		t.Fatal(err)
 	}
