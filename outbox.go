@@ -555,14 +555,14 @@ func (b *Outbox) Close() error {
 // and at what pace it may send. Its fields are those of [sender.Stats].
 type Stats = sender.Stats
 
-// Stats returns a snapshot in constant time, also after Close. It waits for no commit, and of the disk
-// asks only the size of the file.
+// Stats returns a snapshot in constant time, without waiting for the disk; also after Close.
 func (b *Outbox) Stats() Stats { return b.lane.Stats() }
 
 // Health returns nil unless the lane can do its work only after a restart of the program, or never:
 // it was closed, its disk fails, its file is gone or damaged. What a restart does not end is no error:
 // an outage of the destination, a pause, a throttle, dead events, a full disk. The store tries to heal
-// by itself, so a probe should ask several times. It waits for no commit. See docs/operations.md, Probes.
+// by itself, so a probe should ask several times. It waits for no commit, but asks the file system
+// whether the file is there. See docs/operations.md, Probes.
 func (b *Outbox) Health() error { return b.wrap("health", b.lane.Health()) }
 
 // An Explanation says what keeps an event from being sent: see [sender.Explanation].

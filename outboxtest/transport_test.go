@@ -89,7 +89,7 @@ func TestTransportTakesItsTime(t *testing.T) {
 			}
 			cancel()
 		}
-		time.Sleep(began.Add(24 * time.Hour).Sub(time.Now()))
+		time.Sleep(time.Until(began.Add(24 * time.Hour)))
 		if got := sends(t, tr, "a a"); !strings.Contains(got, "connection refused: an outage, connection refused: an outage") {
 			t.Errorf("in the outage: %s", got)
 		}

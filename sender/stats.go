@@ -35,7 +35,7 @@ type Stats struct {
 	Abandoned int   `json:"abandoned"`  // calls into a transport that ignores its context
 	Bytes     int64 `json:"bytes"`      // of pending payloads
 	DeadBytes int64 `json:"dead_bytes"` // of payloads stored as dead, in flight or not
-	FileBytes int64 `json:"file_bytes"` // of the file, with all its lanes; 0: it is gone, or the store does not tell
+	FileBytes int64 `json:"file_bytes"` // of the file, with all its lanes; 0: the store does not tell
 
 	Oldest        time.Time `json:"oldest,omitzero"`         // no pending event that is not scheduled was put before; zero: there is none
 	OldestReady   time.Time `json:"oldest_ready,omitzero"`   // the same without those that have failed and wait for their next try

@@ -91,9 +91,9 @@ func (s *Store) newListing(q sender.Query) (*listing, error) {
 	case !ok:
 		return nil, fmt.Errorf("there is no state %.40q", q.State)
 	case q.Limit < 0 || q.Limit > maxLimit:
-		return nil, fmt.Errorf("Limit is %d, 0 to %d expected", q.Limit, maxLimit)
+		return nil, fmt.Errorf("the Limit is %d, 0 to %d expected", q.Limit, maxLimit)
 	case q.Scan < 0:
-		return nil, fmt.Errorf("Scan is %d, 0 or more expected", q.Scan)
+		return nil, fmt.Errorf("the Scan is %d, 0 or more expected", q.Scan)
 	}
 	q.Limit, q.Scan = cmp.Or(q.Limit, defaultLimit), cmp.Or(q.Scan, defaultScan)
 	l := &listing{s: s, Query: q, part: p}

@@ -436,15 +436,9 @@ func (s *Store) FlushGathered() { s.file.FlushGathered() }
 // Path returns the path of the file, absolute and with links resolved when Open opened it.
 func (s *Store) Path() string { return s.file.Path() }
 
-// FileBytes returns the length of the file, with what is kept for a full disk; 0: it is not there. It
-// asks the file system, and waits for no commit.
-func (s *Store) FileBytes() int64 {
-	info, err := os.Stat(s.file.Path())
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
+// FileBytes returns the length of the file in bytes, with what is kept for a full disk, as of the last
+// read or commit. It never waits.
+func (s *Store) FileBytes() int64 { return s.file.Length() }
 
 // Place names the lane and its file, as errors do.
 func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.file.Path()) }

@@ -3,6 +3,8 @@ package lane
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/seed8107221f/outbox/sender"
 )
@@ -15,8 +17,10 @@ func (l *Lane) Health() error {
 	if err := l.Store.Counts().Err; err != nil && !errors.Is(err, sender.ErrFull) {
 		return err
 	}
-	if s, ok := l.Store.(sender.Sizer); ok && s.FileBytes() == 0 { // no commit has met it yet
-		return fmt.Errorf("%w: the file is gone while it is in use", sender.ErrStorage)
+	if p, ok := l.Store.(sender.Pather); ok && p.Path() != "" { // no commit may have met it yet
+		if _, err := os.Stat(p.Path()); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: the file is gone while it is in use", sender.ErrStorage)
+		}
 	}
 	return nil
 }

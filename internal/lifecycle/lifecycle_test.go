@@ -104,7 +104,8 @@ func TestEndInTime(t *testing.T) {
 		close(goOn) // the call goes on, and keeps nobody
 		<-l.Done()
 		l.Leave()
-		if err := j.life("other", nil).End(nil, false); err == nil {
+		var none context.Context
+		if err := j.life("other", nil).End(none, false); err == nil {
 			t.Error("a nil context is no error")
 		}
 	})

@@ -98,6 +98,7 @@ type File struct {
 	away    atomic.Bool  // the path did not name the file when it was to heal: do not read it
 	largest atomic.Int64 // bytes of the largest record, as far as known, up to mostReserve
 	used    atomic.Int64 // bytes of the file that bbolt uses as of the last commit, when own
+	length  atomic.Int64 // bytes of the file when it was last read or committed to
 
 	witness *witness // when not own; guarded by the lock of db, which each writer holds
 
@@ -212,6 +213,10 @@ func ResolvePath(path string) (string, error) {
 // Path returns the path of the file. When Open opened it, the path is absolute and has no links.
 func (f *File) Path() string { return f.path }
 
+// Length returns the bytes of the file, as of the last read or commit. Of an application's database
+// it is what bbolt uses. It never waits.
+func (f *File) Length() int64 { return f.length.Load() }
+
 // Own reports whether [Open] opened the file. Any other file is an application's database: it is
 // not healed, compacted or closed here, and the application's own transactions come between the
 // commits.
@@ -251,7 +256,14 @@ func (f *File) View(fn func(tx *bolt.Tx) error) error {
 	if err := f.notTruncated(); err != nil {
 		return f.noteFailure(err)
 	}
-	err := Catch(func() error { return f.db.View(fn) })
+	err := Catch(func() error {
+		return f.db.View(func(tx *bolt.Tx) error {
+			if !f.own {
+				f.length.Store(tx.Size())
+			}
+			return fn(tx)
+		})
+	})
 	if f.own && errors.As(err, new(panicked)) {
 		f.broken.Store(true)
 		return f.noteFailure(err)

@@ -49,6 +49,7 @@ func (f *File) notTruncated() error {
 	if err != nil {
 		return fmt.Errorf("%w: reading the length of the file: %w", ErrDisk, withoutPath(err))
 	}
+	f.length.Store(n)
 	if n < used {
 		return fmt.Errorf("%w: the file has %d bytes, %d expected: it was made shorter while it was in use", pages.ErrCorrupt, n, used)
 	}
