@@ -13,8 +13,9 @@
 //	}
 //
 // A [Transport] stands for the destination and answers as scripted. A [Receiver] is an HTTP server as
-// strict as a vendor, for transports of one's own. Faults ([Outbox.FullDisk], [Outbox.Crash] and others)
-// show what the code under test does when the disk or the process fails. docs/testing.md is a guide.
+// strict as a vendor, for transports of one's own; [StartReceiver] is for programs without a test. Faults
+// ([Outbox.FullDisk], [Outbox.Crash] and others) show what the code under test does when the disk or the
+// process fails. docs/testing.md is a guide.
 //
 // # Caveats
 //
@@ -35,5 +36,6 @@
 // the faults of the disk, and nothing else.
 //
 // A Receiver sees requests and no Puts, so it judges order only by what overtakes what. An event that
-// died after many failures and was revived looks like one that was overtaken.
+// died after many failures and was revived looks like one that was overtaken. ReceiverOptions.Seq tells it
+// the order.
 package outboxtest

@@ -1,6 +1,7 @@
 package outboxtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -33,18 +34,21 @@ type Receiver struct {
 	// URL is where it answers, without a path: every path is answered.
 	URL string
 
-	t       testing.TB
+	t       testing.TB // nil: of a program
 	o       ReceiverOptions
 	client  *http.Client
 	server  http.Server
 	serving sync.WaitGroup // Serve, and the requests that are being answered
-	closing chan struct{}  // closed when t ends
+	closing chan struct{}  // closed by Close
 
 	mu       sync.Mutex // a leaf; guards what follows
 	closed   bool       // no request is let in any more
 	script   []Fault
 	until    time.Time // end of the outage
 	traffic  *manners.Traffic
+	first    time.Time // arrival
+	last     time.Time
+	failed   int
 	accepted int
 	repeated int
 	known    map[string]bool // IDs that were accepted
@@ -58,6 +62,9 @@ const maxDisorder = 5
 
 // ReceiverOptions are the settings of a [Receiver]. nil and the zero value are fine.
 type ReceiverOptions struct {
+	// Addr is where it listens, as host:port. "": on a free port of this machine. In a bubble it has
+	// no meaning.
+	Addr   string
 	Limit  int           // requests in any rolling Window; 0: no limit
 	Window time.Duration // 0 means 1s
 	// RetryAfter is how a 429 says when to come again: when the window has room, or what a [Fault]
@@ -71,10 +78,18 @@ type ReceiverOptions struct {
 	// Key names what a request is about, from the request and its body; "": nothing that has an order.
 	// It is called by several goroutines at once. nil: no order is judged.
 	Key func(*http.Request, []byte) string
+	// Seq tells the place of a request in the order of its key, as sender.Item.Seq does, from the
+	// request and its body. It is called by several goroutines at once. nil: the order is that of
+	// first arrivals, so that a swap of two that are both accepted at once is not seen.
+	Seq func(*http.Request, []byte) uint64
 	// Partial answers what is accepted, for batches: a 207 of one's own. The answer is written as
 	// JSON. A status from 300 on means that nothing was accepted. It is called by several goroutines
 	// at once. nil: 200 and an empty object.
 	Partial func(body []byte) (status int, answer any)
+	// Faults gives what the n-th request that arrives meets, counted from 1, if it is within the limit
+	// and neither Script nor Outage has something for it: now and then a fault, for as long as the
+	// server runs. It is called by several goroutines at once. nil: none.
+	Faults func(n int) Fault
 }
 
 // A Fault is what one request meets. The zero Fault is none: the request passes.
@@ -95,6 +110,19 @@ type Fault struct {
 // NewReceiver starts a server, which ends with t. nil options mean the defaults.
 func NewReceiver(t testing.TB, o *ReceiverOptions) *Receiver {
 	t.Helper()
+	v, err := start(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	return v
+}
+
+// StartReceiver starts a server for a program, which has no test: a demonstration, or a trial. Whoever
+// calls it also calls Close, and reads Manners in place of RequireManners. nil options mean the defaults.
+func StartReceiver(o *ReceiverOptions) (*Receiver, error) { return start(nil, o) }
+
+func start(t testing.TB, o *ReceiverOptions) (*Receiver, error) {
 	v := &Receiver{t: t, closing: make(chan struct{}), known: map[string]bool{}, lines: map[string]*line{}}
 	if o != nil {
 		v.o = *o
@@ -110,25 +138,29 @@ func NewReceiver(t testing.TB, o *ReceiverOptions) *Receiver {
 		l, tr.DialContext = pipe, pipe.DialContext
 	} else {
 		var err error
-		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			t.Fatalf("outboxtest: listen on a port of this machine: %v", err)
+		if l, err = net.Listen("tcp", cmp.Or(v.o.Addr, "127.0.0.1:0")); err != nil {
+			return nil, fmt.Errorf("outboxtest: receive: %w", err)
 		}
 	}
 	v.URL = "http://" + l.Addr().String()
 	v.client = &http.Client{Transport: tr}
 	v.server.Handler = http.HandlerFunc(v.serve)
 	v.serving.Go(func() { v.server.Serve(l) }) // the error says that the server was closed
-	t.Cleanup(v.close)
-	return v
+	return v, nil
 }
 
-func (v *Receiver) close() {
+// Close ends the server. Requests that are being answered are cut off. What was counted stays. A
+// receiver of NewReceiver closes with its test. Closing again does nothing.
+func (v *Receiver) Close() {
 	v.mu.Lock()
+	again := v.closed
 	v.closed = true
 	v.mu.Unlock()
-	close(v.closing)
-	v.client.CloseIdleConnections()
-	v.server.Close()
+	if !again {
+		close(v.closing)
+		v.client.CloseIdleConnections()
+		v.server.Close()
+	}
 	v.serving.Wait()
 }
 
@@ -159,13 +191,18 @@ func (v *Receiver) Outage(lasts time.Duration) {
 // want arrivals in order.
 func (v *Receiver) arrive() (f Fault, ok bool) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	if v.closed {
+		v.mu.Unlock()
 		return Fault{}, false
 	}
 	v.serving.Add(1)
 	now := time.Now()
 	within, room := v.traffic.Arrive(now, grace)
+	n := v.traffic.Requests
+	if v.last = now; n == 1 {
+		v.first = now
+	}
+	free := false
 	switch {
 	case len(v.script) > 0:
 		f, v.script = v.script[0], v.script[1:]
@@ -174,6 +211,12 @@ func (v *Receiver) arrive() (f Fault, ok bool) {
 	case !within:
 		v.traffic.Throttled++
 		f = Fault{Status: http.StatusTooManyRequests, RetryAfter: max(room.Sub(now), 1)}
+	default:
+		free = v.o.Faults != nil
+	}
+	v.mu.Unlock()
+	if free {
+		f = v.o.Faults(n) // without the lock: it is the caller's
 	}
 	return f, true
 }
@@ -193,7 +236,11 @@ func (v *Receiver) serve(w http.ResponseWriter, r *http.Request) {
 	if v.o.Key != nil {
 		key = v.o.Key(r, body)
 	}
-	v.begin(key, id)
+	var seq uint64
+	if v.o.Seq != nil {
+		seq = v.o.Seq(r, body)
+	}
+	v.begin(key, id, seq)
 	defer v.over(key, id) // the end of the answer goes out after that, so no client can be faster
 	status, kind, answer := f.Status, "application/json", []byte("{}\n")
 	switch {
@@ -223,7 +270,11 @@ func (v *Receiver) partial(body []byte) (status int, answer []byte) {
 	status, value := v.o.Partial(body)
 	answer, err := json.Marshal(value)
 	if err != nil {
-		v.t.Errorf("outboxtest: ReceiverOptions.Partial: its answer cannot be written as JSON: %v", err)
+		text := fmt.Sprintf("outboxtest: ReceiverOptions.Partial: its answer cannot be written as JSON: %v", err)
+		if v.t == nil {
+			panic(text)
+		}
+		v.t.Error(text)
 	}
 	return status, append(answer, '\n')
 }
