@@ -3,8 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,20 +53,12 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	r := newReceiver()
-	reached := make(chan int, n) // distinct events accepted, after each request
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.ServeHTTP(w, req)
-		select {
-		case reached <- r.verdict().Unique:
-		default:
-		}
-	}))
-	defer srv.Close()
+	r := started(t)
+	unique := func() int { v := r.Verdict(); return v.Accepted - v.Repeated }
 	var out strings.Builder // of one run at a time
 	start := func() (cmd *exec.Cmd, ended chan error) {
 		out.Reset()
-		cmd = exec.Command(os.Args[0], "-in", input, "-db", filepath.Join(dir, "q.db"), "-url", srv.URL)
+		cmd = exec.Command(os.Args[0], "-in", input, "-db", filepath.Join(dir, "q.db"), "-url", r.URL)
 		cmd.Env = append(os.Environ(), childVariable+"=1")
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Start(); err != nil {
@@ -81,9 +71,9 @@ func TestKilled(t *testing.T) {
 
 	for kill := 1; kill <= kills; kill++ {
 		cmd, ended := start()
-		for unique := 0; unique < kill*n/(kills+1); {
+		for unique() < kill*n/(kills+1) {
 			select {
-			case unique = <-reached:
+			case <-time.After(time.Millisecond):
 			case err := <-ended:
 				t.Fatalf("the program ended before kill %d: %v\n%s", kill, err, &out)
 			}
@@ -98,6 +88,9 @@ func TestKilled(t *testing.T) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	f := finished{out: out.String()}
-	f.want(t, 0, fmt.Sprintf(`put=%d received=\d+ unique=%[1]d`, n)+` duplicates=\d+ order_violations=0 fullest_second=(\d?\d|100) answered_429=0 answered_503=\d+ rate=\d+\.\d`)
-	t.Log(f.lastLine())
+	f.want(t, 0, fmt.Sprintf("put=%d delivered=%[1]d", n))
+	if err := r.Manners(); err != nil || unique() != n || r.Verdict().Throttled != 0 {
+		t.Errorf("%d distinct events of %d: %v", unique(), n, err)
+	}
+	t.Log(summary(r.Verdict()))
 }

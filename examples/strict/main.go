@@ -5,7 +5,8 @@
 //
 // Without -url it starts a receiver of its own, as strict as a vendor: at most 100 requests in any
 // rolling second, 429 with Retry-After beyond, now and then a 503 or a slow answer. The last line is
-// that receiver's verdict, with the rate that it measured; the exit status is 1 when the verdict is bad or events remain.
+// that receiver's verdict, with the rate that it measured; the exit status is 1 when the verdict is bad
+// or events remain.
 //
 // Events and the position in the input share one file and its transactions. So a run that was killed
 // at any moment is finished by the next one with the same -db, which puts no line twice. To see it,
@@ -13,6 +14,8 @@
 //
 //	strict -receive 127.0.0.1:8080
 //	strict -url http://127.0.0.1:8080 -db events.db    # kill -9, and again
+//
+// That one gives its verdict when it is interrupted.
 //
 // A line is {"kind":…,"key":…,"payload":…}, with "id" (a UUID) and "not_before" (RFC 3339) if wanted.
 package main
@@ -110,17 +113,14 @@ func (set settings) check(rest []string) error {
 
 // receive runs the receiver alone, until ctx ends, and fails when the sender's manners did.
 func receive(ctx context.Context, s *screen, addr string) error {
-	r := newReceiver()
-	at, stop, err := r.serve(addr)
+	r, err := startReceiver(addr)
 	if err != nil {
 		return err
 	}
-	s.printf("receiving on %s", at)
+	s.printf("receiving on %s", r.URL)
 	<-ctx.Done()
-	s.warn(errors.New("strict: interrupted: waiting for the requests that are being answered, at most a second; a second interrupt kills"))
-	s.fail(stop())
-	v := r.verdict()
-	s.fail(v.manners())
-	s.printf("%s", v)
+	r.Close() // cuts off the requests that are being answered: they come again
+	judge(s, r)
+	s.printf("%s", summary(r.Verdict()))
 	return nil
 }

@@ -1,20 +1,20 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"net/url"
 	"strconv"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/seed8107221f/outbox/outboxtest"
+)
+
+// The limit that the receiver keeps, as strictly as the vendor: at most so many requests in any
+// rolling second, refused ones included.
+const (
+	limitRequests = 100
+	limitWindow   = time.Second
 )
 
 // What the receiver does beside keeping its limit, so that a run meets what production meets.
@@ -22,125 +22,51 @@ const (
 	failShare  = 0.02  // of the requests within the limit: 503
 	slowShare  = 0.005 // accepted, but answered late
 	slowAnswer = 300 * time.Millisecond
-	maxBody    = 8 << 20
 )
 
-// A receiver stands in for the vendor: POST delivers one event, GET /verdict returns the verdict as
-// JSON. It keeps its record in memory, for as long as the process lives.
-type receiver struct {
-	mu     sync.Mutex // guards what follows; held for no longer than a line of the record takes
-	record *record
-	fate   *rand.Rand // the same in every run, so that a run can be repeated
-}
-
-func newReceiver() *receiver {
-	return &receiver{record: newRecord(), fate: rand.New(rand.NewPCG(1, 1))}
-}
-
-func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	switch {
-	case req.Method == http.MethodGet && req.URL.Path == verdictPath:
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set(verdictHeader, "1")
-		json.NewEncoder(w).Encode(r.verdict())
-	case req.Method == http.MethodPost:
-		r.receive(w, req)
-	default:
-		http.Error(w, "POST an event, or GET "+verdictPath, http.StatusMethodNotAllowed)
-	}
-}
-
-func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
-	within, fate := r.arrive()
-	if !within {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many requests", http.StatusTooManyRequests)
-		return
-	}
-	// A request that was cut off, by a sender that was killed, is none.
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, req.Body, maxBody)); err != nil {
-		http.Error(w, "the body is cut or too large", http.StatusBadRequest)
-		return
-	}
-	if fate < failShare {
-		r.fail()
-		http.Error(w, "try again", http.StatusServiceUnavailable)
-		return
-	}
-	id, key, seq, err := identify(req.Header)
+// startReceiver starts what stands in for the vendor. "": on a free port. It keeps its record in memory,
+// for as long as the process lives.
+func startReceiver(addr string) (*outboxtest.Receiver, error) {
+	r, err := outboxtest.StartReceiver(&outboxtest.ReceiverOptions{
+		Addr: addr, Limit: limitRequests, Window: limitWindow,
+		IDHeader: headerID,
+		Key:      func(r *http.Request, _ []byte) string { return r.Header.Get(headerKey) },
+		Seq: func(r *http.Request, _ []byte) uint64 {
+			seq, _ := strconv.ParseUint(r.Header.Get(headerSeq), 10, 64) // 0, the first place, if it is none
+			return seq
+		},
+		Faults: fate,
+	})
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return nil, fmt.Errorf("strict: %w", err)
 	}
-	r.accept(id, key, seq)
-	if fate < failShare+slowShare {
-		select {
-		case <-time.After(slowAnswer):
-		case <-req.Context().Done():
-		}
-	}
-	w.WriteHeader(http.StatusNoContent)
+	return r, nil
 }
 
-// identify reads from the headers which event this is and where it stood in the queue.
-func identify(h http.Header) (id uuid.UUID, key string, seq uint64, err error) {
-	if id, err = uuid.Parse(h.Get(headerID)); err != nil {
-		return id, "", 0, fmt.Errorf("%s is not a UUID", headerID)
+// fate is what the n-th request meets. It is the same in every run, so that a run can be repeated.
+func fate(n int) outboxtest.Fault {
+	switch f := rand.New(rand.NewPCG(52, uint64(n))).Float64(); {
+	case f < failShare:
+		return outboxtest.Fault{Status: http.StatusServiceUnavailable}
+	case f < failShare+slowShare:
+		return outboxtest.Fault{Delay: slowAnswer}
 	}
-	if key, err = url.QueryUnescape(h.Get(headerKey)); err != nil {
-		return id, "", 0, fmt.Errorf("%s is not percent-encoded", headerKey)
+	return outboxtest.Fault{}
+}
+
+// judge fails s when the sender broke a promise about order or rate.
+func judge(s *screen, r *outboxtest.Receiver) {
+	if r.Verdict().Requests > 0 { // a run that finds nothing to send has broken none
+		s.fail(r.Manners())
 	}
-	if seq, err = strconv.ParseUint(h.Get(headerSeq), 10, 64); err != nil {
-		return id, "", 0, fmt.Errorf("%s is not a number", headerSeq)
+}
+
+// summary is what a verdict comes to.
+func summary(v outboxtest.Verdict) string {
+	rate := 0.0 // requests a second, from the first arrival to the latest
+	if v.Took > 0 {
+		rate = float64(v.Requests-1) / v.Took.Seconds()
 	}
-	return id, key, seq, nil
-}
-
-// arrive reads the clock under the lock: the record wants arrivals in order.
-func (r *receiver) arrive() (within bool, fate float64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.record.arrive(time.Now()), r.fate.Float64()
-}
-
-// fail counts an answer of 503.
-func (r *receiver) fail() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.record.failed++
-}
-
-func (r *receiver) accept(id uuid.UUID, key string, seq uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.record.accept(id, key, seq)
-}
-
-func (r *receiver) verdict() verdict {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.record.verdict()
-}
-
-// serve answers on addr until stop is called, which waits for the requests being answered, a second
-// at most. url is where it answers.
-func (r *receiver) serve(addr string) (url string, stop func() error, err error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return "", nil, fmt.Errorf("strict: receive: %w", err)
-	}
-	srv := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // ends with Shutdown or Close in stop, which waits for it
-	return "http://" + ln.Addr().String(), func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if srv.Shutdown(ctx) != nil {
-			srv.Close()
-		}
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("strict: receive: %w", err)
-		}
-		return nil
-	}, nil
+	return fmt.Sprintf("received=%d unique=%d duplicates=%d order_violations=%d fullest_second=%d answered_429=%d answered_503=%d rate=%.1f",
+		v.Accepted, v.Accepted-v.Repeated, v.Repeated, v.Disordered, v.Fullest, v.Throttled, v.Failed, rate)
 }

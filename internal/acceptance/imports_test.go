@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"monitor":                        {"", "sender"},
 	"sender":                         {},
 	"sender/...":                     {"sender"},
-	"examples/...":                   {"", "customerio", "customerio/customeriotest", "store", "store/salvage", "sender", "sender/httpsend", "limiter"},
+	"examples/...":                   {"", "customerio", "customerio/customeriotest", "store", "store/salvage", "sender", "sender/httpsend", "limiter", "outboxtest"},
 }
 
 // mayUseBbolt lists the packages that may import bbolt.
