@@ -21,8 +21,11 @@ type done struct {
 // act does an action, or asks whether it is meant.
 func (q *request) act(a *action) error {
 	v := verbs[a.Do]
-	if !q.may.Act || v.payload && !q.may.Payload {
-		return q.notAllowed(v.text)
+	if !q.may.Act {
+		return q.notAllowed("act on")
+	}
+	if v.payload && !q.may.Payload {
+		return q.notAllowed("read payloads, so not " + v.text + " in")
 	}
 	if !a.Sure {
 		ask, err := q.mustAsk(a)
@@ -46,13 +49,21 @@ func (q *request) act(a *action) error {
 	}
 	q.m.options.Logger.Info("monitor: action", attrs...)
 	if err != nil {
-		return actError(a, err)
+		r := actError(a, err)
+		if a.Do == "pause" && (r.code == "bad_request" || r.code == "too_large") && !q.json {
+			q.writePage(http.StatusBadRequest, "pause", q.pauseView(a, r))
+			return nil
+		}
+		return r
 	}
 	if q.json {
 		q.writeJSON(http.StatusOK, d)
 		return nil
 	}
 	to := []string{"lane", q.lane.name, "did", a.Do, "n", strconv.Itoa(d.Done), "over", strconv.Itoa(d.PassedOver)}
+	if a.Revive {
+		to = append(to, "revive", "1")
+	}
 	if v.events {
 		to = append(to, a.query("", "")[2:]...)
 		to = append(to, "more", string(d.Next))
@@ -64,11 +75,11 @@ func (q *request) act(a *action) error {
 }
 
 // actError tells a mistake of the reader from a failure of the store.
-func actError(a *action, err error) error {
+func actError(a *action, err error) *refusal {
 	if r := refusalOf(err); r.code != "storage" || a.Do != "pause" && a.Do != "edit" {
 		return r
 	}
-	return listError(err)
+	return refusalOf(listError(err))
 }
 
 // perform does an action. It returns up to ten IDs for the log.

@@ -79,7 +79,7 @@ var verbs = map[string]verb{
 	"edit":           {text: "edit", done: "edited", events: true, final: true, payload: true, from: []sender.State{sender.StateDead}},
 	"pause":          {text: "pause", done: "paused"},
 	"resume":         {text: "resume", done: "resumed"},
-	"clear-throttle": {text: "clear the throttle of", done: "cleared", final: true, payload: true},
+	"clear-throttle": {text: "clear the throttle", done: "cleared", final: true, payload: true},
 	"compact":        {text: "compact", done: "compacted"},
 	"erase":          {text: "erase", done: "erased", final: true, payload: true},
 }

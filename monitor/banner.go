@@ -140,6 +140,20 @@ func (q *request) acts(d *summary) acts {
 	return a
 }
 
+// A pauseView is the form of a pause that was refused, with what was typed and what is wrong.
+type pauseView struct {
+	laneParts
+	Until  string
+	Reason string
+	Error  string
+}
+
+func (q *request) pauseView(a *action, r *refusal) pauseView {
+	v := pauseView{laneParts: q.laneRegions(nil), Until: a.fields.Get("until"), Reason: a.Reason, Error: visible(r.text)}
+	v.Live = ""
+	return v
+}
+
 // An askView is the page that asks whether an action is meant.
 type askView struct {
 	frame

@@ -55,7 +55,7 @@ const (
 // sampleAges looks at ready events in places that lie evenly between the first and the last. nil: none
 // could be read.
 func sampleAges(ctx context.Context, w *watched, ready int, now time.Time) *ages {
-	put := samplePut(ctx, w)
+	put := samplePut(ctx, w, ready)
 	if len(put) == 0 {
 		return nil
 	}
@@ -89,16 +89,27 @@ func ageBounds(oldest time.Duration) []time.Duration {
 // samplePut returns when ready events were put: all of them if they are few. To look in between, it
 // needs to know where a Cursor has its Seq. If the store has another way of writing it, the sample is
 // of both ends.
-func samplePut(ctx context.Context, w *watched) (put []time.Time) {
+func samplePut(ctx context.Context, w *watched, ready int) (put []time.Time) {
+	s := w.Stats()
+	places := samplePlaces
+	if s.Pending > 0 { // no more than 8 MB of payloads are read, if they are all alike
+		places = min(places, max(2, 8<<20/sampleAtPlace/int(s.Bytes/int64(s.Pending)+1)))
+	}
+	met := make(map[uint64]bool)
 	add := func(q sender.Query) (sender.Page, bool) {
-		q.State, q.Scan = sender.StateReady, 2*sampleAtPlace*samplePlaces
+		q.State = sender.StateReady
 		page, err := w.List(ctx, q)
 		for _, it := range page.Items {
-			if it.Err == nil {
+			if it.Err == nil && !met[it.Seq] {
+				met[it.Seq] = true
 				put = append(put, it.Created)
 			}
 		}
 		return page, err == nil
+	}
+	if ready <= places*sampleAtPlace {
+		add(sender.Query{Limit: places * sampleAtPlace})
+		return put
 	}
 	first, ok := add(sender.Query{Limit: sampleAtPlace})
 	if !ok || first.Next == "" {
@@ -110,8 +121,8 @@ func samplePut(ctx context.Context, w *watched) (put []time.Time) {
 	}
 	low, high := first.Items[len(first.Items)-1].Seq, last.Items[len(last.Items)-1].Seq
 	prefix, ok := strings.CutSuffix(string(first.Next), fmt.Sprintf("%016x", low))
-	for i := uint64(1); ok && i < samplePlaces-1 && low < high; i++ {
-		after := sender.Cursor(fmt.Sprintf("%s%016x", prefix, low+(high-low)/(samplePlaces-1)*i))
+	for i := uint64(1); ok && i < uint64(places)-1 && low < high; i++ {
+		after := sender.Cursor(fmt.Sprintf("%s%016x", prefix, low+(high-low)/uint64(places-1)*i))
 		_, ok = add(sender.Query{Limit: sampleAtPlace, After: after})
 	}
 	return put

@@ -19,7 +19,7 @@ const (
 // that the reader can tell it from the end.
 func (q *request) export() error {
 	if !q.may.Payload {
-		return q.notAllowed("export, because an export has payloads")
+		return q.notAllowed("export payloads of")
 	}
 	f, err := filterOf(q.query, q.query.Get("export"))
 	if err != nil {

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,7 +41,9 @@ type itemView struct {
 // A gate is something that has to open before the event goes.
 type gate struct {
 	Class, Icon, Head, Text, Code string
+	After                         string // after Code
 	HeadID, HeadLink              string
+	Link                          string // to what to do
 }
 
 // milestone is a line of the history.
@@ -127,8 +130,12 @@ func (v *itemView) gates(q *request, e *outbox.Explanation) {
 		}
 		v.Gates = append(v.Gates, gate{Class: "open", Icon: "check", Head: "Its time has come", Text: text})
 	}
+	s := q.lane.Stats()
 	for _, r := range e.Reasons {
 		code := string(r.Code)
+		if code == "behind" {
+			continue // the last gate says it
+		}
 		g := gate{Class: "shut", Icon: gateIcons[code], Head: gateHeads[code], Text: visible(r.Text), Code: visible(r.Cause)}
 		if g.Icon == "" {
 			g.Icon = "stop"
@@ -138,6 +145,26 @@ func (v *itemView) gates(q *request, e *outbox.Explanation) {
 		}
 		if code == "in-flight" {
 			g.Class = "open"
+		}
+		switch {
+		case code == "held" && s.Held != "":
+			c := causeOf(s.HeldBy, s.HeldErr)
+			g.Text, g.Code = capital(c.What)+", ", heldText(&s)
+			if g.After = ". "; !s.HeldSince.IsZero() {
+				g.After = ", since " + clock(s.HeldSince, q.now) + ". "
+			}
+			if s.Probe.After(q.now) {
+				g.After += "One request tests it next " + at(s.Probe, q.now).Ago + ". "
+			}
+			g.Link = link("lane", q.lane.name)
+		case code == "paused":
+			g.Text = "Paused" + pauseText(s.OperatorPause, q.now)
+		case code == "throttled" && !s.PausedUntil.IsZero():
+			g.Text = "Nothing is sent until " + clock(s.PausedUntil, q.now) + ", " + at(s.PausedUntil, q.now).Ago + "."
+		case code == "in-line" && r.Head != nil:
+			g.Text, g.Code = "Events of one key go one at a time.", visible(r.Head.LastErr)
+		case (code == "scheduled" || code == "retrying") && !r.Until.IsZero():
+			g.Text = "It is due at " + clock(r.Until, q.now) + ", " + at(r.Until, q.now).Ago + "."
 		}
 		if g.Code != "" && strings.Contains(g.Text, g.Code) {
 			g.Code = ""
@@ -156,6 +183,8 @@ func (v *itemView) gates(q *request, e *outbox.Explanation) {
 	}
 	if e.About.After(q.now) {
 		last.Text += " At the present pace it goes at about " + clock(e.About, q.now) + ", " + at(e.About, q.now).Ago + "."
+	} else if rate := cmp.Or(s.Limit, s.Rate); rate > 0 && e.Ahead > 0 {
+		last.Text += " At " + perSecond(rate) + " a second that takes " + span(seconds(float64(e.Ahead)/rate).Round(time.Second)) + ", once the lane opens."
 	}
 	if !codes["in-flight"] && !codes["expired"] {
 		v.Gates = append(v.Gates, last)
@@ -226,7 +255,7 @@ func (v *itemView) payload(q *request, it *sender.Listed) {
 	}
 	plain := string(it.Payload)
 	sameEnds := !strings.Contains(plain, "\r") || !strings.Contains(strings.ReplaceAll(plain, "\r\n", ""), "\r") && !strings.Contains(strings.ReplaceAll(plain, "\r\n", ""), "\n")
-	v.Editable = v.Act && v.Dead && len(plain) <= maxShown && isText(it.Payload) && sameEnds
+	v.Editable = v.Act && v.Dead && len(plain) <= maxShown && isText(it.Payload) && sameEnds && escape(plain, "\r\n\t") == plain
 	if v.Editable {
 		v.Text = plain
 	}

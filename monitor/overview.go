@@ -126,7 +126,7 @@ func (m *Monitor) summary(w *watched, a Access, now time.Time) summary {
 		Fallback: s.Fallback, Ledger: ledger{s.Put, s.Delivered, s.Expired, s.Dropped}, You: you{a.Name, a.Act, a.Payload},
 		stats: s, past: p, left: timeLeft(&s, &p)}
 	if s.Held != "" {
-		d.Held = &held{By: s.HeldBy, Since: s.HeldSince.UTC(), Error: s.Held, Probe: s.Probe.UTC()}
+		d.Held = &held{By: s.HeldBy, Since: s.HeldSince.UTC(), Error: heldCause(&s), Probe: s.Probe.UTC()}
 	}
 	if !s.PausedUntil.IsZero() {
 		d.Throttled = &throttled{s.PausedUntil.UTC()}

@@ -95,6 +95,8 @@ func (q *request) again(name, value string) string {
 func (q *request) you() string {
 	name := q.may.Name
 	switch {
+	case !q.may.Read:
+		return name
 	case q.may.Act && name != "":
 		return "acting as " + name
 	case q.may.Act:

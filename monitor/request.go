@@ -26,7 +26,8 @@ type request struct {
 	w     http.ResponseWriter
 	query url.Values
 	now   time.Time
-	json  bool // the answer is JSON
+	kind  string // of the body
+	json  bool   // the answer is JSON
 	lane  *watched
 	may   Access
 }
@@ -42,7 +43,8 @@ func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	q := &request{Request: r, m: m, w: w, query: r.URL.Query(), now: time.Now()}
 	accept := r.Header.Get("Accept")
-	q.json = q.query.Get("format") == "json" || strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
+	q.kind, _, _ = mime.ParseMediaType(r.Header.Get("Content-Type"))
+	q.json = q.kind == "application/json" || q.query.Get("format") == "json" || strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
 	if err := q.serve(); err != nil {
 		q.refuse(refusalOf(err))
 	}
@@ -117,7 +119,7 @@ func (q *request) notAllowed(do string) error {
 	if name := q.query.Get("lane"); name != "" {
 		where = "lane " + visible(cut(name, 200))
 	}
-	return refuse(http.StatusForbidden, "not_allowed", "%s may not %s: %s", who, do, where)
+	return refuse(http.StatusForbidden, "not_allowed", "%s may not %s %s", who, do, where)
 }
 
 // read answers a GET.
@@ -149,17 +151,15 @@ func (q *request) post() error {
 		return err
 	}
 	q.Body = http.MaxBytesReader(q.w, q.Body, maxBody)
-	kind, _, _ := mime.ParseMediaType(q.Header.Get("Content-Type"))
 	var a action
 	var err error
-	switch kind {
+	switch q.kind {
 	case "application/json":
-		q.json = true
 		err = a.fromJSON(q)
 	case "application/x-www-form-urlencoded":
 		err = a.fromForm(q)
 	default:
-		return refuse(http.StatusUnsupportedMediaType, "bad_request", "the body is %q, application/json or application/x-www-form-urlencoded expected", visible(cut(kind, 100)))
+		return refuse(http.StatusUnsupportedMediaType, "bad_request", "the body is %q, application/json or application/x-www-form-urlencoded expected", visible(cut(q.kind, 100)))
 	}
 	if err != nil {
 		return err

@@ -408,7 +408,7 @@ func (q *request) notice(f *filter) *notice {
 		}
 	}
 	if over > 0 {
-		t.Text += fmt.Sprintf(" %s passed over: no longer there, or not in that state.", wereOrWas(over))
+		t.Text += fmt.Sprintf(" %spassed over: no longer there, or not in that state.", wereOrWas(over))
 		if n == 0 {
 			t.Class, t.Icon = "warn", "clock"
 		}

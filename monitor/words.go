@@ -174,13 +174,15 @@ func pauseText(p sender.Pause, now time.Time) string {
 	return text + "."
 }
 
-// heldText is the error behind a hold as it was said.
-func heldText(s *outbox.Stats) string {
+// heldCause is the error behind a hold as it was said.
+func heldCause(s *outbox.Stats) string {
 	if s.HeldErr != nil && s.HeldBy == sender.HeldByDestination {
-		return visible(s.HeldErr.Error())
+		return s.HeldErr.Error()
 	}
-	return visible(strings.TrimPrefix(s.Held, "destination unavailable: "))
+	return strings.TrimPrefix(s.Held, "destination unavailable: ")
 }
+
+func heldText(s *outbox.Stats) string { return visible(heldCause(s)) }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 

@@ -1,0 +1,212 @@
+package monitor_test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/monitor"
+	"github.com/seed8107221f/outbox/sender"
+)
+
+// events opens a stream and returns its lines.
+func events(t *testing.T, server *httptest.Server, query string) (lines <-chan string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, _ := http.NewRequestWithContext(ctx, "GET", server.URL+query, nil)
+	answer, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" || answer.Header.Get("X-Accel-Buffering") != "no" {
+		t.Fatal(answer.StatusCode, answer.Header)
+	}
+	out := make(chan string, 10_000)
+	go func() {
+		defer close(out)
+		defer answer.Body.Close()
+		for s := bufio.NewScanner(answer.Body); s.Scan(); {
+			out <- s.Text()
+		}
+	}()
+	return out, cancel
+}
+
+// await waits for a line that has part.
+func await(t *testing.T, lines <-chan string, part string) {
+	t.Helper()
+	for {
+		select {
+		case line, open := <-lines:
+			if !open {
+				t.Fatalf("the stream ended before %q", part)
+			}
+			if strings.Contains(line, part) {
+				return
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no %q", part)
+		}
+	}
+}
+
+// A stream tells what changes, ends with Close, and leaves no goroutine.
+func TestStream(t *testing.T) {
+	p := newPlace(t, nil)
+	server := httptest.NewServer(p.m)
+	lines, _ := events(t, server, "/?live=1&lane=track")
+	await(t, lines, "Idle: nothing is pending")
+	p.put("down")
+	await(t, lines, "Held: the destination refuses our credentials")
+	over, _ := events(t, server, "/?live=1")
+	await(t, over, "The lane needs you")
+	p.m.Close()
+	for range lines {
+	}
+	for range over {
+	}
+	answer, err := server.Client().Get(server.URL + "/?live=1")
+	if err != nil || answer.StatusCode != 503 {
+		t.Fatal(answer, err)
+	}
+	answer.Body.Close()
+	server.Client().CloseIdleConnections()
+	server.Close()
+	stacks := func() string {
+		b := make([]byte, 1<<20)
+		return string(b[:runtime.Stack(b, true)])
+	}
+	for end := time.Now().Add(10 * time.Second); strings.Contains(stacks(), "/monitor.(*"); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal(stacks())
+		}
+	}
+}
+
+// A stream ends when the right to read does.
+func TestStreamRights(t *testing.T) {
+	t.Parallel()
+	allowed := make(chan bool, 1)
+	allowed <- true
+	p := newPlace(t, &monitor.Options{Allow: func(*http.Request, string) monitor.Access {
+		may := <-allowed
+		allowed <- may
+		return monitor.Access{Read: may}
+	}})
+	server := httptest.NewServer(p.m)
+	defer server.Close()
+	lines, stop := events(t, server, "/?live=1&lane=track")
+	defer stop()
+	await(t, lines, "Idle")
+	<-allowed
+	allowed <- false
+	for range lines {
+	}
+}
+
+// There are at most so many streams, and there is room again when one ends.
+func TestStreamLimit(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	server := httptest.NewServer(p.m)
+	defer server.Close()
+	defer p.m.Close()
+	var stop func()
+	for range 32 {
+		var lines <-chan string
+		lines, stop = events(t, server, "/?live=1")
+		await(t, lines, "data:")
+	}
+	if w := p.get("?live=1&format=json"); w.Code != 503 || !strings.Contains(w.Body.String(), `"busy"`) {
+		t.Error(w.Code, w.Body)
+	}
+	stop()
+	for end := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+		answer, err := server.Client().Get(server.URL + "/?live=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode == 200 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(answer.Status)
+		}
+	}
+}
+
+// A server's WriteTimeout does not cut a stream, and Shutdown does not wait for one.
+func TestStreamOutlivesWriteTimeout(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	server := httptest.NewUnstartedServer(p.m)
+	server.Config.WriteTimeout = 500 * time.Millisecond
+	server.Config.RegisterOnShutdown(func() { p.m.Close() })
+	server.Start()
+	defer server.Close()
+	lines, _ := events(t, server, "/?live=1&lane=track")
+	start := time.Now()
+	for n := 0; time.Since(start) < 2*time.Second; n++ { // each event is a second after the other
+		p.put("refused")
+		await(t, lines, "data: ")
+		for len(lines) > 0 {
+			<-lines
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := server.Config.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// plain is a writer that cannot flush.
+type plain struct{ http.ResponseWriter }
+
+func TestNoFlusher(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	w := httptest.NewRecorder()
+	p.m.ServeHTTP(plain{w}, httptest.NewRequest("GET", "/?live=1&format=json", nil))
+	if w.Code != 503 || !strings.Contains(w.Body.String(), `"busy"`) {
+		t.Error(w.Code, w.Body)
+	}
+}
+
+// A quiet stream shows every 15 s that it works, and ends by itself after five minutes.
+func TestStreamQuiet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, err := outbox.Open(filepath.Join(t.TempDir(), "events.db"), sender.TransportFunc(destination), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		m, err := monitor.New(map[string]*outbox.Outbox{"track": b}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		start := time.Now()
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, httptest.NewRequest("GET", "/?live=1", nil).WithContext(t.Context()))
+		if d := time.Since(start); d != 5*time.Minute {
+			t.Error("it took", d)
+		}
+		if n := strings.Count(w.Body.String(), "\n:\n"); n < 15 || n > 20 {
+			t.Errorf("%d comments:\n%s", n, w.Body)
+		}
+		if n := strings.Count(w.Body.String(), `id="lanes"`); n != 1 {
+			t.Errorf("%d times the same", n)
+		}
+	})
+}
