@@ -125,7 +125,7 @@ func (q *request) notAllowed(do string) error {
 // read answers a GET.
 func (q *request) read() error {
 	switch {
-	case q.query.Get("live") != "":
+	case q.query.Get("live") != "" && q.Method == http.MethodGet:
 		return q.live()
 	case q.lane == nil:
 		for _, name := range []string{"list", "item", "export"} {
