@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// A command is one call of the program: its streams and the flags that all verbs have.
+type command struct {
+	in       io.Reader
+	out, err io.Writer
+
+	json       bool
+	yes        bool
+	lane       string
+	bucket     string
+	sealKeys   []string
+	headerFile string
+}
+
+// run runs the program and returns its exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	c := &command{in: in, out: out, err: errs}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	code := codeOf(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		code = exitUnfinished
+		err = fmt.Errorf("interrupted: %w", err)
+	}
+	if strings.HasPrefix(err.Error(), "unknown command") {
+		code = exitUsage
+	}
+	if !errors.Is(err, errSaid) {
+		fmt.Fprintln(errs, "outbox:", visibleLines(err.Error()))
+	}
+	return code
+}
+
+func (c *command) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "outbox VERB TARGET",
+		Short: "Looks into an outbox, repairs it, and relays lines of JSON through one",
+		Long: `Outbox looks into an outbox, repairs it, and relays lines of JSON through one.
+
+TARGET is a file, http(s)://… of a monitor, or unix:/path of its socket. OUTBOX in the environment
+stands in for it. If a file is in use, the socket beside it (FILE.sock) is asked.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 in use and not reachable,
+5 not allowed, 6 unhealthy, 7 not finished.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	f := root.PersistentFlags()
+	f.BoolVar(&c.json, "json", false, "print one document, or one line for each event")
+	f.BoolVar(&c.yes, "yes", false, "do not ask")
+	f.StringVar(&c.lane, "lane", "", "the lane; needed where there are several")
+	f.StringVar(&c.bucket, "bucket", "", "the bucket of a lane in an application's own database")
+	f.StringArrayVar(&c.sealKeys, "seal-key", nil, "id=FILE: a key of 32 bytes, for a sealed lane; the first one seals")
+	f.StringVar(&c.headerFile, "header-file", "", "a file of headers to send to a monitor, one \"Name: value\" a line")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.AddCommand(c.statsVerb(), c.listVerb(), c.deadVerb(), c.showVerb(), c.explainVerb(),
+		c.pauseVerb(), c.resumeVerb(), c.clearThrottleVerb(), c.compactVerb(), c.eraseVerb())
+	for _, a := range acts {
+		root.AddCommand(c.actVerb(a))
+	}
+	root.RegisterFlagCompletionFunc("lane", c.completeLanes)
+	return root
+}
+
+// usage makes errors about arguments say so by their exit code.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return fail(exitUsage, "%w: outbox %s", err, cmd.Use)
+		}
+		return nil
+	}
+}
