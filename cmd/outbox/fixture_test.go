@@ -206,3 +206,10 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s: got\n%s\nand not\n%s", name, got, is)
 	}
 }
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
