@@ -94,6 +94,8 @@ func (q *request) perform(ctx context.Context, a *action) (d done, ids []string,
 		return d, nil, q.lane.ClearThrottle(ctx)
 	case "compact":
 		return d, nil, q.lane.Compact(ctx)
+	case "check": // it changes nothing, so it may end with its reader
+		return d, nil, q.lane.Check(q.Context())
 	case "erase":
 		d.Done, err = q.lane.Erase(ctx, a.Erase)
 		return d, nil, err

@@ -81,6 +81,7 @@ var verbs = map[string]verb{
 	"resume":         {text: "resume", done: "resumed"},
 	"clear-throttle": {text: "clear the throttle", done: "cleared", final: true, payload: true},
 	"compact":        {text: "compact", done: "compacted"},
+	"check":          {text: "check", done: "checked"}, // for programs: no page offers it
 	"erase":          {text: "erase", done: "erased", final: true, payload: true},
 }
 

@@ -49,7 +49,7 @@ type Access struct {
 	Read bool
 	// Payload allows payloads and values of headers, and exports, which have both.
 	Payload bool
-	// Act allows to revive, drop, run now, pause, resume and compact; together with Payload, also to
+	// Act allows to revive, drop, run now, pause, resume, compact and check; together with Payload, also to
 	// edit, to clear a throttle and to erase a key.
 	Act bool
 }
@@ -69,6 +69,7 @@ type lane interface {
 	Pause(ctx context.Context, p sender.Pause) error
 	Resume(ctx context.Context) error
 	ClearThrottle(ctx context.Context) error
+	Check(ctx context.Context) error
 	Compact(ctx context.Context) error
 	Erase(ctx context.Context, key string) (int, error)
 }
