@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"strconv"
@@ -46,6 +47,9 @@ func escape(s, keep string) string {
 // visibleJSON escapes the same characters in a JSON document, where they can be in strings alone, so
 // that it means the same.
 func visibleJSON(doc []byte) []byte {
+	if bytes.IndexFunc(doc, func(r rune) bool { return hidden(r) && r != '\n' && r != '\t' }) < 0 {
+		return doc
+	}
 	var b []byte
 	for _, r := range string(doc) {
 		switch {
