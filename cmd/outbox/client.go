@@ -23,8 +23,20 @@ type client struct {
 	base    *url.URL
 	header  http.Header
 	name    string // what the user called it
-	stopped bool   // a file that no program has open
+	stopped bool   // a file that no program has open; http is nil after release
 	close   func() error
+	again   func() (*client, error) // opens the target again
+}
+
+// release closes a file that no program has open until the next request, so that a program can have it
+// while a person thinks.
+func (c *client) release() error {
+	if !c.stopped || c.http == nil {
+		return nil
+	}
+	err := c.close()
+	c.http, c.close = nil, func() error { return nil }
+	return err
 }
 
 // get asks for a document and returns its text.
@@ -54,6 +66,13 @@ func (c *client) act(ctx context.Context, lane string, a *action) (d done, err e
 
 // do sends a request. An answer that is returned is a success of a monitor.
 func (c *client) do(ctx context.Context, method string, body []byte, pairs ...string) (*http.Response, error) {
+	if c.http == nil {
+		now, err := c.again()
+		if err != nil {
+			return nil, err
+		}
+		*c = *now
+	}
 	u := *c.base
 	q := u.Query()
 	for i := 0; i+1 < len(pairs); i += 2 {

@@ -56,6 +56,9 @@ func (c *command) edit(ctx context.Context, cl *client, lane, id string, keep bo
 	case e.Payload == nil:
 		return fail(exitNotAllowed, "you may not read payloads")
 	}
+	if err := cl.release(); err != nil {
+		return err
+	}
 	text, err := c.edited(ctx, editor, *e.Payload)
 	if err != nil {
 		return err

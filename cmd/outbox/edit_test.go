@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +25,7 @@ func setEditor(t *testing.T, script string) {
 
 // edit replaces the payload of a dead event and revives it, everywhere.
 func TestEdit(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	for _, how := range reached {
 		t.Run(how, func(t *testing.T) {
 			target := reach(t, how)
@@ -42,6 +44,13 @@ func TestEdit(t *testing.T) {
 			want(t, 0, "1 event was edited.\n", "edit", target, "00000001", "--keep-dead")
 			payload(`{"n":2}`)
 			setEditor(t, `echo '{"n":3}' >"$1"`)
+			if how == "file" { // which nobody holds while the editor runs
+				self, err := os.Executable()
+				if err != nil {
+					t.Fatal(err)
+				}
+				setEditor(t, fmt.Sprintf("%s=1 %s stats %s >/dev/null\necho '{\"n\":3}' >\"$1\"", childVariable, self, target))
+			}
 			want(t, 0, "{\"done\":1,\"passed_over\":0,\"v\":1}\n", "edit", target, "00000001", "--json")
 			payload(`{"n":3}`)
 			want(t, exitFailed, "", "edit", target, "00000001") // it is not dead any more

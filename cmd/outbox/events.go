@@ -77,7 +77,7 @@ func (c *command) actOn(ctx context.Context, cl *client, lane string, a act, ids
 		return c.would(len(items), len(items), a, "")
 	}
 	if a.final {
-		if err := c.sure(ctx, fmt.Sprintf("%s %s for good?", capital(a.do), events(len(items), ""))); err != nil {
+		if err := c.sure(ctx, cl, fmt.Sprintf("%s %s for good?", capital(a.do), events(len(items), ""))); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,7 @@ func (c *command) actAll(ctx context.Context, cl *client, lane string, a act, f 
 	if n == 0 {
 		return c.did(a, done{})
 	}
-	if err := c.sure(ctx, fmt.Sprintf("%s %s?", capital(a.do), events(n, what))); err != nil {
+	if err := c.sure(ctx, cl, fmt.Sprintf("%s %s?", capital(a.do), events(n, what))); err != nil {
 		return err
 	}
 	var sum done

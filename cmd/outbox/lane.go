@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (c *command) laneVerb(use, short, said string, n int, prepare func(context.Context, *action, []string) error) *cobra.Command {
+func (c *command) laneVerb(use, short, said string, n int, prepare func(context.Context, *client, *action, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short,
 		Args: usage(cobra.MaximumNArgs(n + 1)),
@@ -19,7 +19,7 @@ func (c *command) laneVerb(use, short, said string, n int, prepare func(context.
 			return c.with(cmd.Context(), target, func(cl *client, lane string) error {
 				a := action{Do: cmd.Name()}
 				if prepare != nil {
-					if err := prepare(cmd.Context(), &a, rest); err != nil {
+					if err := prepare(cmd.Context(), cl, &a, rest); err != nil {
 						return err
 					}
 				}
@@ -44,7 +44,10 @@ func (c *command) laneVerb(use, short, said string, n int, prepare func(context.
 func (c *command) pauseVerb() *cobra.Command {
 	var until, reason string
 	v := c.laneVerb("pause TARGET", "Starts no request until --until, or until resume", "is paused", 0,
-		func(_ context.Context, a *action, _ []string) error { a.Until, a.Reason = until, reason; return nil })
+		func(_ context.Context, _ *client, a *action, _ []string) error {
+			a.Until, a.Reason = until, reason
+			return nil
+		})
 	v.Flags().StringVar(&until, "until", "", "when it ends: a time as 2026-05-01T06:00:00Z, or a duration as 2h")
 	v.Flags().StringVar(&reason, "reason", "", "why, for those who look")
 	return v
@@ -64,8 +67,8 @@ func (c *command) compactVerb() *cobra.Command {
 
 func (c *command) eraseVerb() *cobra.Command {
 	return c.laneVerb("erase TARGET KEY", "Drops all events of a key, and clears the file of it", "", 1,
-		func(ctx context.Context, a *action, rest []string) error {
+		func(ctx context.Context, cl *client, a *action, rest []string) error {
 			a.Key = rest[0]
-			return c.sure(ctx, fmt.Sprintf("Drop all events of the key %s for good?", visible(a.Key)))
+			return c.sure(ctx, cl, fmt.Sprintf("Drop all events of the key %s for good?", visible(a.Key)))
 		})
 }

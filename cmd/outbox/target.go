@@ -41,6 +41,14 @@ func looksLikeID(s string) bool {
 
 // open returns a client for a target. Close it.
 func (c *command) open(target string) (*client, error) {
+	cl, err := c.reach(target)
+	if err == nil {
+		cl.again = func() (*client, error) { return c.open(target) }
+	}
+	return cl, err
+}
+
+func (c *command) reach(target string) (*client, error) {
 	scheme, rest, _ := strings.Cut(target, ":")
 	switch scheme {
 	case "http", "https":

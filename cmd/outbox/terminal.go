@@ -23,12 +23,15 @@ func coloured(stream any) bool {
 
 // sure asks on a terminal whether something is meant. Elsewhere it needs --yes, so that no script
 // hangs.
-func (c *command) sure(ctx context.Context, question string) error {
+func (c *command) sure(ctx context.Context, cl *client, question string) error {
 	if c.yes {
 		return nil
 	}
 	if !isTerminal(c.in) {
 		return fail(exitUsage, "%s Nobody can be asked here: add --yes", question)
+	}
+	if err := cl.release(); err != nil {
+		return err
 	}
 	fmt.Fprintf(c.err, "%s [y/N] ", question)
 	answer := make(chan string, 1)
