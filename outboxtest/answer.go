@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/seed8107221f/outbox/sender"
@@ -105,6 +106,10 @@ func Lose(then Answer) Answer {
 		return errs
 	}}
 }
+
+// Always answers all requests with a, so that nothing behind it in a script is reached. Inside another
+// answer it counts once.
+func Always(a Answer) Answer { return Times(math.MaxInt, a) }
 
 // Times answers n requests with a. Below 1 it is no answer at all. Inside another answer it counts once.
 func Times(n int, a Answer) Answer {

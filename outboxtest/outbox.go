@@ -42,6 +42,9 @@ type Options struct {
 	// Outbox are the settings of the outbox itself. A nil Logger means the log of t. Outside a bubble
 	// a nil Backoff means 10ms.
 	Outbox outbox.Options
+	// Limiter makes the Limiter of each process: New calls it, and Crash and Restart do. A new one
+	// knows nothing of past starts. nil: that of Outbox, which lives on.
+	Limiter func() sender.Limiter
 	// Patience is how long Drain and Settle wait. 0 means 48h in a bubble and 10s outside.
 	Patience time.Duration
 }
@@ -101,6 +104,9 @@ func (b *Outbox) newPath() string {
 func (b *Outbox) open() {
 	b.t.Helper()
 	defer fault.Set(b.path, b.disk.faults())()
+	if b.o.Limiter != nil {
+		b.o.Outbox.Limiter = b.o.Limiter()
+	}
 	var err error
 	if b.Outbox, err = outbox.Open(b.path, b.o.Transport, &b.o.Outbox); err != nil {
 		b.t.Fatalf("outboxtest: %v", err)
@@ -145,8 +151,9 @@ func (b *Outbox) store() (*store.Store, error) {
 // started again would be; the old one is closed. The new file has a path of its own, so that nothing
 // of the old outbox can touch it. Faults of the disk are over.
 //
-// The Limiter of Options.Outbox lives on, and with it what it knows of past starts. A pause that it was
-// told ends, if it is a sender.Resumer: a new process knows only the pause in the file.
+// The Limiter of Options.Outbox lives on, and with it what it knows of past starts, unless Options.Limiter
+// makes a new one. A pause that it was told ends, if it is a sender.Resumer: a new process knows only the
+// pause in the file.
 func (b *Outbox) Crash() {
 	b.t.Helper()
 	old, from := b.Outbox, b.path
@@ -189,7 +196,7 @@ func (b *Outbox) again(how string) {
 		b.t.Fatalf("outboxtest: %s: %v", how, err)
 	}
 	b.journal.crashed(how)
-	if r, ok := b.o.Outbox.Limiter.(sender.Resumer); ok {
+	if r, ok := b.o.Outbox.Limiter.(sender.Resumer); ok && b.o.Limiter == nil {
 		r.Resume()
 	}
 	b.open()

@@ -108,3 +108,32 @@ func TestPauseIsInTheFile(t *testing.T) {
 		}
 	})
 }
+
+// A process that was started again has a limiter of its own, which knows the pause in the file alone.
+func TestEachProcessHasItsLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var made []*patient
+		b := outboxtest.New(t, &outboxtest.Options{
+			Transport: outboxtest.NewTransport(outboxtest.Throttle(10 * time.Hour)),
+			Limiter: func() sender.Limiter {
+				made = append(made, &patient{})
+				return made[len(made)-1]
+			},
+		})
+		put(t, b, "k", "")
+		time.Sleep(time.Hour)
+		b.Crash()
+		b.Restart()
+		if r := b.Drain(); r.Took < 9*time.Hour {
+			t.Errorf("it went on after %v", r.Took)
+		}
+		if len(made) != 3 {
+			t.Fatalf("%d limiters for 3 processes", len(made))
+		}
+		for i, p := range made {
+			if p.until.IsZero() || p.resumed != 0 {
+				t.Errorf("the limiter of process %d: paused until %v, resumed %d times", i+1, p.until, p.resumed)
+			}
+		}
+	})
+}

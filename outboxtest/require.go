@@ -188,7 +188,7 @@ func list(title string, lines []string, seen int) string {
 		fmt.Fprintf(&text, "; %s:\n\t%s", title, strings.Join(lines, "\n\t"))
 	}
 	if seen > 0 {
-		fmt.Fprintf(&text, "\n\t%d events before were seen by an earlier call or forgotten", seen)
+		fmt.Fprintf(&text, "\n\t%d events before were seen by an earlier call or forgotten; one RequirePuts names all that belong together", seen)
 	}
 	return text.String()
 }

@@ -47,6 +47,13 @@ func TestTransportFollowsItsScripts(t *testing.T) {
 	}
 }
 
+func TestAlways(t *testing.T) {
+	tr := outboxtest.NewTransport(outboxtest.Fail("1"), outboxtest.Always(outboxtest.Fail("2")), outboxtest.Fail("3"))
+	if got := sends(t, tr, "a a a a a"); got != "1, 2, 2, 2, 2" {
+		t.Errorf("it said %s", got)
+	}
+}
+
 func TestTransportOfBatches(t *testing.T) {
 	tr := outboxtest.NewTransport(outboxtest.Each(outboxtest.Accept(), outboxtest.Fail("second")), outboxtest.Throttle(time.Minute))
 	if items, bytes := tr.BatchLimit(); items != 1 || bytes > 0 {
