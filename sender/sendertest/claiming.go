@@ -20,7 +20,7 @@ type clause struct {
 	test func(s *subject)
 }
 
-var clauses = slices.Concat(claiming, settling, sending, keeping, operating, editing)
+var clauses = slices.Concat(claiming, settling, sending, keeping, operating, editing, browsing)
 
 // claiming is what Append and Claim owe.
 var claiming = []clause{
