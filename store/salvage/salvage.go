@@ -15,8 +15,17 @@
 // counts: see trees.go.
 //
 // read.go does 1 and 2, leaf.go finds records on a page, orphans.go does 3, foreign.go tells the
-// buckets of an application, and write.go writes the fresh file. docs/durability.md says what each kind of damage costs; docs/format.md describes the
-// file.
+// buckets of an application, and write.go writes the fresh file. docs/durability.md says what each
+// kind of damage costs; docs/format.md describes the file.
+//
+// # Caveats
+//
+// No process may use the file meanwhile. There must be room for a second file beside it.
+//
+// An item that was delivered right before the damage may come back, under the same ID. Suspicious items
+// are dead until somebody revives them.
+//
+// Only lanes are copied. An application's own buckets in the same file are not.
 package salvage
 
 import (
