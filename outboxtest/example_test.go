@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/seed8107221f/outbox"
@@ -42,4 +44,28 @@ func ExampleTransport() {
 	// signup ann 503
 	// signup ann the answer was lost: accepted
 	// signup ann <nil>
+}
+
+// A program shows what a strict vendor would say of it.
+func ExampleStartReceiver() {
+	v, err := outboxtest.StartReceiver(&outboxtest.ReceiverOptions{Limit: 2, Window: time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer v.Close()
+	for range 3 {
+		resp, err := http.Post(v.URL, "text/plain", strings.NewReader("signup"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(resp.Status)
+	}
+	fmt.Println(v.Manners())
+	// Output:
+	// 200 OK
+	// 200 OK
+	// 429 Too Many Requests
+	// outboxtest: the receiver's rules were broken:
+	// 	3 requests in a window of 1h0m0s, 2 are allowed
 }

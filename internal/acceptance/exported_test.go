@@ -39,14 +39,20 @@ func public(t *testing.T) map[string]*doc.Package {
 	return found
 }
 
-// Each package for users says what it is for, each exported name has a comment, and each example has
-// output, so that it runs.
+// withoutExample lists packages that a program of examples shows instead.
+var withoutExample = map[string]bool{"monitor": true}
+
+// Each package for users says what it is for and what to beware of, each exported name has a comment, and
+// each package has an example. Each example has output, so that it runs.
 func TestExportedNamesAreDocumented(t *testing.T) {
 	t.Parallel()
 	checked, ran := 0, 0
 	for pkg, d := range public(t) {
 		if checked++; !strings.HasPrefix(d.Doc, "Package ") {
 			t.Errorf("package %q does not begin with what it is for: %q", pkg, d.Doc)
+		}
+		if !strings.Contains(d.Doc, "\n# Caveats\n") {
+			t.Errorf("package %q has no Caveats", pkg)
 		}
 		missing := func(name, text string) {
 			if strings.TrimSpace(text) == "" {
@@ -66,6 +72,9 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 			examples = append(examples, typ.Examples...)
 			functions("", typ.Funcs)
 			functions(typ.Name+".", typ.Methods)
+		}
+		if len(examples) == 0 && !withoutExample[pkg] {
+			t.Errorf("package %q has no example", pkg)
 		}
 		for _, e := range examples {
 			if ran++; e.Output == "" && !e.EmptyOutput {
