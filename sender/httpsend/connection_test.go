@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
@@ -80,7 +81,7 @@ func overHTTP2(t *testing.T, f func(t *testing.T, c *http.Client, m *middlebox))
 	certified.Close()
 	config.NextProtos = []string{"h2"}
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipes()
+		p := outboxtest.NewPipe()
 		srv := &http.Server{TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			if req.ProtoMajor != 2 {
 				t.Errorf("%s, HTTP/2 expected", req.Proto)
@@ -92,7 +93,7 @@ func overHTTP2(t *testing.T, f func(t *testing.T, c *http.Client, m *middlebox))
 				t.Error(err)
 			}
 		})
-		m := &middlebox{dial: p.Dial}
+		m := &middlebox{dial: p.DialContext}
 		c := httpsend.NewClient()
 		tr := c.Transport.(*http.Transport)
 		tr.DialContext, tr.Proxy, tr.TLSClientConfig = m.Dial, nil, trusting
@@ -173,7 +174,7 @@ func TestYoung(t *testing.T) {
 	} {
 		t.Run(row.says, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPipes()
+				p := outboxtest.NewPipe()
 				var conns atomic.Int64
 				var wg sync.WaitGroup
 				wg.Go(func() {
@@ -187,7 +188,7 @@ func TestYoung(t *testing.T) {
 					}
 				})
 				c := httpsend.NewClient()
-				c.Transport.(*http.Transport).DialContext, c.Transport.(*http.Transport).Proxy = p.Dial, nil
+				c.Transport.(*http.Transport).DialContext, c.Transport.(*http.Transport).Proxy = p.DialContext, nil
 				y := httpsend.Young(c)
 				sends, it := confidential(t, y, "http://example.com")
 				for i := range 6 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 	"github.com/seed8107221f/outbox/sender/sendertest"
@@ -132,44 +133,11 @@ func send(t *testing.T, tr *httpsend.Transport, url string) error {
 	return tr.Send(t.Context(), store(t, httpsend.Durable{}, request(t, "POST", url, "body")))
 }
 
-// pipes is a network in memory, which works in a bubble.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
-
-func (p *pipes) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case p.conns <- theirs:
-		return ours, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
-
 // inBubble runs f in a bubble with a server in memory and a client of NewClient that reaches it.
 func inBubble(t *testing.T, h http.HandlerFunc, f func(t *testing.T, c *http.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipes()
+		p := outboxtest.NewPipe()
 		srv := &http.Server{Handler: h}
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -178,7 +146,7 @@ func inBubble(t *testing.T, h http.HandlerFunc, f func(t *testing.T, c *http.Cli
 			}
 		})
 		c := httpsend.NewClient()
-		c.Transport.(*http.Transport).DialContext = p.Dial
+		c.Transport.(*http.Transport).DialContext = p.DialContext
 		c.Transport.(*http.Transport).Proxy = nil
 		f(t, c)
 		c.CloseIdleConnections()

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
@@ -82,7 +83,7 @@ func withLiars(t *testing.T, tell liar, f func(t *testing.T, c *http.Client)) (w
 	t.Helper()
 	var n atomic.Int64
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipes()
+		p := outboxtest.NewPipe()
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for {
@@ -94,7 +95,7 @@ func withLiars(t *testing.T, tell liar, f func(t *testing.T, c *http.Client)) (w
 			}
 		})
 		c := httpsend.NewClient()
-		c.Transport.(*http.Transport).DialContext = p.Dial
+		c.Transport.(*http.Transport).DialContext = p.DialContext
 		c.Transport.(*http.Transport).Proxy = nil
 		f(t, c)
 		c.CloseIdleConnections()

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 
@@ -147,7 +148,7 @@ func TestHostileHTTP2(t *testing.T) {
 			server.Close()
 			config.NextProtos = []string{"h2"}
 			synctest.Test(t, func(t *testing.T) {
-				p := newPipes()
+				p := outboxtest.NewPipe()
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					for {
@@ -166,7 +167,7 @@ func TestHostileHTTP2(t *testing.T) {
 				})
 				c := httpsend.NewClient()
 				tr := c.Transport.(*http.Transport)
-				tr.DialContext, tr.Proxy = p.Dial, nil
+				tr.DialContext, tr.Proxy = p.DialContext, nil
 				tr.TLSClientConfig = client.Transport.(*http.Transport).TLSClientConfig.Clone()
 				sends, it := confidential(t, c, "https://example.com")
 				ctx, cancel := context.WithTimeout(t.Context(), deadline)
