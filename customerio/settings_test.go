@@ -19,15 +19,11 @@ import (
 // watch lets see see every request of the clients opened from now on.
 func (w *world) watch(see func(*http.Request)) {
 	next := w.http.Transport
-	w.http = &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+	w.http = &http.Client{Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
 		see(req)
 		return next.RoundTrip(req)
 	})}
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // The service sees the application's name with every request, or the name of this package.
 func TestUserAgent(t *testing.T) {
