@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 )
 
@@ -18,19 +18,9 @@ import (
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var calls atomic.Int32
-		transport := sender.TransportFunc(func(_ context.Context, it sender.Item) error {
-			switch n := calls.Add(1); {
-			case it.Kind == "dead":
-				return sender.Permanent(errors.New("400"))
-			case n <= 3:
-				return errors.New("500")
-			case n == 4:
-				return sender.Throttled(errors.New("429"), 10*time.Minute)
-			}
-			return nil
-		})
-		b := open(t, newPath(t), transport, nil)
+		tr := outboxtest.NewTransport(outboxtest.Times(3, outboxtest.Fail("500")), outboxtest.Throttle(10*time.Minute))
+		tr.For(outboxtest.Want{Kind: "dead"}, outboxtest.Refuse("400"))
+		b := open(t, newPath(t), tr, nil)
 		began := time.Now()
 		if _, err := b.PutAll(t.Context(), outbox.Event{Key: "k"}, outbox.Event{Kind: "dead"}, outbox.Event{NotBefore: began.Add(time.Hour)}); err != nil {
 			t.Fatal(err)
@@ -73,7 +63,7 @@ func TestDrainSaysWhatRemainsAndWhy(t *testing.T) {
 		{name: "no transport", want: []string{"1 pending (1 ready)", "no transport"}},
 		{name: "closed", transport: answer(sender.Unavailable(errors.New("refused"))), stop: func(b *outbox.Outbox) { b.Close() },
 			want: []string{"1 pending"}, wantErr: outbox.ErrClosed},
-		{name: "shut down", transport: after(time.Second), stop: func(b *outbox.Outbox) { b.Shutdown(context.Background()) }, took: time.Second},
+		{name: "shut down", transport: outboxtest.NewTransport(outboxtest.Slow(time.Second, outboxtest.Accept())), stop: func(b *outbox.Outbox) { b.Shutdown(context.Background()) }, took: time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -122,18 +112,6 @@ func TestDrainSaysWhatRemainsAndWhy(t *testing.T) {
 		}
 		if err := b.Drain(t.Context()); !errors.Is(err, outbox.ErrClosed) || errors.Is(err, outbox.ErrPending) {
 			t.Errorf("after Close: %v", err)
-		}
-	})
-}
-
-// after is a transport that takes its time.
-func after(d time.Duration) sender.Transport {
-	return sender.TransportFunc(func(ctx context.Context, _ sender.Item) error {
-		select {
-		case <-time.After(d):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	})
 }

@@ -41,10 +41,7 @@ func TestFlushSaysWhatRemainsAndWhy(t *testing.T) {
 		{name: "scheduled", transport: answer(nil), event: outbox.Event{NotBefore: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}, time: time.Minute,
 			want: []string{"1 pending", "1 scheduled"}},
 		{name: "no transport", time: time.Minute, want: []string{"1 pending", "1 ready", "no transport"}},
-		{name: "slow", transport: sender.TransportFunc(func(ctx context.Context, _ sender.Item) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}), time: 2 * time.Second, want: []string{"1 in flight"}, wantErr: context.DeadlineExceeded, within: 2 * time.Second},
+		{name: "slow", transport: outboxtest.NewTransport(outboxtest.Always(outboxtest.Hang())), time: 2 * time.Second, want: []string{"1 in flight"}, wantErr: context.DeadlineExceeded, within: 2 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -248,10 +245,7 @@ func TestLanesShareALimiter(t *testing.T) {
 func TestFlushBesideTraffic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		slow := sender.TransportFunc(func(context.Context, sender.Item) error {
-			time.Sleep(50 * time.Millisecond)
-			return nil
-		})
+		slow := outboxtest.NewTransport(outboxtest.Always(outboxtest.Slow(50*time.Millisecond, outboxtest.Accept())))
 		b := open(t, newPath(t), slow, &outbox.Options{Store: store.Options{Gather: time.Minute}})
 		put := func(n int) {
 			if _, err := b.PutAll(t.Context(), make([]outbox.Event, n)...); err != nil {

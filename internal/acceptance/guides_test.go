@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
 	"github.com/seed8107221f/outbox/store"
@@ -85,9 +86,7 @@ func live(b *outbox.Outbox) http.HandlerFunc {
 // docs/containers.md: an outage of the destination does not fail the probe.
 func TestContainersGuide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := opened(t, sender.TransportFunc(func(context.Context, sender.Item) error {
-			return sender.Unavailable(errors.New("connection refused"))
-		}), nil)
+		b := opened(t, outboxtest.NewTransport(outboxtest.Always(outboxtest.Unavailable())), nil)
 		if _, err := b.Put(t.Context(), outbox.Event{Kind: "k"}); err != nil {
 			t.Fatal(err)
 		}
@@ -358,15 +357,10 @@ func correct(ctx context.Context, b *outbox.Outbox) (int, error) {
 // docs/dead.md: what was refused is corrected, revived and delivered.
 func TestDeadGuide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := opened(t, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
-			switch {
-			case it.Kind == "odd":
-				return sender.Permanent(errors.New("400: no name"))
-			case strings.Contains(string(it.Payload), "Basic"):
-				return sender.Permanent(errors.New("422: unknown plan"))
-			}
-			return nil
-		}), nil)
+		tr := outboxtest.NewTransport()
+		tr.For(outboxtest.Want{Kind: "odd"}, outboxtest.Always(outboxtest.Refuse("400: no name")))
+		tr.For(outboxtest.Want{Payload: `{"plan":"Basic"}`}, outboxtest.Always(outboxtest.Refuse("422: unknown plan")))
+		b := opened(t, tr, nil)
 		_, err := b.PutAll(t.Context(), outbox.Event{Kind: "signup", Payload: []byte(`{"plan":"Basic"}`)}, outbox.Event{Kind: "odd"})
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -154,10 +155,7 @@ func TestShutdownEndsThoseWhoWaitForRoom(t *testing.T) {
 func TestCloseEndsFlush(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := open(t, newPath(t), sender.TransportFunc(func(ctx context.Context, _ sender.Item) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}), nil)
+		b := open(t, newPath(t), outboxtest.NewTransport(outboxtest.Always(outboxtest.Hang())), nil)
 		put(t, b, "track", "", "one")
 		flushed := make(chan error, 1)
 		go func() { flushed <- b.Flush(context.Background()) }()
