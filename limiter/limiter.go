@@ -66,7 +66,7 @@ type Limiter struct {
 	low    float64       // the rate at from; it climbs afterwards
 	bucket *rate.Limiter // its limit is the rate at its last use; nil: no limit
 	slowed bool          // nothing has started since the last Slow
-	born   time.Time     // the first call of any method
+	born   time.Time     // since when log knows all starts: the first call of any method, or the SetRate that made log
 	paused time.Time     // the latest end that Pause was told; zero: it was never called
 	yields yields        // between Wait and WaitLast
 }

@@ -41,11 +41,11 @@ func (l *Limiter) SetRate(limit int, window time.Duration) error {
 	if l.log == nil {
 		l.log = &startLog{shortest: window}
 		l.log.limit, l.log.window = limit, window
-		from = latest(from, now.Add(l.log.silence()))
+		l.born = now
 	} else {
 		l.log.set(limit, window)
-		from = latest(from, l.born.Add(l.log.silence()))
 	}
+	from = latest(from, l.born.Add(l.log.silence()))
 	l.PerSecond, l.Burst = perSecond, burst
 	if l.bucket == nil || from.After(now) {
 		l.resume(latest(from, now), low)

@@ -266,6 +266,31 @@ func TestSetRateDuringTheFirstSilence(t *testing.T) {
 	})
 }
 
+// The silence after the first SetRate of a plain Limiter outlasts a pause that is taken back: nobody
+// counted what had started before.
+func TestResumeKeepsTheSilenceOfSetRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Limiter{PerSecond: 100}
+		if err := l.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		l.Pause(time.Now().Add(30 * time.Second))
+		set := time.Now()
+		if err := l.SetRate(5, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		l.Resume()
+		if err := l.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(set); d < time.Minute+jitter {
+			t.Errorf("the first start %v after SetRate", d)
+		}
+	})
+}
+
 // Resume ends the pause for those that wait, without a burst, and keeps the lowered rate.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
