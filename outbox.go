@@ -194,6 +194,10 @@ func (b *Outbox) Lane(name string, t sender.Transport, o *Options) (c *Outbox, e
 	if o, err = o.check(); err != nil {
 		return nil, err
 	}
+	if err := b.life.Enter(); err != nil {
+		return nil, b.wrap("lane", err)
+	}
+	defer b.life.Leave() // so that the file stays open meanwhile
 	err = errtext.With(b.store, func(s *store.Store) error {
 		st, err := s.Lane(name, &o.Store)
 		if err != nil {
