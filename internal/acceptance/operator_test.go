@@ -1,8 +1,10 @@
 package acceptance
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -77,6 +79,29 @@ func TestLane(t *testing.T) {
 		}
 		sound(t, path) // and the file is free
 	})
+}
+
+// After the end no lane is made in the file of a store that the caller keeps open, and nothing is sent.
+func TestLaneAfterTheEndOverAStore(t *testing.T) {
+	t.Parallel()
+	st, err := store.Open(newPath(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	b, err := outbox.New(st, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := b.Lane("late", answer(nil), nil); c != nil || !errors.Is(err, outbox.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+	if names, err := st.Lanes(); err != nil || !slices.Equal(names, []string{"outbox"}) {
+		t.Errorf("%q, %v", names, err)
+	}
 }
 
 // A lane that is opened while the first one ends is refused, or ends with it.
@@ -185,6 +210,47 @@ func TestReviveAll(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// One that cannot be read is passed over, wherever it lies, and the error says so.
+func TestReviveAllAroundDamage(t *testing.T) {
+	t.Parallel()
+	for nth := range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			path := newPath(t)
+			b, err := outbox.Open(path, sender.TransportFunc(func(_ context.Context, it sender.Item) error {
+				if it.Kind == "bad" {
+					return sender.Permanent(errors.New("400"))
+				}
+				return nil
+			}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 3 {
+				put(t, b, "bad", "", fmt.Sprint("what died as number ", i))
+				put(t, b, "good", "", "")
+			}
+			if err := errors.Join(b.Drain(t.Context()), b.Close()); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file = bytes.ReplaceAll(file, fmt.Append(nil, "what died as number ", nth), fmt.Append(nil, "WHAT died as number ", nth))
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if b, err = outbox.Open(path, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			if n, err := b.ReviveAll(t.Context(), nil); n != 2 || err == nil || !errors.Is(err, outbox.ErrCorrupt) || b.Stats().Dead != 1 {
+				t.Errorf("%d: %d of 2 revived, %d are dead: %v", nth, n, b.Stats().Dead, err)
+			}
+		})
+	}
 }
 
 // At MaxPending it stops, and says how many it revived.

@@ -3,6 +3,7 @@ package lane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/seed8107221f/outbox/internal/errtext"
@@ -32,7 +33,7 @@ func reviveAll(ctx context.Context, s sender.Browser, r sender.Reviver, match fu
 		return 0, err
 	}
 	last := newest.Items[0].Seq
-	var stays error // why an item cannot be revived; the first reason
+	var stays error // why an item cannot be revived; the first reason. List shows those that cannot be read
 	var found []sender.Item
 	size, past := 0, false
 	q := sender.Query{State: sender.StateDead, Limit: 1, Scan: reviveItems, Match: func(it *sender.Item) bool {
@@ -54,6 +55,11 @@ func reviveAll(ctx context.Context, s sender.Browser, r sender.Reviver, match fu
 		}
 		if stays == nil {
 			stays = alone
+		}
+		for _, it := range page.Items {
+			if it.Err != nil && it.Seq <= last && stays == nil {
+				stays = fmt.Errorf("item %v cannot be read: %w", it.ID, it.Err)
+			}
 		}
 		if q.After = page.Next; page.Next == "" || past {
 			return n, stays
