@@ -81,7 +81,7 @@ func (f *File) commit() {
 	tx, err := f.begin()
 	group := f.take()
 	if err != nil {
-		f.fail(group, 0, fmt.Errorf("%w: begin: %w", ErrDisk, err))
+		f.fail(group, 0, onDisk("begin: ", err))
 	} else {
 		f.commitGroup(tx, group)
 	}
@@ -129,12 +129,12 @@ func (f *File) commitGroup(tx *bolt.Tx, group []*Write) {
 		return nil
 	})
 	if err != nil {
-		f.fail(group, 0, errors.Join(fmt.Errorf("%w: %w", ErrDisk, err), Catch(tx.Rollback)))
+		f.fail(group, 0, errors.Join(onDisk("", err), Catch(tx.Rollback)))
 		return
 	}
 	if accepted == 0 {
 		if err := Catch(tx.Rollback); err != nil {
-			f.fail(nil, 0, fmt.Errorf("%w: %w", ErrDisk, err))
+			f.fail(nil, 0, onDisk("", err))
 		}
 		return
 	}
@@ -145,7 +145,7 @@ func (f *File) commitGroup(tx *bolt.Tx, group []*Write) {
 		err = f.afterCommit(id)
 	}
 	if err != nil {
-		f.fail(group, id, fmt.Errorf("%w: commit: %w", ErrDisk, err))
+		f.fail(group, id, onDisk("commit: ", err))
 		return
 	}
 	for _, p := range parts {
@@ -266,6 +266,14 @@ func (f *File) fail(group []*Write, id uint64, err error) {
 	}
 }
 
+// onDisk makes an error, with what was done in front of it, an ErrDisk, unless it is one.
+func onDisk(doing string, err error) error {
+	if errors.Is(err, ErrDisk) {
+		return fmt.Errorf("%s%w", doing, err)
+	}
+	return fmt.Errorf("%w: %s%w", ErrDisk, doing, err)
+}
+
 // answerSingly answers a group for which the disk has no room. Writes that store records get
 // ErrNoSpace. Each of the others is committed alone, because the reserve may not hold the pages
 // that all of them touch together. If a write fails alone too, its caller may split it.
@@ -286,7 +294,7 @@ func (f *File) answerSingly(group []*Write, err error) {
 func (f *File) commitAlone(w *Write) {
 	tx, err := f.begin()
 	if err != nil {
-		f.fail([]*Write{w}, 0, fmt.Errorf("%w: begin: %w", ErrDisk, err))
+		f.fail([]*Write{w}, 0, onDisk("begin: ", err))
 		return
 	}
 	f.commitGroup(tx, []*Write{w})
@@ -310,7 +318,7 @@ func (f *File) recover() bool {
 	f.mu.Lock()
 	if err != nil {
 		f.healAt = f.now().Add(time.Second)
-		f.failed = fmt.Errorf("%w: healing: %w", ErrDisk, err)
+		f.failed = onDisk("healing: ", err)
 	} else {
 		f.failed = nil
 	}
