@@ -11,7 +11,7 @@ const maxConcurrency = 1 << 16
 func (s *Sender) SetConcurrency(n int) error {
 	n, err := checkConcurrency(n)
 	if err != nil {
-		return err
+		return fmt.Errorf("sender: %w", err)
 	}
 	s.concurrency.Store(int64(n))
 	s.inbox.leave(concurrencySet{})
@@ -25,9 +25,9 @@ func (s *Sender) most() int { return int(s.concurrency.Load()) }
 func checkConcurrency(n int) (int, error) {
 	switch {
 	case n < 0:
-		return n, fmt.Errorf("sender: Concurrency is %d, the least is 0 (meaning 10)", n)
+		return n, fmt.Errorf("Concurrency is %d, the least is 0 (meaning 10)", n)
 	case n > maxConcurrency:
-		return n, fmt.Errorf("sender: Concurrency is %d, the most is %d", n, maxConcurrency)
+		return n, fmt.Errorf("Concurrency is %d, the most is %d", n, maxConcurrency)
 	case n == 0:
 		return 10, nil
 	}

@@ -133,7 +133,7 @@ func (l *loop) takeToken(r *request) bool {
 	err := l.limiter.Wait(r.baton)
 	l.waiting.Store(false)
 	if err != nil {
-		r.limiterErr = fmt.Errorf("limiter: %w", err)
+		r.limiterErr = limiterError(err)
 		return false
 	}
 	r.token, r.paced = l.now(), true
@@ -145,7 +145,7 @@ func (l *loop) claim(r *request, max int) []Item {
 	now := l.now()
 	items, next, err := l.queue.Claim(r.baton, now, max, l.maxBytes)
 	if err != nil {
-		r.queueErr = fmt.Errorf("queue: %w", err)
+		r.queueErr = queueError("claim", err)
 		return nil
 	}
 	r.asked, r.next = now, next
@@ -234,7 +234,7 @@ func (l *loop) markSending(r *request) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.options.Timeout)
 	defer cancel()
 	if err := l.queue.Settle(ctx, list...); err != nil {
-		r.recordErr = fmt.Errorf("queue: record %d items before they are sent: %w", len(list), err)
+		r.recordErr = queueError(fmt.Sprintf("record %d items before they are sent", len(list)), err)
 		return false
 	}
 	if l.limiter != nil && l.now().Sub(asked) > tokenKept {

@@ -71,7 +71,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	var err error
 	if d.Concurrency, err = checkConcurrency(d.Concurrency); err != nil {
-		return d, err
+		return d, fmt.Errorf("sender: %w", err)
 	}
 	if d.Timeout < 0 {
 		return d, fmt.Errorf("sender: Timeout is %v, the least is 0 (meaning 30s)", d.Timeout)

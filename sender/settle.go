@@ -2,6 +2,7 @@ package sender
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -171,7 +172,7 @@ func (l *loop) settled(b *outcomes) {
 		if l.settleTrouble.on() && !b.retry {
 			return // it began before the failure that is being retried
 		}
-		l.neighbourFails(&l.settleTrouble, fmt.Errorf("queue: settle %d outcomes: %w", len(b.list), b.err))
+		l.neighbourFails(&l.settleTrouble, queueError(fmt.Sprintf("settle %d outcomes", len(b.list)), b.err))
 		return
 	}
 	l.unsettled -= len(b.list)
@@ -185,6 +186,24 @@ func (l *loop) settled(b *outcomes) {
 	}
 	l.askAgain = true // a key may be free, a retry has its time
 	l.progress = true
+}
+
+// queueError names the operation that failed, and who failed. A [StoreError] names them itself, and
+// the place: it learns what the sender knows better.
+func queueError(op string, err error) error {
+	if at, ok := err.(*StoreError); ok {
+		who, _, _ := strings.Cut(at.Op, ":")
+		return &StoreError{Op: who + ": " + op, Place: at.Place, Err: at.Err}
+	}
+	return fmt.Errorf("queue: %s: %w", op, err)
+}
+
+// limiterError names who failed, unless the error does.
+func limiterError(err error) error {
+	if strings.Contains(err.Error(), "limiter: ") {
+		return err
+	}
+	return fmt.Errorf("limiter: %w", err)
 }
 
 // trouble says that a neighbour fails: Settle, Claim or the limiter. The zero trouble is none. The

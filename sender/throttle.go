@@ -26,10 +26,10 @@ func (s *Sender) ClearThrottle(ctx context.Context) error {
 	default:
 		err = s.clearThrottle(ctx)
 	}
-	if err != nil {
-		return fmt.Errorf("sender: clear throttle: %w", err)
+	if _, named := err.(*StoreError); err == nil || named {
+		return err // it says which operation failed, and where
 	}
-	return nil
+	return fmt.Errorf("sender: clear throttle: %w", err)
 }
 
 func (s *Sender) clearThrottle(ctx context.Context) error {

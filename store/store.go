@@ -186,7 +186,7 @@ func (s *Store) OpenLanes(o *Options, names ...string) (lanes []*Store, err erro
 	}
 	for _, name := range names {
 		if len(name) == 0 || len(name) > format.MaxLaneName {
-			return nil, fmt.Errorf("store: lane name of %d bytes, 1 to %d", len(name), format.MaxLaneName)
+			return nil, s.wrap("open another lane", fmt.Errorf("a name of %d bytes, 1 to %d expected", len(name), format.MaxLaneName))
 		}
 	}
 	if s.closed.Load() {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
@@ -297,6 +298,50 @@ func TestObserve(t *testing.T) {
 		}
 	})
 }
+
+// What holds a lane names each operation, and who failed, once; and so does what comes of it.
+func TestErrorsOfALaneAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	once := func(t *testing.T, text string, parts ...string) {
+		t.Helper()
+		for _, p := range parts {
+			if strings.Count(text, p) != 1 {
+				t.Errorf("%q is there %d times: %s", p, strings.Count(text, p), text)
+			}
+		}
+		for _, p := range []string{"queue:", "sender:", "\n"} {
+			if strings.Contains(text, p) {
+				t.Errorf("%q is there: %s", p, text)
+			}
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		path := newPath(t)
+		b, err := outbox.Open(path, sender.TransportFunc(func(context.Context, sender.Item) error { return os.Rename(path, path+".away") }), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.Lane("", nil, nil)
+		once(t, err.Error(), "outbox: lane: ", path, "0 bytes, 1 to 255")
+		once(t, b.SetConcurrency(-1).Error(), "outbox: set concurrency: ", path, "Concurrency is -1")
+		once(t, b.ClearThrottle(nil).Error(), "clear throttle", path, "the context is nil")
+		put(t, b, "a", "", "")
+		time.Sleep(time.Minute)
+		once(t, b.Stats().Held, "store: settle 1 outcomes: ", path, "the storage failed", "the file is gone")
+		once(t, b.ClearThrottle(t.Context()).Error(), "clear throttle", path, "the storage failed", "the file is gone")
+		once(t, b.Close().Error(), "outbox: shutdown: ", path, "the storage failed", "the file is gone")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, newPath(t), answer(nil), &outbox.Options{Limiter: failingLimiter{limiter.Within(1, time.Second)}})
+		put(t, b, "a", "", "")
+		time.Sleep(time.Minute)
+		once(t, b.Stats().Held, "limiter: ", "no pace")
+	})
+}
+
+type failingLimiter struct{ *limiter.Limiter }
+
+func (failingLimiter) Wait(context.Context) error { return errors.New("limiter: no pace") }
 
 // A file that is gone is for a restart, or for somebody who puts it back; an outage is for neither.
 func TestHealth(t *testing.T) {

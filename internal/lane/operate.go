@@ -31,7 +31,7 @@ func (l *Lane) SetConcurrency(n int) error {
 // ClearThrottle ends a pause that the destination asked for, wherever it is kept.
 func (l *Lane) ClearThrottle(ctx context.Context) error {
 	if l.Sender != nil {
-		return l.Sender.ClearThrottle(ctx)
+		return errtext.Without("sender: clear throttle: ", l.Sender.ClearThrottle(ctx))
 	}
 	return errtext.With(l.Store, func(s sender.Operator) error { return s.ClearThrottle(ctx) })
 }

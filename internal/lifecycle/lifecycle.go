@@ -39,7 +39,7 @@ type Life struct {
 	calls  sync.WaitGroup // since Enter; Add needs mu, and is not called once ending is true
 
 	done chan struct{} // closed when everything has ended
-	errs []error       // of all steps and parts, some nil; read after done is closed
+	errs []error       // of all steps and parts, each text once; read after done is closed
 }
 
 // New returns a Life that ends by these steps.
@@ -134,13 +134,22 @@ func (l *Life) run(ctx context.Context, flush bool) {
 	}()
 	<-idle.Done()
 	for _, err := range l.steps.Stop(ctx, flush) {
-		l.errs = append(l.errs, l.steps.Wrap(err))
+		l.note(l.steps.Wrap(err))
 	}
 	for _, p := range parts {
 		<-p.done
-		l.errs = append(l.errs, p.errs...)
+		for _, err := range p.errs {
+			l.note(err)
+		}
 	}
-	l.errs = append(l.errs, l.steps.Wrap(l.steps.Close()))
+	l.note(l.steps.Wrap(l.steps.Close()))
+}
+
+// note keeps an error of the end. A disk that fails makes several steps fail alike: that is said once.
+func (l *Life) note(err error) {
+	if err != nil && !slices.ContainsFunc(l.errs, func(e error) bool { return e.Error() == err.Error() }) {
+		l.errs = append(l.errs, err)
+	}
 }
 
 func (l *Life) leaveWhole() {
