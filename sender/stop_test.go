@@ -84,9 +84,9 @@ func TestStopBeforeRun(t *testing.T) {
 	})
 }
 
-// Drain starts nothing that would not be finished by its deadline, and returns when that leaves
+// LastFlush starts nothing that would not be finished by its deadline, and returns when that leaves
 // nothing to do. Calls that took long lately count.
-func TestDrainKeepsToItsDeadline(t *testing.T) {
+func TestLastFlushKeepsToItsDeadline(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		answer string
@@ -120,12 +120,12 @@ func TestDrainKeepsToItsDeadline(t *testing.T) {
 				ctx, cancel := context.WithTimeout(l.Context(), c.grace)
 				defer cancel()
 				start := time.Now()
-				err := l.s.Drain(ctx)
+				err := l.s.LastFlush(ctx)
 				if took := time.Since(start); took > c.took+50*time.Millisecond {
-					l.Errorf("Drain took %v, want %v: %v", took, c.took, err)
+					l.Errorf("LastFlush took %v, want %v: %v", took, c.took, err)
 				}
 				if late := strings.Contains(c.ends, "pending"); late != (err != nil && strings.Contains(err.Error(), "too little time")) {
-					l.Errorf("Drain: %v", err)
+					l.Errorf("LastFlush: %v", err)
 				}
 				l.s.Stop(ctx)
 				if err := l.stop(); err != nil || time.Since(start) > c.grace {
@@ -137,8 +137,8 @@ func TestDrainKeepsToItsDeadline(t *testing.T) {
 	}
 }
 
-// One call that hangs while others answer does not keep Drain from sending the rest.
-func TestDrainBesideACallThatHangs(t *testing.T) {
+// One call that hangs while others answer does not keep LastFlush from sending the rest.
+func TestLastFlushBesideACallThatHangs(t *testing.T) {
 	flushes(t, func(l *lane) {
 		l.options.Concurrency = 2
 		l.answer("a", "timeout")
@@ -149,7 +149,7 @@ func TestDrainBesideACallThatHangs(t *testing.T) {
 		l.put("g h i")
 		ctx, cancel := context.WithTimeout(l.Context(), 5*time.Second)
 		defer cancel()
-		l.s.Drain(ctx)
+		l.s.LastFlush(ctx)
 		l.s.Stop(ctx)
 		if err := l.stop(); err != nil {
 			l.Error(err)
@@ -159,7 +159,7 @@ func TestDrainBesideACallThatHangs(t *testing.T) {
 }
 
 // What is recorded too late is not sent any more, and is not dead.
-func TestDrainAtMostOnceWithASlowRecord(t *testing.T) {
+func TestLastFlushAtMostOnceWithASlowRecord(t *testing.T) {
 	in(t, func(l *lane) {
 		l.queue = &slowRecord{Memory: &l.Memory, takes: 300 * time.Millisecond}
 		l.options.Concurrency, l.options.AtMostOnce = 2, true
@@ -168,7 +168,7 @@ func TestDrainAtMostOnceWithASlowRecord(t *testing.T) {
 		l.run()
 		ctx, cancel := context.WithTimeout(l.Context(), 1200*time.Millisecond)
 		defer cancel()
-		l.s.Drain(ctx)
+		l.s.LastFlush(ctx)
 		l.s.Stop(ctx)
 		if err := l.stop(); err != nil {
 			l.Error(err)
@@ -177,9 +177,9 @@ func TestDrainAtMostOnceWithASlowRecord(t *testing.T) {
 	})
 }
 
-// Drain returns at once if the lane is silent beyond the time for another request, and waits for a
+// LastFlush returns at once if the lane is silent beyond the time for another request, and waits for a
 // probe that fits.
-func TestDrainOfASilentLane(t *testing.T) {
+func TestLastFlushOfASilentLane(t *testing.T) {
 	for _, c := range []struct {
 		answer string
 		grace  time.Duration
@@ -202,9 +202,9 @@ func TestDrainOfASilentLane(t *testing.T) {
 				ctx, cancel := context.WithTimeout(l.Context(), c.grace)
 				defer cancel()
 				start := time.Now()
-				err := l.s.Drain(ctx)
+				err := l.s.LastFlush(ctx)
 				if took := time.Since(start); took > c.took+500*time.Millisecond {
-					l.Errorf("Drain took %v: %v", took, err)
+					l.Errorf("LastFlush took %v: %v", took, err)
 				}
 				l.s.Stop(ctx)
 				if err := l.stop(); err != nil {
@@ -222,7 +222,7 @@ func TestNilContext(t *testing.T) {
 		l.put("a")
 		l.make()
 		var none context.Context
-		for op, err := range map[string]error{"Run": l.s.Run(none), "Flush": l.s.Flush(none), "Drain": l.s.Drain(none)} {
+		for op, err := range map[string]error{"Run": l.s.Run(none), "Flush": l.s.Flush(none), "LastFlush": l.s.LastFlush(none)} {
 			if err == nil || !strings.Contains(err.Error(), "nil") {
 				t.Errorf("%s: %v", op, err)
 			}

@@ -64,7 +64,7 @@ func (l *Lane) refuse(err error) {
 func (l *Lane) Stop(ctx context.Context, flush bool) []error {
 	var err error
 	if flush {
-		err = l.Flush(ctx, (*sender.Sender).Drain)
+		err = l.Flush(ctx, (*sender.Sender).LastFlush)
 	}
 	if l.Sender != nil {
 		l.Sender.Stop(ctx)
