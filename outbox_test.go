@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -430,4 +431,49 @@ func TestStatsAsJSON(t *testing.T) {
 	if s := b.Stats(); s.Failed != "no disk" || s.Held != "no disk" {
 		t.Errorf("failed %q, held %q", s.Failed, s.Held)
 	}
+}
+
+// failed is a store whose disk fails once err is set.
+type failed struct {
+	sendertest.Memory
+	err atomic.Pointer[error]
+}
+
+func (s *failed) Counts() sender.Counts {
+	c := s.Memory.Counts()
+	if err := s.err.Load(); err != nil {
+		c.Err = *err
+	}
+	return c
+}
+
+// A disk that fails comes before everything else, also before the sender meets it: because its lane is
+// paused, or because the destination is out.
+func TestStateOfAFailedDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := new(failed)
+		b := over(t, st, sender.TransportFunc(func(context.Context, sender.Item) error { return sender.Unavailable(errors.New("no route")) }))
+		if _, err := b.Put(t.Context(), outbox.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if s := b.Stats(); s.HeldBy != sender.HeldByDestination {
+			t.Fatalf("%+v", s)
+		}
+		if err := b.Pause(t.Context(), sender.Pause{}); err != nil {
+			t.Fatal(err)
+		}
+		broken := fmt.Errorf("%w: input/output error", sender.ErrStorage)
+		st.err.Store(&broken)
+		if s := b.Stats(); s.State != sender.LaneHeld || s.HeldBy != sender.HeldByStorage || !errors.Is(s.HeldErr, outbox.ErrStorage) || s.Held != s.Failed || !s.Probe.IsZero() || !s.HeldSince.IsZero() {
+			t.Errorf("%+v", s)
+		}
+		if err := b.Health(); !errors.Is(err, outbox.ErrStorage) {
+			t.Errorf("%v", err)
+		}
+		st.err.Store(nil)
+		if s := b.Stats(); s.State != sender.LanePaused || s.HeldBy != sender.HeldByDestination || b.Health() != nil {
+			t.Errorf("after it healed: %+v, %v", s, b.Health())
+		}
+	})
 }

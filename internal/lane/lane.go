@@ -47,8 +47,8 @@ func (l *Lane) Stats() sender.Stats {
 	}
 	if c.Err != nil {
 		s.Failed = c.Err.Error()
-		if s.Held == "" {
-			s.Held, s.HeldBy, s.HeldErr = s.Failed, sender.HeldByStorage, c.Err
+		if s.HeldBy != sender.HeldByStorage { // the sender has not met it, or knows of something else
+			s.Held, s.HeldBy, s.HeldErr, s.HeldSince, s.Probe = s.Failed, sender.HeldByStorage, c.Err, time.Time{}, time.Time{}
 		}
 	}
 	if o, ok := l.Store.(sender.Operator); ok {
