@@ -167,10 +167,11 @@ func want(t *testing.T, code int, out string, args ...string) {
 }
 
 var (
-	stamp  = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	ofDay  = regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`)
-	second = regexp.MustCompile(`\b(\d+\.\d|0)s\b *`)
-	left   = regexp.MustCompile(`(59m|1h)(\d+s)?`)
+	stamp   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	ofDay   = regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`)
+	second  = regexp.MustCompile(` *\b(\d+\.\d|0)s\b`)
+	bytesOf = regexp.MustCompile(`\d+ KB`)
+	left    = regexp.MustCompile(`(59m|1h)(\d+s)?`)
 )
 
 // still replaces what differs from run to run.
@@ -181,7 +182,8 @@ func still(s string) string {
 	s = stamp.ReplaceAllString(s, "TIME")
 	s = ofDay.ReplaceAllString(s, "CLOCK")
 	s = left.ReplaceAllString(s, "HOUR")
-	return second.ReplaceAllString(s, "SOON ")
+	s = bytesOf.ReplaceAllString(s, "SIZE")
+	return second.ReplaceAllString(s, "  SOON")
 }
 
 var update = os.Getenv("UPDATE_GOLDEN") != ""

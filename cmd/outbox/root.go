@@ -72,7 +72,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 in use and not r
 	f.StringVar(&c.headerFile, "header-file", "", "a file of headers to send to a monitor, one \"Name: value\" a line")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(c.statsVerb(), c.listVerb(), c.deadVerb(), c.showVerb(), c.explainVerb(),
-		c.pauseVerb(), c.resumeVerb(), c.clearThrottleVerb(), c.compactVerb(), c.eraseVerb(), c.checkVerb(), c.salvageVerb(), c.exportVerb(), c.importVerb(), c.sendVerb(), c.editVerb())
+		c.pauseVerb(), c.resumeVerb(), c.clearThrottleVerb(), c.compactVerb(), c.eraseVerb(), c.checkVerb(), c.salvageVerb(), c.exportVerb(), c.importVerb(), c.sendVerb(), c.editVerb(), c.topVerb())
 	for _, a := range acts {
 		root.AddCommand(c.actVerb(a))
 	}

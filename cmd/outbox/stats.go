@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -119,24 +120,30 @@ func (l *lane) beyond(max limits, now time.Time) (why []string) {
 	return why
 }
 
-// writeLanes writes the lanes as a table, with what is wrong below each.
+// writeLanes writes the lanes as a table, with what is wrong below each. Numbers are on the right.
 func writeLanes(w io.Writer, o *overview, stopped bool) {
-	const columns = 9
-	var table strings.Builder
-	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LANE\tSTATE\tPENDING\tREADY\tRETRY\tDEAD\tOLDEST\tRATE\tLEFT")
+	names, states := len("LANE"), len("STATE")
 	for i := range o.Lanes {
 		l := &o.Lanes[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", visible(l.Name), l.word(stopped),
-			count(l.Pending), count(l.Ready), count(l.Retrying), count(l.Dead), l.oldest(o.Now), l.pace(), l.left())
+		names, states = max(names, utf8.RuneCountInString(visible(l.Name))), max(states, len(l.word(stopped)))
+	}
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
+	row := func(name, state string, numbers ...string) {
+		fmt.Fprintf(t, "%-*s  %-*s\t%s\t\n", names, name, states, state, strings.Join(numbers, "\t"))
+	}
+	row("LANE", "STATE", "PENDING", "READY", "RETRY", "DEAD", "OLDEST", "RATE", "LEFT")
+	for i := range o.Lanes {
+		l := &o.Lanes[i]
+		row(visible(l.Name), l.word(stopped), count(l.Pending), count(l.Ready), count(l.Retrying), count(l.Dead), l.oldest(o.Now), l.pace(), l.left())
 	}
 	t.Flush()
-	lines := strings.SplitAfter(table.String(), "\n")
-	fmt.Fprint(w, lines[0])
-	for i := range o.Lanes {
-		fmt.Fprint(w, lines[i+1])
-		for _, said := range o.Lanes[i].says(o.Now) {
-			fmt.Fprintf(w, "%12s%s\n", "", said)
+	for i, line := range strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n") {
+		fmt.Fprintln(w, strings.TrimPrefix(line, "  "))
+		if i > 0 {
+			for _, said := range o.Lanes[i-1].says(o.Now) {
+				fmt.Fprintf(w, "%12s%s\n", "", said)
+			}
 		}
 	}
 }
