@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -85,9 +86,7 @@ func (c *client) do(ctx context.Context, method string, body []byte, pairs ...st
 	if err != nil {
 		return nil, fail(exitUsage, "%s: %w", c.name, err)
 	}
-	for name, values := range c.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, c.header)
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -46,7 +46,7 @@ func (r *relay) event(line []byte) (e outbox.Event, err error) {
 
 // lookUp returns what a path leads to, as text; "": nothing.
 func lookUp(doc any, path string) string {
-	for _, name := range strings.Split(path[1:], ".") {
+	for name := range strings.SplitSeq(path[1:], ".") {
 		object, ok := doc.(map[string]any)
 		if !ok {
 			return ""

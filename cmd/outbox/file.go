@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/monitor"
@@ -116,7 +117,7 @@ func openOwn(path string, o *store.Options) (ls lanes, err error) {
 // openBucket opens a lane in an application's own database.
 func openBucket(path, bucket string, o *store.Options) (ls lanes, err error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: max(o.LockTimeout, 50*time.Millisecond)})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return ls, fmt.Errorf("%s: %w", path, store.ErrLocked)
 	}
 	if err != nil {

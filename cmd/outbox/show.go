@@ -124,13 +124,14 @@ func (c *command) show(e *event, text []byte, payload bool) error {
 
 // headline writes an event in a line.
 func (e *event) headline(w io.Writer) {
-	line := e.ID
+	var line strings.Builder
+	line.WriteString(e.ID)
 	for _, part := range []string{e.Kind, e.Key, strings.ReplaceAll(e.State, "-", " ")} {
 		if part != "" {
-			line += "  " + visible(part)
+			line.WriteString("  " + visible(part))
 		}
 	}
-	fmt.Fprintln(w, line)
+	fmt.Fprintln(w, line.String())
 }
 
 func (c *command) explain(cl *client, e *event, text []byte) error {

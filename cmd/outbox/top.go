@@ -227,9 +227,7 @@ func (t *top) lanes() (lines []string) {
 func (t *top) oneLane(l *lane) (lines []string) {
 	now := l.Now
 	lines = append(lines, t.colour(colourOf(l.State), visible(l.Name)+"  "+l.word(t.seen.stopped)), "")
-	for _, said := range l.says(now) {
-		lines = append(lines, said)
-	}
+	lines = append(lines, l.says(now)...)
 	row := func(name, value string) { lines = append(lines, fmt.Sprintf("%-12s %12s", name, value)) }
 	lines = append(lines, "")
 	row("pending", count(l.Pending))
