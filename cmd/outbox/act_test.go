@@ -26,6 +26,7 @@ func TestActing(t *testing.T) {
 			want(t, 0, "2 of 2 dead events would be revived.\n", "revive", target, "--all", "--dry-run")
 			want(t, 0, "1 of 2 dead events would be revived.\n", "revive", target, "--all", "--dry-run", "--key", "customer-*")
 			want(t, 0, "{\"of\":2,\"v\":1,\"would\":2}\n", "revive", target, "--all", "--dry-run", "--json")
+			want(t, 0, "1 of 2 events would be revived.\n", "revive", target, "--dry-run", "00000001", "00000003")
 			state("00000001", "dead")
 
 			want(t, 0, "1 event was revived.\n", "revive", target, "00000001")

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -66,18 +68,32 @@ func (c *command) actVerb(a act) *cobra.Command {
 // actOn does it to the events that IDs name.
 func (c *command) actOn(ctx context.Context, cl *client, lane string, a act, ids []string, dry bool) error {
 	var items []ref
+	fit, unknown := 0, 0
 	for _, id := range ids {
 		e, _, err := cl.find(ctx, lane, id)
 		if err != nil {
 			return err
 		}
 		items = append(items, ref{e.At, e.ID})
+		if slices.Contains(a.from, e.State) {
+			fit++
+		}
+		if e.unknown() {
+			unknown++
+		}
 	}
 	if dry {
-		return c.would(len(items), len(items), a, "")
+		return c.would(fit, len(items), a, "")
 	}
-	if a.final {
-		if err := c.sure(ctx, cl, fmt.Sprintf("%s %s for good?", capital(a.do), events(len(items), ""))); err != nil {
+	question := ""
+	switch {
+	case a.final:
+		question = fmt.Sprintf("%s %s for good?", capital(a.do), events(len(items), ""))
+	case a.do == "revive" && unknown > 0:
+		question = fmt.Sprintf("%s, and may have arrived: the answer is unknown. Send again?", plural(unknown, "1 event was sent", count(unknown)+" events were sent"))
+	}
+	if question != "" {
+		if err := c.sure(ctx, cl, question); err != nil {
 			return err
 		}
 	}
@@ -96,8 +112,13 @@ func (c *command) actOn(ctx context.Context, cl *client, lane string, a act, ids
 // actAll does it to all events that a filter selects. It ends where the list ended when it began: what
 // dies meanwhile stays dead.
 func (c *command) actAll(ctx context.Context, cl *client, lane string, a act, f filter, dry bool) error {
-	n := 0
-	_, of, _, err := cl.each(ctx, lane, &f, 0, func(*event, []byte) error { n++; return nil })
+	n, unknown := 0, 0
+	_, of, _, err := cl.each(ctx, lane, &f, 0, func(e *event, _ []byte) error {
+		if n++; e.unknown() {
+			unknown++
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -108,7 +129,11 @@ func (c *command) actAll(ctx context.Context, cl *client, lane string, a act, f 
 	if n == 0 {
 		return c.did(a, done{})
 	}
-	if err := c.sure(ctx, cl, fmt.Sprintf("%s %s?", capital(a.do), events(n, what))); err != nil {
+	question := fmt.Sprintf("%s %s?", capital(a.do), events(n, what))
+	if a.do == "revive" && unknown > 0 {
+		question += fmt.Sprintf(" Of %s the answer is unknown: %s may have arrived.", count(unknown), plural(unknown, "it", "they"))
+	}
+	if err := c.sure(ctx, cl, question); err != nil {
 		return err
 	}
 	var sum done
@@ -122,6 +147,12 @@ func (c *command) actAll(ctx context.Context, cl *client, lane string, a act, f 
 			return c.did(a, sum)
 		}
 	}
+}
+
+// unknown reports whether a dead event may have arrived: it was sent at most once, and nobody knows the
+// answer.
+func (e *event) unknown() bool {
+	return e.State == "dead" && strings.HasPrefix(e.LastErr, "sent, answer unknown")
 }
 
 func (d *done) add(more done) { d.Done, d.PassedOver = d.Done+more.Done, d.PassedOver+more.PassedOver }

@@ -85,7 +85,8 @@ func (c *command) openURL(target string) (*client, error) {
 	if err != nil || u.Host == "" {
 		return nil, fail(exitUsage, "%q is not the address of a monitor", target)
 	}
-	cl := &client{http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, base: u, name: u.Redacted(), close: func() error { return nil }}
+	cl := newClient(http.DefaultTransport.(*http.Transport).Clone())
+	cl.base, cl.name = u, u.Redacted()
 	if c.headerFile != "" {
 		if cl.header, err = headers(c.headerFile); err != nil {
 			return nil, err
@@ -95,12 +96,36 @@ func (c *command) openURL(target string) (*client, error) {
 }
 
 func openSocket(path, name string) *client {
-	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	cl := newClient(&http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
-	}}
-	return &client{http: &http.Client{Transport: tr}, base: &url.URL{Scheme: "http", Host: "outbox"}, name: name,
-		close: func() error { tr.CloseIdleConnections(); return nil }}
+	}})
+	cl.base, cl.name = &url.URL{Scheme: "http", Host: "outbox"}, name
+	return cl
+}
+
+// answerTime is how long a monitor may take to begin an answer about what there is. An action, such as a
+// compaction, may take as long as it takes.
+const answerTime = 30 * time.Second
+
+// newClient returns a client that follows no redirect.
+func newClient(tr *http.Transport) *client {
+	p := patience{act: tr, read: tr.Clone()}
+	p.read.ResponseHeaderTimeout = answerTime
+	return &client{
+		http:  &http.Client{Transport: p, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		close: func() error { p.act.CloseIdleConnections(); p.read.CloseIdleConnections(); return nil },
+	}
+}
+
+// patience sends requests that read by one transport, and those that act by another.
+type patience struct{ read, act *http.Transport }
+
+func (p patience) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodGet {
+		return p.read.RoundTrip(req)
+	}
+	return p.act.RoundTrip(req)
 }
 
 // answers reports whether somebody answers on a socket.
