@@ -39,6 +39,7 @@ func (c *command) export(ctx context.Context, cl *client, lane string, f *filter
 		lists = []string{f.state}
 	}
 	w := bufio.NewWriter(c.out)
+	progress := &status{w: c.err, terminal: isTerminal(c.err) && !isTerminal(c.out)}
 	n := 0
 	var written []uint64 // places of those in flight
 	var err error
@@ -56,6 +57,7 @@ func (c *command) export(ctx context.Context, cl *client, lane string, f *filter
 				}
 			}
 			n++
+			progress.tell("%s written", count(n))
 			_, err := w.Write(visibleJSON(line))
 			return err
 		})
@@ -66,6 +68,7 @@ func (c *command) export(ctx context.Context, cl *client, lane string, f *filter
 	if flush := w.Flush(); err == nil {
 		err = flush
 	}
+	progress.set("")
 	fmt.Fprintf(c.err, "%s %s written.\n", events(n, ""), plural(n, "was", "were"))
 	return err
 }

@@ -88,7 +88,8 @@ func (c *command) importFrom(ctx context.Context, path, from string, create bool
 	} else if s == nil {
 		return fail(exitNotFound, "there is no lane %q; --create makes it", c.lane)
 	}
-	i := importer{to: s, there: make(map[uuid.UUID]bool)}
+	progress := &status{w: c.err, terminal: isTerminal(c.err)}
+	i := importer{to: s, errs: progress, there: make(map[uuid.UUID]bool)}
 	for _, list := range []iter.Seq2[sender.Item, error]{s.Pending(), s.Dead()} {
 		for it, err := range list {
 			if err != nil && it.ID == uuid.Nil {
@@ -97,7 +98,8 @@ func (c *command) importFrom(ctx context.Context, path, from string, create bool
 			i.there[it.ID] = true
 		}
 	}
-	err = i.read(ctx, in, c.err)
+	err = i.read(ctx, in)
+	progress.set("")
 	if c.json {
 		return errors.Join(err, c.write(map[string]any{"v": 1, "put": i.put, "skipped": i.skipped, "unreadable": i.unreadable}))
 	}
@@ -126,6 +128,7 @@ func (c *command) make(path string) error {
 // An importer puts lines of an export into a lane.
 type importer struct {
 	to                       *store.Store
+	errs                     *status
 	there                    map[uuid.UUID]bool
 	put, skipped, unreadable int
 
@@ -134,12 +137,12 @@ type importer struct {
 }
 
 // read reads all lines. An error leaves what was committed before.
-func (i *importer) read(ctx context.Context, in io.Reader, errs io.Writer) error {
+func (i *importer) read(ctx context.Context, in io.Reader) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if text := bytes.TrimSpace(line); len(text) > 0 {
-			if err := i.line(text, n, errs); err != nil {
+			if err := i.line(text, n); err != nil {
 				return errors.Join(fmt.Errorf("line %d: %w", n, err), i.commit(ctx))
 			}
 		}
@@ -157,7 +160,7 @@ func (i *importer) read(ctx context.Context, in io.Reader, errs io.Writer) error
 	}
 }
 
-func (i *importer) line(text []byte, n int, errs io.Writer) error {
+func (i *importer) line(text []byte, n int) error {
 	var e event
 	if err := json.Unmarshal(text, &e); err != nil {
 		return err
@@ -168,7 +171,7 @@ func (i *importer) line(text []byte, n int, errs io.Writer) error {
 	}
 	if e.Payload == nil {
 		i.unreadable++
-		fmt.Fprintf(errs, "line %d has no payload, and is left out: %s\n", n, visible(e.Damage))
+		fmt.Fprintf(i.errs, "line %d has no payload, and is left out: %s\n", n, visible(e.Damage))
 		return nil
 	}
 	if i.there[id] {
@@ -201,5 +204,6 @@ func (i *importer) commit(ctx context.Context) error {
 	}
 	i.put += len(i.batch)
 	i.batch, i.bytes = i.batch[:0], 0
+	i.errs.tell("%s put, %s there already", count(i.put), count(i.skipped))
 	return nil
 }

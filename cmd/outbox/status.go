@@ -17,6 +17,15 @@ type status struct {
 
 	mu   sync.Mutex // held while w is written to
 	last string
+	told time.Time // when tell last wrote
+}
+
+// tell renews the last line on a terminal, at most five times a second.
+func (s *status) tell(format string, args ...any) {
+	if now := time.Now(); s.terminal && now.Sub(s.told) > 200*time.Millisecond {
+		s.told = now
+		s.set(fmt.Sprintf(format, args...))
+	}
 }
 
 // Write writes lines above the last one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -184,5 +185,18 @@ func TestTopText(t *testing.T) {
 	top.Update(seen)
 	if text := top.text(); !strings.Contains(text, "does not answer: no \\x1b route") || !strings.Contains(text, "> outbox2") {
 		t.Errorf("in an outage:\n%s", text)
+	}
+}
+
+// An import shows how far it is, on a terminal.
+func TestProgress(t *testing.T) {
+	from, _, _ := call(t, "export", fixture(t))
+	in := filepath.Join(t.TempDir(), "events.ndjson")
+	write(t, in, from)
+	s := onScreen(t, nil, "import", filepath.Join(t.TempDir(), "new.db"), "--create", "--in", in)
+	s.await("6 put, 0 there already")
+	s.await("6 events were put, 0 were there already.")
+	if code := s.exit(); code != 0 {
+		t.Errorf("exit %d", code)
 	}
 }
