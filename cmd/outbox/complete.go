@@ -46,7 +46,7 @@ func (c *command) completeIDs(lists ...string) func(*cobra.Command, []string, st
 			for _, list := range lists {
 				if err == nil {
 					_, _, _, err = cl.each(ctx, lane, &filter{state: list, id: begun}, 100, func(e *event, _ []byte) error {
-						ids = append(ids, e.ID+"\t"+cut(visible(e.Kind+" "+e.Key), 60))
+						ids = append(ids, visible(e.ID)+"\t"+cut(visible(e.Kind+" "+e.Key), 60))
 						if len(ids) >= 100 {
 							return errEnough
 						}

@@ -127,7 +127,7 @@ func (c *command) list(ctx context.Context, cl *client, lane string, f *filter, 
 		case "DUE":
 			at = e.Due
 		}
-		line := fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s", e.ID, visible(e.State), cut(visible(e.Kind), 40), cut(visible(e.Key), 60), e.Failures, clock(at, now), cut(e.why(), 120))
+		line := fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%s\t%s", visible(e.ID), visible(e.State), cut(visible(e.Kind), 40), cut(visible(e.Key), 60), e.Failures, clock(at, now), cut(e.why(), 120))
 		_, err := fmt.Fprintln(t, strings.TrimRight(line, "\t"))
 		return err
 	})

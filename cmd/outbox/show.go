@@ -125,7 +125,7 @@ func (c *command) show(e *event, text []byte, payload bool) error {
 // headline writes an event in a line.
 func (e *event) headline(w io.Writer) {
 	var line strings.Builder
-	line.WriteString(e.ID)
+	line.WriteString(visible(e.ID))
 	for _, part := range []string{e.Kind, e.Key, strings.ReplaceAll(e.State, "-", " ")} {
 		if part != "" {
 			line.WriteString("  " + visible(part))
