@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/limiter"
+	"github.com/seed8107221f/outbox/monitor"
 	"github.com/seed8107221f/outbox/sender"
 )
 
@@ -200,6 +202,28 @@ func TestExport(t *testing.T) {
 	if got := p.get("?lane=track&export=ready&key=customer-1*").Body.String(); strings.Count(got, "\n") != 111 {
 		t.Error(strings.Count(got, "\n"), "lines")
 	}
+}
+
+// An export that is broken off does not look like one that has ended.
+func TestExportBrokenOff(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	p := newPlace(t, &monitor.Options{Allow: func(*http.Request, string) monitor.Access {
+		asked++
+		return monitor.Access{Read: true, Payload: asked < 3}
+	}})
+	p.b.Pause(t.Context(), sender.Pause{})
+	for range 250 {
+		if _, err := p.b.Put(t.Context(), outbox.Event{Kind: "k"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		if r := recover(); r != http.ErrAbortHandler || asked != 3 {
+			t.Errorf("%v after %d", r, asked)
+		}
+	}()
+	p.get("?lane=track&export=ready")
 }
 
 // With nothing, with a little and with very much in the lane the pages are small and fast.

@@ -3,6 +3,8 @@ package monitor_test
 import (
 	"bufio"
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -144,29 +146,81 @@ func TestStreamLimit(t *testing.T) {
 	}
 }
 
-// A server's WriteTimeout does not cut a stream, and Shutdown does not wait for one.
+// A pipeListener hands out connections in memory, which work in a bubble of synctest.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+func (l *pipeListener) Close() error   { close(l.done); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// inBubble serves a lane by a server with a WriteTimeout, 0 for none, and opens one stream.
+func inBubble(t *testing.T, timeout time.Duration, test func(p *place, server *http.Server, c net.Conn)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t, nil)
+		server := &http.Server{Handler: p.m, WriteTimeout: timeout}
+		server.RegisterOnShutdown(func() { p.m.Close() })
+		l := &pipeListener{make(chan net.Conn), make(chan struct{})}
+		served := make(chan error)
+		go func() { served <- server.Serve(l) }()
+		theirs, ours := net.Pipe()
+		l.conns <- theirs
+		if _, err := ours.Write([]byte("GET /?live=1&lane=track HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		test(p, server, ours)
+		ours.Close()
+		if server.Close(); <-served != http.ErrServerClosed {
+			t.Error("it does not serve")
+		}
+	})
+}
+
+// A server's WriteTimeout does not cut a stream, and Shutdown ends it at once.
 func TestStreamOutlivesWriteTimeout(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, nil)
-	server := httptest.NewUnstartedServer(p.m)
-	server.Config.WriteTimeout = 500 * time.Millisecond
-	server.Config.RegisterOnShutdown(func() { p.m.Close() })
-	server.Start()
-	defer server.Close()
-	lines, _ := events(t, server, "/?live=1&lane=track")
-	start := time.Now()
-	for n := 0; time.Since(start) < 2*time.Second; n++ { // each event is a second after the other
+	inBubble(t, time.Second, func(p *place, server *http.Server, c net.Conn) {
+		ended := make(chan struct{})
+		var text strings.Builder
+		go func() {
+			io.Copy(&text, c)
+			close(ended)
+		}()
+		time.Sleep(20 * time.Second)
 		p.put("refused")
-		await(t, lines, "data: ")
-		for len(lines) > 0 {
-			<-lines
+		time.Sleep(2 * time.Second)
+		start := time.Now()
+		if err := server.Shutdown(p.t.Context()); err != nil || time.Since(start) > time.Second {
+			p.t.Error(err, time.Since(start))
 		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := server.Config.Shutdown(ctx); err != nil {
-		t.Error(err)
-	}
+		<-ended
+		holds(p.t, text.String(), "text/event-stream", "1 dead")
+	})
+}
+
+// A reader that stops reading is rid of after ten seconds, and its place is free.
+func TestStreamStalled(t *testing.T) {
+	t.Parallel()
+	inBubble(t, 0, func(p *place, server *http.Server, c net.Conn) {
+		start, first := time.Now(), make([]byte, 100)
+		if _, err := io.ReadFull(c, first); err != nil {
+			p.t.Fatal(err)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if _, err := io.Copy(io.Discard, c); err != nil || time.Since(start) > 12*time.Second {
+			p.t.Error("it ended after ", time.Since(start), err)
+		}
+	})
 }
 
 // plain is a writer that cannot flush.
