@@ -165,6 +165,9 @@ func (v *itemView) gates(q *request, e *outbox.Explanation) {
 			g.Text, g.Code = "Events of one key go one at a time.", visible(r.Head.LastErr)
 		case (code == "scheduled" || code == "retrying") && !r.Until.IsZero():
 			g.Text = "It is due at " + clock(r.Until, q.now) + ", " + at(r.Until, q.now).Ago + "."
+			if !r.Until.After(q.now) {
+				g.Text = "It was due at " + clock(r.Until, q.now) + ", and has its turn as soon as the lane sends."
+			}
 		}
 		if g.Code != "" && strings.Contains(g.Text, g.Code) {
 			g.Code = ""
@@ -183,7 +186,7 @@ func (v *itemView) gates(q *request, e *outbox.Explanation) {
 	}
 	if e.About.After(q.now) {
 		last.Text += " At the present pace it goes at about " + clock(e.About, q.now) + ", " + at(e.About, q.now).Ago + "."
-	} else if rate := cmp.Or(s.Limit, s.Rate); rate > 0 && e.Ahead > 0 {
+	} else if rate := cmp.Or(s.Limit, s.Rate); rate > 0 && float64(e.Ahead) >= rate {
 		last.Text += " At " + perSecond(rate) + " a second that takes " + span(seconds(float64(e.Ahead)/rate).Round(time.Second)) + ", once the lane opens."
 	}
 	if !codes["in-flight"] && !codes["expired"] {
