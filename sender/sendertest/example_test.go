@@ -34,7 +34,7 @@ func ExampleMemory() {
 	}
 	ran := make(chan error)
 	go func() { ran <- s.Run(ctx) }()
-	if err := s.Drain(ctx); err != nil {
+	if err := s.Flush(ctx); err != nil {
 		log.Fatal(err)
 	}
 	s.Stop(ctx)
