@@ -243,7 +243,7 @@ func facts(d *summary, now time.Time) []fact {
 	}
 	put := fact{Name: "Put, lately", Value: "not known yet", Small: "known some seconds after the first look"}
 	if p := &d.past; p.putFor > 0 {
-		put = fact{Name: "Put, last " + short(p.putFor), Value: count(p.put), Small: perSecond(float64(p.put)/p.putFor.Seconds()) + " a second"}
+		put = fact{Name: "Put, last " + span(p.putFor.Truncate(time.Second)), Value: count(p.put), Small: perSecond(float64(p.put)/p.putFor.Seconds()) + " a second"}
 		if p.putFor >= 55*time.Second && p.putFor < 66*time.Second {
 			put.Name = "Put, last minute"
 		}
