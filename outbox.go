@@ -74,7 +74,8 @@ type Options struct {
 	Limiter sender.Limiter // nil: no limit until the destination asks for one
 
 	// OnPut is called for each event before it is checked and stored, by the goroutine that puts it
-	// and with the context of its call. It may change the event. The map in e.Header and the bytes
+	// and with the context of its call. It may change the event, and keeps it no longer than until
+	// done has returned. The map in e.Header and the bytes
 	// in e.Payload belong to the caller of Put: change a copy (maps.Clone) and assign that. done,
 	// unless nil, is called with what Put returns, also for an event that is refused. For PutBy and
 	// PutTx that is before the transaction commits. Neither may block, and panics of both reach the
@@ -252,6 +253,9 @@ func (b *Outbox) wrap(op string, err error) error { return errtext.Wrap("outbox:
 // single holds the memory of one item for each Put that runs.
 var single = sync.Pool{New: func() any { return new([1]sender.Item) }}
 
+// events holds the memory of one event for each Put with OnPut that runs.
+var events = sync.Pool{New: func() any { return new(Event) }}
+
 // Put stores an event durably and returns its ID. When it returns nil the event is on disk.
 //
 // ErrInvalid, ErrClosed, ErrTooLarge and ErrFull mean that nothing was stored, and so does the end
@@ -286,12 +290,15 @@ func (b *Outbox) PutBy(ctx context.Context, e Event, store func(sender.Item) err
 	if b.onPut == nil {
 		return b.put(e, store)
 	}
-	changed := e // of its own, so that e stays off the heap without OnPut
-	done := b.onPut(ctx, &changed)
-	id, err := b.put(changed, store)
+	changed := events.Get().(*Event) // e itself stays off the heap
+	*changed = e
+	done := b.onPut(ctx, changed)
+	id, err := b.put(*changed, store)
 	if done != nil {
 		done(id, err)
 	}
+	*changed = Event{}
+	events.Put(changed)
 	return id, err
 }
 
