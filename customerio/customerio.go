@@ -187,6 +187,11 @@ func (c *Client) openLanes() error {
 		if c.o.OnOutcome != nil {
 			o.Sender.OnOutcome = tell(l.name, r, c.o.OnOutcome)
 		}
+		if c.o.Instrument != nil {
+			if t := c.o.Instrument(l.name, &o, l.t); l.t != nil {
+				l.t = t
+			}
+		}
 		b, err := outbox.New(st, l.t, &o)
 		if err != nil {
 			return fmt.Errorf("customerio: %w", err)

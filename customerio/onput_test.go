@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -12,6 +13,7 @@ import (
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // OnPut is told what is put into each lane, alone, together and with a note, and the header that it
@@ -62,6 +64,48 @@ func TestOnPut(t *testing.T) {
 		}
 		if stored != 5 {
 			t.Errorf("%d are stored, want 5", stored)
+		}
+	})
+}
+
+// Instrument sees each lane with its transport, and what it returns is used: a nil transport of a lane
+// without credentials stays nil.
+func TestInstrument(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, w *world) {
+		put, sent := map[customerio.Lane]int{}, map[customerio.Lane]int{}
+		var mu sync.Mutex
+		var seen []customerio.Lane
+		c := w.open(func(o *customerio.Options) {
+			o.AppKey = ""
+			o.Instrument = func(name customerio.Lane, o *outbox.Options, t sender.Transport) sender.Transport {
+				seen = append(seen, name)
+				o.OnPut = func(context.Context, *outbox.Event) func(uuid.UUID, error) { put[name]++; return nil }
+				if t == nil {
+					return sender.TransportFunc(func(context.Context, sender.Item) error { panic("no credentials") })
+				}
+				return sender.Wrap(t, func(ctx context.Context, items []sender.Item, send func(context.Context, []sender.Item) []error) []error {
+					mu.Lock()
+					defer mu.Unlock()
+					sent[name] += len(items)
+					return send(ctx, items)
+				})
+			}
+		})
+		if _, err := c.Identify(t.Context(), customerio.ID("17"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Lane(customerio.LaneTrack).Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(seen, customerio.Lanes()) {
+			t.Errorf("it saw %q", seen)
+		}
+		if put[customerio.LaneTrack] != 1 || sent[customerio.LaneTrack] != 1 {
+			t.Errorf("put %v, sent %v", put, sent)
+		}
+		if state := c.Lane(customerio.LaneBroadcast).Stats().State; state != sender.LaneStoring {
+			t.Errorf("a lane without credentials is %s", state)
 		}
 	})
 }

@@ -107,6 +107,11 @@ type Options struct {
 	// outbox.Options.OnPut; with Together that is when its function has returned. The event is complete
 	// by then: only its header should change. nil: no calls.
 	OnPut func(ctx context.Context, e *outbox.Event) (done func(id uuid.UUID, err error))
+	// Instrument is called for each lane while Open starts it, with its options and its transport, and
+	// returns the transport to use: to trace or measure requests, as oteloutbox.Instrument does. It may
+	// change o.OnPut, and nothing else of o. t is nil if the credentials of the lane are missing; then
+	// the result does not count. nil: no calls.
+	Instrument func(name Lane, o *outbox.Options, t sender.Transport) sender.Transport
 	// UserAgent names the application to the service, in the header User-Agent of all requests. ""
 	// means outbox-customerio.
 	UserAgent string
