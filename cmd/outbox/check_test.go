@@ -51,3 +51,30 @@ func TestDamaged(t *testing.T) {
 	serve(t, fresh, everything)
 	want(t, exitInUse, "", "salvage", fresh)
 }
+
+// The damage of a file in use is told too.
+func TestDamagedInUse(t *testing.T) {
+	path := fixture(t)
+	m := serve(t, path, everything)
+	serveSocket(t, path, m)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("5"), int64(bytes.LastIndex(b, []byte("five")))); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := call(t, "check", path)
+	if code != exitUnhealthy || !strings.HasPrefix(out, "Lane outbox: ") || strings.Contains(out, "accounted for.") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	out, errs, code = call(t, "check", path, "--json")
+	if code != exitUnhealthy || !strings.Contains(out, `"ok":false`) {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+}
