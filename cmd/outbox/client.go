@@ -98,7 +98,7 @@ func (c *client) do(ctx context.Context, method string, body []byte, pairs ...st
 			err = of.Err
 		}
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, context.Cause(ctx))
+			return nil, fmt.Errorf("%s: %w", c.name, ctx.Err())
 		}
 		return nil, fail(exitInUse, "%s does not answer: %w", c.name, err)
 	}

@@ -138,7 +138,7 @@ type importer struct {
 
 // read reads all lines. An error leaves what was committed before.
 func (i *importer) read(ctx context.Context, in io.Reader) error {
-	r := bufio.NewReaderSize(in, 64<<10)
+	r := bufio.NewReaderSize(until(ctx, in), 64<<10)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if text := bytes.TrimSpace(line); len(text) > 0 {
@@ -206,4 +206,16 @@ func (i *importer) commit(ctx context.Context) error {
 	i.batch, i.bytes = i.batch[:0], 0
 	i.errs.tell("%s put, %s there already", count(i.put), count(i.skipped))
 	return nil
+}
+
+// until returns a reader that ends with ctx, even if in gives nothing. Its goroutine ends with in, or
+// with the process.
+func until(ctx context.Context, in io.Reader) io.Reader {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(w, in)
+		w.CloseWithError(err)
+	}()
+	return r
 }

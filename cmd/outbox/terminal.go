@@ -46,6 +46,6 @@ func (c *command) sure(ctx context.Context, cl *client, question string) error {
 		}
 		return fail(exitUnfinished, "nothing was done")
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 }

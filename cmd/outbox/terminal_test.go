@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/creack/pty"
@@ -198,5 +200,49 @@ func TestProgress(t *testing.T) {
 	s.await("6 events were put, 0 were there already.")
 	if code := s.exit(); code != 0 {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// Interrupted, a verb says what was done and exits with 7.
+func TestInterrupted(t *testing.T) {
+	path := fixture(t)
+	s := onScreen(t, nil, "drop", path, "--all")
+	s.await("[y/N] ")
+	s.press("\x03")
+	if code := s.exit(); code != exitUnfinished {
+		t.Errorf("drop: exit %d", code)
+	}
+	want(t, 0, "2 of 2 dead events would be dropped.\n", "drop", path, "--all", "--dry-run")
+
+	lines := make([]string, commitEvents+1)
+	for n := range lines {
+		lines[n] = fmt.Sprintf(`{"id":"%s","payload":""}`, id(n+100))
+	}
+	cmd := program(t, "import", path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(in, strings.Join(lines, "\n")); err != nil { // the last one has no end yet
+		t.Fatal(err)
+	}
+	for last := id(100 + commitEvents - 1); ; time.Sleep(time.Millisecond) { // until the commit is in the file
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, last[:]) {
+			break
+		}
+	}
+	cmd.Process.Signal(os.Interrupt)
+	cmd.Wait() // its error is the code
+	if code := cmd.ProcessState.ExitCode(); code != exitUnfinished || !strings.HasPrefix(out.String(), "500 events were put") || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("import: exit %d: %s%s", code, out.String(), errs.String())
 	}
 }

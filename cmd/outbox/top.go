@@ -40,7 +40,7 @@ back, g and G go to the first and the last, q ends it.`,
 			}
 			_, err = tea.NewProgram(t, tea.WithContext(ctx), tea.WithInput(c.in), tea.WithOutput(c.out), tea.WithoutSignalHandler()).Run()
 			if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
-				err = context.Cause(ctx)
+				err = ctx.Err()
 			}
 			return err // the client is open at most while a look goes on, and the process ends
 		},
