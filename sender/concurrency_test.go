@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // More requests start when the number is raised; when it is lowered, those in flight finish.
@@ -64,6 +66,29 @@ func TestLowerConcurrencyWhileOneWaits(t *testing.T) {
 		if _, most := l.inFlight(); most != 1 {
 			l.Fatalf("%d in flight at once", most)
 		}
+		l.ends("delivered 3")
+	})
+}
+
+// Calls that do not return may be more than the slots that are left: both numbers are said.
+func TestLowerConcurrencyThanAbandonedCalls(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Timeout, l.options.Concurrency = time.Second, 3
+		l.answer("hangs", "10m+ok")
+		l.put("hangs hangs a")
+		l.run()
+		l.wait(time.Minute)
+		if st := l.s.Status(); st.Held != "" || st.Abandoned != 2 {
+			l.Fatalf("%+v", st)
+		}
+		if err := l.s.SetConcurrency(1); err != nil {
+			l.Fatal(err)
+		}
+		l.wait(time.Second)
+		if st := l.s.Status(); st.HeldBy != sender.HeldByTransport || st.Held != "2 requests ignore the end of their context, and at most 1 may be in flight" {
+			l.Fatalf("%+v", st)
+		}
+		l.wait(20 * time.Minute)
 		l.ends("delivered 3")
 	})
 }

@@ -141,7 +141,7 @@ func (l *loop) serveFlushes(now time.Time) {
 			}
 		}
 		if l.abandoned >= l.most() {
-			f.done <- fmt.Errorf("all %d requests in flight ignore the end of their context", l.abandoned)
+			f.done <- errors.New(l.allAbandoned())
 			return true
 		}
 		return false

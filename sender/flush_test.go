@@ -200,7 +200,7 @@ func TestFlushSaysWhy(t *testing.T) {
 func TestFlushLeavesAbandonedCalls(t *testing.T) {
 	for _, c := range []struct{ name, put, why string }{
 		{"some slots", "hangs a b c", ""},
-		{"all slots", "hangs hangs hangs a", "all 3 requests in flight ignore"},
+		{"all slots", "hangs hangs hangs a", "3 requests ignore the end of their context, and at most 3 may be in flight"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			flushes(t, func(l *lane) {

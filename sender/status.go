@@ -67,6 +67,11 @@ func (s *Sender) Status() Status {
 	return st
 }
 
+// allAbandoned says that no slot is free. SetConcurrency may have left fewer than are abandoned.
+func (l *loop) allAbandoned() string {
+	return fmt.Sprintf("%d requests ignore the end of their context, and at most %d may be in flight", l.abandoned, l.most())
+}
+
 // heldBecause begins Status.Held when the destination does not work.
 const heldBecause = "destination unavailable: "
 
@@ -89,7 +94,7 @@ func (l *loop) publish() {
 		troubled(HeldByLimiter, &l.limiterTrouble)
 	case l.abandoned >= l.most():
 		st.HeldBy = HeldByTransport
-		st.Held = fmt.Sprintf("all %d requests in flight ignore the end of their context", l.abandoned)
+		st.Held = l.allAbandoned()
 		st.HeldSince = l.stuckSince
 	case l.silence.held:
 		st.HeldBy, st.Held, st.HeldSince = HeldByDestination, heldBecause+l.silence.cause, l.silence.since
