@@ -90,8 +90,9 @@ type Options struct {
 // [sender.Gatherer], [sender.Flusher], [sender.Refuser], [sender.Lister], [sender.Reviver],
 // [sender.Eraser], [sender.Compacter], [sender.Checker], [sender.Fallbacker], [sender.Announcer],
 // [sender.Placer], [sender.Browser], [sender.Editor], [sender.Explainer], [sender.Operator],
-// [sender.LaneLister], [sender.Pather], [sender.Sizer] and [TxAppender]. Each says what its absence means. A method of [Outbox] that
-// needs an absent one returns an [errors.ErrUnsupported] that names the type of the store.
+// [sender.LaneLister], [sender.Pather], [sender.Sizer] and [TxAppender]. Each says what its absence
+// means. A method of [Outbox] that needs an absent one returns an [errors.ErrUnsupported] that names
+// the type of the store.
 type Store interface {
 	sender.Queue
 	// Append stores items durably, all or none, in their order, and assigns their Seq. When it
@@ -189,8 +190,7 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 //
 // Its Close and Shutdown end this lane only; it can be opened again then. Close and Shutdown of b end
 // the lanes that b has opened, all of them at the same time and in the same way, and close the file
-// last: so one call is enough. ErrLocked: the lane is open. Another store than store.Store is not
-// supported.
+// last: so one call is enough. ErrLocked: the lane is open. The store of b must be a store.Store.
 func (b *Outbox) Lane(name string, t sender.Transport, o *Options) (c *Outbox, err error) {
 	if o, err = o.check(); err != nil {
 		return nil, err
@@ -500,8 +500,8 @@ func (b *Outbox) Resume(ctx context.Context) error {
 
 // ClearThrottle ends a pause that the destination asked for, before its time, also for others that
 // share the Limiter: the cure for an absurd Retry-After. One request goes first. That the word of the
-// destination is not kept is then the caller's doing. An event that was told to wait has a time of its
-// own after the pause: see RunNow. Without such a pause it does nothing.
+// destination is not kept is then the caller's doing. The event whose answer ordered the
+// pause may wait longer, for its own next try: RunNow makes it due. Without such a pause it does nothing.
 func (b *Outbox) ClearThrottle(ctx context.Context) error {
 	return b.wrap("clear throttle", b.lane.ClearThrottle(ctx))
 }

@@ -14,15 +14,16 @@ import (
 // Each start after SetRate leaves at most limit starts in the window that ends with it, and the
 // starts before SetRate count. So every window that holds a start after the change keeps to the new
 // limit, also the one that spans the change. Lowering may therefore let nothing start for up to a
-// window. The earlier limit no longer holds. What the log of starts does not reach back to is taken
-// to be as late as the earlier limits allowed: after a change to a longer window it may wait a
-// little longer than it must. A Limiter that was not made by Within has no log yet, and waits as
-// Within does at the start; what a plain Limiter started before is not counted.
+// window. The earlier limit no longer holds. Of starts that the log has forgotten, the latest possible
+// time is assumed: after a change to a longer window it may wait a little longer than it must. A
+// Limiter that was not made by Within has no log yet, and waits as Within does at the start; what a
+// plain Limiter started before is not counted.
 //
 // A pause and the tokens in the bucket stay as they are. After Slow the lowered rate keeps its share
 // of the setting. PerSecond and Burst are overwritten; a Floor above the new rate counts as that
-// rate. The log keeps the size of the highest limit so far. An earlier process is taken to have kept
-// the new limit, so a program that sets its rate after each start should make its Limiter with it.
+// rate. The log keeps the size of the highest limit so far. The silence at the start assumes that an
+// earlier process kept the limit that is set now. So a program that knows its limit when it starts
+// should make its Limiter with that.
 func (l *Limiter) SetRate(limit int, window time.Duration) error {
 	if err := checkWindow("SetRate", limit, window); err != nil {
 		return err

@@ -9,13 +9,14 @@ import (
 
 // ClearThrottle ends, before its time and durably, the pause that the destination ordered: in the
 // queue, in the sender, and in the limiter if that is a [Resumer], also for others that share it. One
-// request goes first, alone; its success opens the lane, at the rate that the limiter then has. So
-// does nothing else change: a hold, an operator's pause and a lowered rate stay. Without a pause it
-// does nothing. That the destination's word is not kept is then the caller's doing.
+// request goes first, alone; its success opens the lane, at the rate that the limiter then has. A hold,
+// an operator's pause and a lowered rate stay. Without a pause it does nothing. That the destination's
+// word is not kept is then the caller's doing.
 //
-// An order that comes with the answer to a request in flight may be obeyed or cleared too. The error
-// wraps [errors.ErrUnsupported] if the queue is no [Operator], or is that of the queue or of ctx; then
-// it is not known whether the pause was ended. It may be called at any time.
+// A request in flight may be answered with another order meanwhile: that is obeyed, or cleared too.
+// The error wraps [errors.ErrUnsupported] if the queue is no [Operator]: nothing has changed. Otherwise
+// it is that of the queue or of ctx, and it is not known whether the pause was ended. ClearThrottle may
+// be called at any time.
 func (s *Sender) ClearThrottle(ctx context.Context) error {
 	var err error
 	switch {
