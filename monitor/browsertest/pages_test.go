@@ -22,9 +22,10 @@ func busy(t *testing.T) *place {
 	t.Helper()
 	p := newPlace(t, "track", "messages", "newsletter", "billing", "archive")
 	p.answer("track", strict)
+	hostile := outbox.Event{Kind: `<script>alert(1)</script>`, Key: `"><img src=x onerror=alert(1)>` + "\x1b[31m\u202e", Payload: []byte(`{"email":"","note":"</textarea><script>alert(1)</script>"}`)}
 	long := strings.Repeat("a-key-without-a-break", 12)
-	p.put("track", event(1, ""), event(2, ""), outbox.Event{Kind: "identify", Key: long, Payload: []byte(`{"email":"","note":"` + strings.Repeat("x", 4000) + `"}`)}, event(4, "four@example.com"))
-	p.until("track", func(s outbox.Stats) bool { return s.Dead == 3 && s.Pending == 0 })
+	p.put("track", event(1, ""), event(2, ""), outbox.Event{Kind: "identify", Key: long, Payload: []byte(`{"email":"","note":"` + strings.Repeat("x", 4000) + `"}`)}, hostile, event(4, "four@example.com"))
+	p.until("track", func(s outbox.Stats) bool { return s.Dead == 4 && s.Pending == 0 })
 	p.answer("track", func(_ http.ResponseWriter, body string) int {
 		if strings.Contains(body, "late") {
 			return 500
@@ -80,7 +81,8 @@ func (p *place) views() []view {
 		{name: "overview"},
 		{name: "renewed", query: "stay=1"},
 		{name: "dead", query: at(dead[0])},
-		{name: "dead opened", query: at(dead[2]), open: true},
+		{name: "dead with a long key", query: at(dead[2]), open: true},
+		{name: "dead and hostile", query: at(dead[3]), open: true},
 		{name: "dead of a reader", query: at(dead[0]), may: &reader},
 		{name: "lane of a reader", query: "lane=track", may: &reader},
 		{name: "no lane", query: "lane=none"},
@@ -129,6 +131,9 @@ func TestPages(t *testing.T) {
 			page.view(width, "light")
 			if wide := page.overflow(); wide != "" {
 				t.Errorf("%s, %d pixels: %s", v.name, width, wide)
+			}
+			if n := eval[int](page, `document.querySelectorAll("h1").length + 100 * document.querySelectorAll("main img, main script, [style]").length`); n != 1 {
+				t.Errorf("%s: %d headings, and what an event brought along", v.name, n)
 			}
 			if width != 360 && width != 1440 {
 				continue
@@ -207,6 +212,73 @@ func TestTabOrder(t *testing.T) {
 				t.Errorf("%s: the first is %q, want the skip link", v.name, want)
 			}
 		}
+	}
+}
+
+// What a person does with a mouse can be done with keys.
+func TestKeyboard(t *testing.T) {
+	p := newPlace(t, "track")
+	p.answer("track", strict)
+	p.put("track", event(1, ""), event(2, ""))
+	p.until("track", func(s outbox.Stats) bool { return s.Dead == 2 })
+	page := newTab(t, true)
+	focus := func(text string) {
+		t.Helper()
+		for range 60 {
+			page.do("press Tab", chromedp.KeyEvent(kb.Tab))
+			if eval[string](page, `document.activeElement.textContent.trim()`) == text {
+				return
+			}
+		}
+		t.Fatalf("%q is not reached", text)
+	}
+	it := p.deadOf("track")[0]
+	page.to(p.query(fmt.Sprintf("lane=track&item=%s&at=%d", it.ID, it.Seq)))
+	focus("Drop…")
+	page.do("open", chromedp.KeyEvent(kb.Enter))
+	focus("Drop this event")
+	page.load("drop", chromedp.KeyEvent(kb.Enter))
+	page.reads("1 event was dropped.")
+
+	page.to(p.query("lane=track"))
+	focus("Pause…")
+	page.do("open", chromedp.KeyEvent(" "), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("the plan"))
+	page.load("pause", chromedp.KeyEvent(kb.Enter))
+	page.reads("The lane is paused.", "Paused by oncall: the plan")
+	if s := p.lanes["track"].Stats(); s.OperatorPause.Reason != "the plan" || s.OperatorPause.Until.IsZero() {
+		t.Errorf("%+v", s.OperatorPause)
+	}
+	focus("Resume")
+	page.load("resume", chromedp.KeyEvent(kb.Enter))
+	page.reads("The lane is resumed.", "Idle")
+}
+
+// Many are chosen, and dropped only after a page that says so.
+func TestDropChosen(t *testing.T) {
+	p := newPlace(t, "track")
+	p.answer("track", strict)
+	p.put("track", event(1, ""), event(2, ""), event(3, ""))
+	p.until("track", func(s outbox.Stats) bool { return s.Dead == 3 })
+	page := newTab(t, false)
+	page.to(p.query("lane=track"))
+	for _, n := range []int{1, 3} {
+		page.do("choose", chromedp.Click(chromedp.CSS(fmt.Sprintf("#list tbody tr:nth-child(%d) input", n)), chromedp.NodeVisible))
+	}
+	page.follow("Drop chosen…")
+	page.reads("Drop 2 events of track?", "cannot be undone")
+	page.follow("Leave it")
+	if got := len(p.deadOf("track")); got != 3 {
+		t.Fatalf("%d are dead after all were left", got)
+	}
+	for _, n := range []int{1, 3} {
+		page.do("choose", chromedp.Click(chromedp.CSS(fmt.Sprintf("#list tbody tr:nth-child(%d) input", n)), chromedp.NodeVisible))
+	}
+	page.follow("Drop chosen…")
+	page.follow("Drop 2 events")
+	page.reads("2 events were dropped.")
+	left := p.deadOf("track")
+	if len(left) != 1 || left[0].Key != "customer-2" {
+		t.Errorf("left: %v", left)
 	}
 }
 
