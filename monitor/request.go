@@ -3,7 +3,6 @@ package monitor
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"mime"
 	"net"
 	"net/http"
@@ -219,6 +218,3 @@ func link(pairs ...string) string {
 	}
 	return "?" + strings.Join(v, "&")
 }
-
-// errGone ends the answer to a reader that is gone.
-var errGone = errors.New("the reader is gone")

@@ -25,9 +25,9 @@ func (s *Sender) most() int { return int(s.concurrency.Load()) }
 func checkConcurrency(n int) (int, error) {
 	switch {
 	case n < 0:
-		return n, fmt.Errorf("Concurrency is %d, the least is 0 (meaning 10)", n)
+		return n, fmt.Errorf("the Concurrency is %d, the least is 0 (meaning 10)", n)
 	case n > maxConcurrency:
-		return n, fmt.Errorf("Concurrency is %d, the most is %d", n, maxConcurrency)
+		return n, fmt.Errorf("the Concurrency is %d, the most is %d", n, maxConcurrency)
 	case n == 0:
 		return 10, nil
 	}

@@ -324,7 +324,8 @@ func TestErrorsOfALaneAreSaidOnce(t *testing.T) {
 		_, err = b.Lane("", nil, nil)
 		once(t, err.Error(), "outbox: lane: ", path, "0 bytes, 1 to 255")
 		once(t, b.SetConcurrency(-1).Error(), "outbox: set concurrency: ", path, "Concurrency is -1")
-		once(t, b.ClearThrottle(nil).Error(), "clear throttle", path, "the context is nil")
+		var none context.Context
+		once(t, b.ClearThrottle(none).Error(), "clear throttle", path, "the context is nil")
 		put(t, b, "a", "", "")
 		time.Sleep(time.Minute)
 		once(t, b.Stats().Held, "store: settle 1 outcomes: ", path, "the storage failed", "the file is gone")

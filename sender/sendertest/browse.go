@@ -39,7 +39,7 @@ func (m *Memory) List(ctx context.Context, q sender.Query) (p sender.Page, err e
 	case !ok:
 		err = fmt.Errorf("there is no state %.40q", q.State)
 	case q.Limit < 0 || q.Limit > maxLimit || q.Scan < 0:
-		err = fmt.Errorf("Limit is %d, 0 to %d expected; Scan is %d, 0 or more expected", q.Limit, maxLimit, q.Scan)
+		err = fmt.Errorf("the Limit is %d, 0 to %d expected; Scan is %d, 0 or more expected", q.Limit, maxLimit, q.Scan)
 	case q.After != "" && (!is || len(place) != len((&entry{}).cursor())):
 		err = fmt.Errorf("%.80q is no cursor of this listing", q.After)
 	}
@@ -85,7 +85,7 @@ func (e *entry) cursor() string {
 // listed returns what a listing of a state holds; false: there is no such state. It requires that mu is
 // held.
 func (m *Memory) listed(state sender.State) (items []entry, ok bool) {
-	from := []place{}
+	var from []place
 	switch state {
 	case sender.StateReady, sender.StateInLine:
 		from = []place{m.ready}
