@@ -39,7 +39,7 @@ func (m *Memory) List(ctx context.Context, q sender.Query) (p sender.Page, err e
 	case !ok:
 		err = fmt.Errorf("there is no state %.40q", q.State)
 	case q.Limit < 0 || q.Limit > maxLimit || q.Scan < 0:
-		err = fmt.Errorf("the Limit is %d, 0 to %d expected; Scan is %d, 0 or more expected", q.Limit, maxLimit, q.Scan)
+		err = fmt.Errorf("a Limit of %d, 0 to %d expected, and a Scan of %d, 0 or more expected", q.Limit, maxLimit, q.Scan)
 	case q.After != "" && (!is || len(place) != len((&entry{}).cursor())):
 		err = fmt.Errorf("%.80q is no cursor of this listing", q.After)
 	}
@@ -100,9 +100,17 @@ func (m *Memory) listed(state sender.State) (items []entry, ok bool) {
 	default:
 		return nil, false
 	}
+	taken := map[string]bool{"": false} // keys of which an item goes before those that follow
+	for _, it := range m.held {
+		taken[it.Key] = it.Key != ""
+	}
+	for _, it := range m.later {
+		taken[it.Key] = it.Key != ""
+	}
 	for _, p := range from {
 		for _, it := range p {
-			is := m.state(it)
+			is := m.state(it, taken[it.Key])
+			taken[it.Key] = it.Key != ""
 			if is != state && state != sender.StateReady {
 				continue
 			}
@@ -119,8 +127,9 @@ func (m *Memory) listed(state sender.State) (items []entry, ok bool) {
 	return items, true
 }
 
-// state says where an item is in its life. It requires that mu is held.
-func (m *Memory) state(it *sender.Item) sender.State {
+// state says where an item is in its life; waits: if it is ready, another of its key goes before. It
+// requires that mu is held.
+func (m *Memory) state(it *sender.Item, waits bool) sender.State {
 	in := func(p place) bool {
 		i, ok := p.find(it.Due, it.Seq)
 		return ok && p[i] == it
@@ -135,7 +144,7 @@ func (m *Memory) state(it *sender.Item) sender.State {
 		return sender.StateScheduled
 	case in(m.later):
 		return sender.StateRetrying
-	case len(m.before(it)) > 0:
+	case waits:
 		return sender.StateInLine
 	}
 	return sender.StateReady
@@ -186,12 +195,12 @@ func (m *Memory) Explain(ctx context.Context, id uuid.UUID, seq uint64) (w sende
 	if it == nil {
 		return w, fmt.Errorf("sendertest: explain: item %v: %w", id, sender.ErrNotFound)
 	}
-	w.Listed = sender.Listed{Item: *it, State: m.state(it)}
+	before := m.before(it)
+	w.Listed = sender.Listed{Item: *it, State: m.state(it, len(before) > 0)}
 	switch w.State {
 	case sender.StateInFlight, sender.StateDead:
 		return w, nil
 	case sender.StateInLine:
-		before := m.before(it)
 		w.Head, w.Behind = &before[0], len(before)
 	}
 	for _, other := range slices.Concat(m.ready, m.timed, m.later) {
@@ -215,7 +224,7 @@ func (m *Memory) RunNow(ctx context.Context, items ...sender.Item) (n int, err e
 		if it == nil || it.Seq != named.Seq {
 			continue
 		}
-		switch state := m.state(it); {
+		switch state := m.state(it, false); {
 		case state == sender.StateScheduled:
 			m.enqueue(m.timed.take(it.Due, it.Seq))
 			n++
@@ -235,7 +244,7 @@ func (m *Memory) Edit(ctx context.Context, it sender.Item, payload []byte, heade
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.find(it.ID, it.Seq)
-	if err == nil && (is == nil || is.Seq != it.Seq || m.state(is) != sender.StateDead) {
+	if err == nil && (is == nil || is.Seq != it.Seq || m.state(is, false) != sender.StateDead) {
 		err = sender.ErrChanged
 	}
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // Walk drives a queue by random steps (puts, claims, outcomes, repetitions, pauses; crashes, drops,
 // revivals and failures where it can do them) beside a model of what must become of each item, and
 // then until it is empty. After every step no key is in flight twice, the order of each key is
-// kept, and the ledger agrees; in the end nothing is lost. The same seed takes the same steps.
+// kept, and the ledger and the listings agree; in the end nothing is lost. The same seed takes the same steps.
 //
 // [Test] takes a few walks with new seeds each time; a failed one tells its seed and its last
 // steps.
@@ -39,6 +39,7 @@ func Walk(t *testing.T, open func(t *testing.T) Queue, seed uint64) {
 		for range 250 {
 			w.step()
 			w.check()
+			w.look()
 		}
 		w.drain()
 	})
@@ -387,6 +388,33 @@ func (w *walk) check() {
 	got.Scheduled, got.Retrying = 0, 0 // the model does not know
 	if got != want {
 		w.Fatalf("the ledger is %+v, want %+v", got, want)
+	}
+}
+
+// look compares the listings of a Browser with the model, now and then.
+func (w *walk) look() {
+	b, ok := w.q.(sender.Browser)
+	if !ok || len(w.unsure) > 0 || len(w.log)%16 > 0 {
+		return
+	}
+	listed := map[uuid.UUID]sender.State{}
+	for _, state := range states { // in line and in flight after ready, which has them too
+		for it := range w.pages(b, sender.Query{State: state, Limit: 50}) {
+			if was, again := listed[it.ID]; again && was != it.State {
+				w.Fatalf("%s is listed as %s and as %s", it.Payload, was, it.State)
+			}
+			listed[it.ID] = it.State
+		}
+	}
+	for _, x := range w.items {
+		state, is := listed[x.ID]
+		delete(listed, x.ID)
+		if is != (x.fate != gone) || is && ((state == sender.StateDead) != (x.fate == dead) || (state == sender.StateInFlight) != (x.held && x.pending())) {
+			w.Fatalf("%s is %s, in flight: %v; it is listed as %q", x.Payload, x.fate, x.held, state)
+		}
+	}
+	if len(listed) > 0 {
+		w.Fatalf("%d more items are listed than were put", len(listed))
 	}
 }
 
