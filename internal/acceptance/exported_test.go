@@ -39,9 +39,6 @@ func public(t *testing.T) map[string]*doc.Package {
 	return found
 }
 
-// withoutExample lists packages that a program of examples shows instead.
-var withoutExample = map[string]bool{"monitor": true}
-
 // Each package for users says what it is for and what to beware of, each exported name has a comment, and
 // each package has an example. Each example has output, so that it runs.
 func TestExportedNamesAreDocumented(t *testing.T) {
@@ -73,7 +70,7 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 			functions("", typ.Funcs)
 			functions(typ.Name+".", typ.Methods)
 		}
-		if len(examples) == 0 && !withoutExample[pkg] {
+		if len(examples) == 0 {
 			t.Errorf("package %q has no example", pkg)
 		}
 		for _, e := range examples {
