@@ -79,20 +79,40 @@ func TestDashboard(t *testing.T) {
 			t.Errorf("panel %q has no title, description or target", p.Title)
 		}
 	}
-	// As recording rules promtool can check the expressions.
-	type object = map[string]any
-	var rules []any
-	for i, expr := range expressions(d) {
+	all := expressions(d)
+	for _, expr := range all {
 		if strings.Contains(expr, "$") {
 			t.Errorf("%s has a variable that is not declared", expr)
 		}
-		rules = append(rules, object{"record": fmt.Sprintf("panel:%d", i), "expr": expr})
 	}
-	text, err := json.Marshal(object{"groups": []any{object{"name": "dashboard", "rules": rules}}}) // which is YAML too
+	parse(t, all)
+}
+
+// The expressions that docs/observe.md gives can be parsed.
+func TestDocumentedExpressions(t *testing.T) {
+	var all []string
+	for _, m := range regexp.MustCompile("(?m)^\\| [^|]*\\? \\| `([^`]+)` \\|$").FindAllStringSubmatch(string(read(t, "../docs/observe.md")), -1) {
+		all = append(all, m[1])
+	}
+	if len(all) < 7 {
+		t.Errorf("it has the expressions %q", all)
+	}
+	parse(t, all)
+}
+
+// parse has promtool check expressions, as recording rules.
+func parse(t *testing.T, all []string) {
+	t.Helper()
+	type object = map[string]any
+	var rules []any
+	for i, expr := range all {
+		rules = append(rules, object{"record": fmt.Sprintf("expression:%d", i), "expr": expr})
+	}
+	text, err := json.Marshal(object{"groups": []any{object{"name": "expressions", "rules": rules}}}) // which is YAML too
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "dashboard.yml")
+	file := filepath.Join(t.TempDir(), "expressions.yml")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +147,7 @@ func TestNames(t *testing.T) {
 		t.Fatalf("%d metrics", len(metrics))
 	}
 	named := regexp.MustCompile(`\boutbox_[a-z_]+\b`)
-	for _, file := range []string{"dashboard.json", "alerts.yml", "alerts_test.yml", "README.md", "doc.go", "../docs/operations.md"} {
+	for _, file := range []string{"dashboard.json", "alerts.yml", "alerts_test.yml", "README.md", "doc.go", "../docs/operations.md", "../docs/observe.md"} {
 		names := named.FindAllString(string(read(t, file)), -1)
 		for _, n := range names {
 			if !series[n] {
