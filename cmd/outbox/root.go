@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		code = exitUsage
 	}
 	if !errors.Is(err, errSaid) {
-		fmt.Fprintln(errs, "outbox:", visibleLines(err.Error()))
+		fmt.Fprintln(errs, "outbox:", visibleLines(strings.TrimPrefix(err.Error(), "outbox: ")))
 	}
 	return code
 }

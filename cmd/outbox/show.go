@@ -71,8 +71,8 @@ func (c *command) document(text []byte, without ...string) error {
 }
 
 func (c *command) show(e *event, text []byte, payload bool) error {
-	hidden := e.Payload == nil && e.Damage == ""
-	if payload && hidden {
+	kept := e.Payload == nil && e.Damage == ""
+	if payload && kept {
 		return fail(exitNotAllowed, "you may not read payloads")
 	}
 	if c.json && payload {

@@ -115,3 +115,30 @@ func TestAnswerUnknown(t *testing.T) {
 	}
 	want(t, 0, "1 event was revived.\n", "revive", path, "00000001", "--yes")
 }
+
+// A pause that the destination asked for is shown, kept, and cleared.
+func TestThrottle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	told := make(chan bool, 1)
+	b, err := outbox.Open(path, sender.TransportFunc(func(context.Context, sender.Item) error {
+		return sender.Throttled(errors.New("429 Too Many Requests"), 10*time.Hour)
+	}), &outbox.Options{Sender: sender.Options{OnOutcome: func(sender.Outcome, time.Duration) { told <- true }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, outbox.Event{ID: id(1)})
+	<-told
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := call(t, "stats", path); code != 0 || !strings.Contains(out, "  throttled  ") || !strings.Contains(out, "the destination asked for a pause until ") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	if out, _, code := call(t, "explain", path, "00000001"); code != 0 || !strings.Contains(out, "  1. ") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	want(t, 0, "Lane outbox has no throttle any more.\n", "clear-throttle", path)
+	if out, _, code := call(t, "stats", path); code != 0 || !strings.Contains(out, "  stopped  ") || strings.Contains(out, "pause") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+}
