@@ -64,7 +64,9 @@ func TestWalk(t *testing.T) {
 	}
 
 	put(t, b, outbox.Event{ID: id(1), Kind: "signup", Key: "ann", Payload: []byte(`{"n":1}`)}, outbox.Event{ID: id(2), Kind: "signup", Key: "ann", Payload: []byte(`{"n":"mistake"}`)})
-	until(sender.Released)
+	for b.Stats().State != sender.LaneHeld {
+		<-outcomes
+	}
 	out, errs, code := call(t, "stats", path, "--max-held", "0s")
 	if code != exitUnhealthy || !strings.Contains(out, "  held  ") || !strings.Contains(out, "401 Unauthorized, since ") || !strings.Contains(errs, "lane events: held for") {
 		t.Errorf("stats: exit %d: %s%s", code, out, errs)
