@@ -55,7 +55,7 @@ type Stats struct {
 	Concurrency int     `json:"concurrency"`            // how many requests may be in flight; 0: no transport
 	Requests    uint64  `json:"requests"`               // started since the lane was opened
 
-	Put       uint64 `json:"put"` // since the file was made; all of Pending, Dead and these three
+	Put       uint64 `json:"put"` // since the file was made: the sum of Pending, Dead and these three
 	Delivered uint64 `json:"delivered"`
 	Expired   uint64 `json:"expired"`
 	Dropped   uint64 `json:"dropped"`
