@@ -132,3 +132,22 @@ func TestLiveWithoutStreams(t *testing.T) {
 		t.Error("the page was loaded again")
 	}
 }
+
+// Without a script a page renews itself for those who ask for it, until they have enough.
+func TestRenew(t *testing.T) {
+	p := newPlace(t, "track")
+	page := newTab(t, false)
+	page.to(p.query("lane=track"))
+	page.reads("Idle")
+	page.load("renew", chromedp.Click(`//footer//a[starts-with(normalize-space(.), "Renew")]`, chromedp.NodeVisible))
+	page.reads("Stop renewing this page")
+	p.answer("track", unauthorized)
+	p.put("track", event(1, "one@example.com"))
+	p.until("track", func(s outbox.Stats) bool { return s.State == sender.LaneHeld })
+	page.load("be renewed")
+	page.reads("Held", "1 pending")
+	page.load("stop", chromedp.Click(`//footer//a[starts-with(normalize-space(.), "Stop")]`, chromedp.NodeVisible))
+	if n := eval[int](page, `document.querySelectorAll("meta[http-equiv]").length`); n != 0 {
+		t.Error("it goes on")
+	}
+}
