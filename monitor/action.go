@@ -69,6 +69,7 @@ type verb struct {
 	events  bool   // it is done to events
 	final   bool   // it cannot be undone
 	payload bool   // it needs the right to read payloads
+	program bool   // for programs: no page offers it, and no form does it
 	from    []sender.State
 }
 
@@ -81,8 +82,8 @@ var verbs = map[string]verb{
 	"resume":         {text: "resume", done: "resumed"},
 	"clear-throttle": {text: "clear the throttle", done: "cleared", final: true, payload: true},
 	"compact":        {text: "compact", done: "compacted"},
-	"check":          {text: "check", done: "checked"}, // for programs: no page offers it
-	"erase":          {text: "erase", done: "erased", final: true, payload: true},
+	"check":          {text: "check", done: "checked", program: true},
+	"erase":          {text: "erase", done: "erased", final: true, payload: true, program: true},
 }
 
 func (a *action) fromJSON(q *request) error {
@@ -138,7 +139,10 @@ func (a *action) fromForm(q *request) error {
 			a.Items = append(a.Items, r)
 		}
 	}
-	a.Erase, a.Payload, a.Reason = v.Get("key"), []byte(q.PostForm.Get("payload")), v.Get("reason")
+	if verbs[a.Do].program {
+		return badRequest("%s is for programs, which send JSON", a.Do)
+	}
+	a.Payload, a.Reason = []byte(q.PostForm.Get("payload")), v.Get("reason")
 	if err := a.filter.check(); err != nil {
 		return err
 	}

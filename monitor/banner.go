@@ -121,7 +121,6 @@ type acts struct {
 	Resume   bool
 	Throttle bool
 	Compact  bool
-	Erase    bool
 	Until    []option
 	Costs    string // of a compaction
 }
@@ -133,7 +132,7 @@ func (q *request) acts(d *summary) acts {
 		return acts{}
 	}
 	morning := time.Date(q.now.UTC().Year(), q.now.UTC().Month(), q.now.UTC().Day()+1, 8, 0, 0, 0, time.UTC)
-	a := acts{Pause: true, Paused: d.Paused != nil, Resume: d.Paused != nil, Throttle: q.may.Payload && d.Throttled != nil, Compact: true, Erase: q.may.Payload,
+	a := acts{Pause: true, Paused: d.Paused != nil, Resume: d.Paused != nil, Throttle: q.may.Payload && d.Throttled != nil, Compact: true,
 		Until: []option{{"", "I resume it"}, {"15m", "in 15 minutes"}, {"1h", "in 1 hour"}, {"4h", "in 4 hours"}, {morning.Format(time.RFC3339), "tomorrow, 08:00 UTC"}}}
 	took := time.Duration(d.Pending+d.Dead) * 2 * time.Microsecond // 2 s for a million
 	a.Costs = fmt.Sprintf("The file has %s. Puts wait for about %s while it is made as small as its contents.", size(d.stats.FileBytes), span(max(took, 100*time.Millisecond).Round(100*time.Millisecond)))
@@ -189,9 +188,6 @@ func (q *request) askView(a *action, n int, more bool, unknown int) *askView {
 	case "compact":
 		v.Head, v.Button = "Compact the file?", "Compact the file"
 		v.Text = []string{"Puts wait meanwhile: about two seconds for a million events."}
-	case "erase":
-		v.Head, v.Button, v.Danger = "Erase the key "+visible(cut(a.Erase, 200))+" from "+name+"?", "Erase the key", true
-		v.Text = []string{"Every event of this key is dropped, and the file is cleared of what these and delivered events held. An event in flight may still arrive. This cannot be undone."}
 	}
 	if unknown > 0 {
 		v.Text = append(v.Text, events(unknown)+" of these may have arrived already: sent, answer unknown. Revived, they may arrive twice.")

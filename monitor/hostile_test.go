@@ -46,7 +46,7 @@ func TestHostileText(t *testing.T) {
 		pages := map[string]*httptest.ResponseRecorder{
 			"overview": p.get(""), "lane": p.get(lane), "item": p.get(fmt.Sprintf("%s&item=%s&at=%d", lane, dead[0].ID, dead[0].Seq)),
 			"search": p.get(lane + "&list=dead&key=" + q + "&kind=" + q + "&id=" + q), "no lane": p.get("?lane=x" + q), "no list": p.get(lane + "&list=" + q),
-			"no cursor": p.get(lane + "&list=dead&after=" + q), "no item": p.get(lane + "&item=" + q), "ask": p.form(lane+"&do=erase", "key", text), "no action": p.form(lane + "&do=" + q),
+			"no cursor": p.get(lane + "&list=dead&after=" + q), "no item": p.get(lane + "&item=" + q), "ask": p.form(lane+"&do=drop&list=dead", "all", "1", "key", text), "no action": p.form(lane + "&do=" + q),
 			"pause": p.form(lane+"&do=pause", "reason", text+strings.Repeat("x", 200)), "notice": p.get(lane + "&did=revive&n=1&over=" + q + "&more=" + q),
 		}
 		for name, w := range pages {

@@ -394,8 +394,6 @@ func (q *request) notice(f *filter) *notice {
 	switch do := q.query.Get("did"); {
 	case do == "clear-throttle":
 		t.Text = "The throttle is cleared. One request goes first."
-	case do == "erase":
-		t.Text = events(n) + " dropped, and the key is cleared from the file."
 	case v.events:
 		t.Text = capital(wereOrWas(n) + v.done + ".")
 		if do == "edit" && q.query.Get("revive") != "" {
