@@ -24,6 +24,9 @@
 // outbox_oldest_ready_timestamp_seconds. So compute ages as time() minus the time stamp, and do not
 // alert on absent(): it is the normal state.
 //
+// An event that waits in line behind one that failed counts as the oldest while another event could be
+// sent. So the age of a lane can be that of a key whose first event fails again and again.
+//
 // A scrape does not wait for the disk. It is one snapshot for each lane, so the gauges of a lane agree
 // with each other, and counters of different lanes may be microseconds apart.
 package promoutbox

@@ -287,15 +287,21 @@ func TestOldestReady(t *testing.T) {
 			Sender: sender.Options{Backoff: func(int) time.Duration { return time.Hour }},
 		}})
 		reg, _ := collect(t, map[string]*outbox.Outbox{"mail": b.Outbox}, nil)
-		put(t, b, outbox.Event{Kind: "poor", Key: "ann"}, outbox.Event{Kind: "poor", Key: "ann"},
-			outbox.Event{Kind: "poor", NotBefore: time.Now().Add(24 * time.Hour)})
+		put(t, b, outbox.Event{Kind: "poor", Key: "ann"}, outbox.Event{Kind: "poor", NotBefore: time.Now().Add(24 * time.Hour)})
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		const oldest = `outbox_oldest_ready_timestamp_seconds{lane="mail"}`
-		want(t, reg, map[string]float64{oldest: math.NaN(), `outbox_pending_events{lane="mail",state="retrying"}`: 1})
-		put(t, b, outbox.Event{Kind: "good"})
+		const retrying, inLine = `outbox_pending_events{lane="mail",state="retrying"}`, `outbox_pending_events{lane="mail",state="in_line"}`
+		want(t, reg, map[string]float64{oldest: math.NaN(), retrying: 1})
+		start := time.Now()
+		put(t, b, outbox.Event{Kind: "slow"})
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		want(t, reg, map[string]float64{oldest: float64(start.UnixNano()) / 1e9, retrying: 1})
+		time.Sleep(time.Minute)
+		put(t, b, outbox.Event{Kind: "poor", Key: "ann"})
 		b.Settle()
-		want(t, reg, map[string]float64{oldest: math.NaN()})
+		want(t, reg, map[string]float64{oldest: math.NaN(), retrying: 1, inLine: 1})
 	})
 }
 
