@@ -36,10 +36,12 @@ func busy(t *testing.T) *place {
 	later.NotBefore = time.Now().Add(90 * time.Minute)
 	p.put("track", later, event(6, "late@example.com"))
 	p.until("track", func(s outbox.Stats) bool { return s.Retrying == 1 })
+	var many []outbox.Event
 	for n := range 40 {
-		p.put("track", event(7+n%3, "many@example.com"))
+		many = append(many, event(7+n%3, "many@example.com"))
 	}
-	p.until("track", func(s outbox.Stats) bool { return s.State == sender.LaneHeld })
+	p.put("track", many...) // together, or those put while the lane is held are not yet seen to be in line
+	p.until("track", func(s outbox.Stats) bool { return s.State == sender.LaneHeld && s.InLine > 0 })
 
 	p.answer("newsletter", slow)
 	p.put("newsletter", event(1, "one@example.com"))
