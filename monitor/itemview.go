@@ -78,7 +78,7 @@ func (q *request) itemView(e *outbox.Explanation) itemView {
 	if it.Err != nil {
 		v.Head, v.Hidden = "An event that cannot be read", true
 	}
-	v.frame = q.frame(w.Text+" · "+v.Head+" · "+name, crumb{name, link("lane", q.lane.name, "list", string(it.State))}, crumb{id[:13], ""})
+	v.frame = q.frame(w.Text+" · "+v.Head+" · "+name, crumb{name, link("lane", q.lane.name, "list", string(it.State))}, crumb{brief(id), ""})
 	v.Size = "no bytes"
 	if n := len(it.Payload); n > 0 {
 		v.Size = size(int64(n))
@@ -173,7 +173,7 @@ func (v *itemView) gates(q *request, e *outbox.Explanation) {
 			g.Code = ""
 		}
 		if r.Head != nil {
-			g.HeadID, g.HeadLink = r.Head.ID.String()[:13], itemLink(q.lane.name, r.Head.ID.String(), r.Head.Seq)
+			g.HeadID, g.HeadLink = brief(r.Head.ID.String()), itemLink(q.lane.name, r.Head.ID.String(), r.Head.Seq)
 		}
 		v.Gates = append(v.Gates, g)
 	}

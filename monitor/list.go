@@ -149,7 +149,7 @@ func listError(err error) error {
 			return err
 		}
 	}
-	return badRequest("%s", visible(err.Error()))
+	return badRequest("%s", visible(textOf(err)))
 }
 
 // countOf returns how many events are in a state, as its list has it.

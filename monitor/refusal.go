@@ -27,11 +27,11 @@ func badRequest(format string, args ...any) *refusal {
 	return refuse(http.StatusBadRequest, "bad_request", format, args...)
 }
 
-// refusalOf returns what an error means to whoever asked.
+// refusalOf returns what an error means to whoever asked. Where the file is remains with the program.
 func refusalOf(err error) *refusal {
 	var r *refusal
 	var tooLong *http.MaxBytesError
-	code := func(status int, code string) *refusal { return &refusal{status, code, err.Error()} }
+	code := func(status int, code string) *refusal { return &refusal{status, code, textOf(err)} }
 	switch {
 	case errors.As(err, &r):
 		return r
@@ -53,4 +53,14 @@ func refusalOf(err error) *refusal {
 		return code(http.StatusServiceUnavailable, "busy")
 	}
 	return code(http.StatusInternalServerError, "storage")
+}
+
+// textOf returns the text of an error without the operation and the file, which whoever asked knows
+// or need not know.
+func textOf(err error) string {
+	var s *sender.StoreError
+	if errors.As(err, &s) {
+		return s.Err.Error()
+	}
+	return err.Error()
 }

@@ -176,3 +176,7 @@ func isText(p []byte) bool {
 		return unicode.Is(unicode.Cc, r) && r != '\n' && r != '\t' && r != '\r'
 	}) < 0
 }
+
+// brief is the beginning of an ID: the time in it, and the count of those of one millisecond. Less is
+// the same for all events that were put together.
+func brief(id string) string { return cut(id, 18) }

@@ -148,7 +148,7 @@ func (q *request) readLane() error {
 	v := laneView{laneParts: q.laneRegions(&f)}
 	v.List = q.listView(&f, &l)
 	if err != nil {
-		v.List.Failed = visible(err.Error())
+		v.List.Failed = visible(refusalOf(err).text)
 	}
 	v.Notice = q.notice(&f)
 	q.ages(&v.laneParts)
@@ -200,7 +200,7 @@ func (q *request) laneRegions(f *filter) laneParts {
 		if g.Count > 1 {
 			times = count(g.Count) + " times"
 		}
-		v.Errors = append(v.Errors, errorRow{visible(g.Error), times, g.ID[:13], itemLink(q.lane.name, g.ID, g.At), at(g.Last, q.now)})
+		v.Errors = append(v.Errors, errorRow{visible(g.Error), times, brief(g.ID), itemLink(q.lane.name, g.ID, g.At), at(g.Last, q.now)})
 	}
 	v.Facts = facts(&d.summary, q.now)
 	return v
@@ -334,7 +334,7 @@ func (q *request) listView(f *filter, l *listing) listView {
 	}
 	for i := range l.Items {
 		e := &l.Items[i]
-		r := row{Value: e.value(), ID: e.ID[:13], Link: itemLink(q.lane.name, e.ID, e.At), Kind: visible(e.Kind), Key: visible(e.Key), Why: visible(e.LastErr),
+		r := row{Value: e.value(), ID: brief(e.ID), Link: itemLink(q.lane.name, e.ID, e.At), Kind: visible(e.Kind), Key: visible(e.Key), Why: visible(e.LastErr),
 			Tries: count(e.Failures), When: at(e.Created, q.now)}
 		switch {
 		case e.Damage != "":
