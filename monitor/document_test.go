@@ -289,3 +289,18 @@ func TestAssets(t *testing.T) {
 	}
 	lacks(t, p.get("?asset=style.css").Body.String(), "http:", "https:", "@import", "url(")
 }
+
+// away is a limiter that tells how it works.
+type away struct{ *limiter.Limiter }
+
+func (away) Mode() string { return "away" }
+
+// A limiter that is shared with others says how it works, in the document and on the page.
+func TestLimiterMode(t *testing.T) {
+	t.Parallel()
+	p := newPlaceOver(t, nil, &outbox.Options{Limiter: away{limiter.Within(100, time.Second)}})
+	if got := p.json("?lane=track")["limiter_mode"]; got != "away" {
+		t.Errorf("the document says %v", got)
+	}
+	holds(t, p.get("?lane=track").Body.String(), "Limiter", "away", "allows 90 a second now")
+}

@@ -47,8 +47,9 @@ type summary struct {
 	DeadBytes int64     `json:"dead_bytes"`
 	Oldest    time.Time `json:"oldest,omitzero"`
 
-	Rate        float64  `json:"rate"`  // requests a second now allowed; 0: no limit
-	Limit       float64  `json:"limit"` // as set; 0: no limit
+	Rate        float64  `json:"rate"`                   // requests a second now allowed; 0: no limit
+	Limit       float64  `json:"limit"`                  // as set; 0: no limit
+	LimiterMode string   `json:"limiter_mode,omitempty"` // how the limiter works now, as "shared"; "": it does not tell
 	Requests    float64  `json:"requests_per_second"`
 	SecondsLeft *float64 `json:"seconds_left,omitempty"` // absent: cannot tell
 	Concurrency int      `json:"concurrency"`
@@ -122,7 +123,7 @@ func (m *Monitor) summary(w *watched, a Access, now time.Time) summary {
 	d := summary{Name: w.name, File: &f, State: s.State,
 		Pending: s.Pending, Ready: s.Ready, InLine: s.InLine, InFlight: s.InFlight, Retrying: s.Retrying, Scheduled: s.Scheduled,
 		Dead: s.Dead, Bytes: s.Bytes, DeadBytes: s.DeadBytes, Oldest: s.Oldest.UTC(),
-		Rate: s.Rate, Limit: s.Limit, Requests: math.Round(p.rate*100) / 100, Concurrency: s.Concurrency, Abandoned: s.Abandoned,
+		Rate: s.Rate, Limit: s.Limit, LimiterMode: s.LimiterMode, Requests: math.Round(p.rate*100) / 100, Concurrency: s.Concurrency, Abandoned: s.Abandoned,
 		Fallback: s.Fallback, Ledger: ledger{s.Put, s.Delivered, s.Expired, s.Dropped}, You: you{a.Name, a.Act, a.Payload},
 		stats: s, past: p, left: timeLeft(&s, &p)}
 	if s.Held != "" {

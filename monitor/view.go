@@ -250,6 +250,9 @@ func facts(d *summary, now time.Time) []fact {
 	}
 	fs := []fact{oldest, left, put,
 		{Name: "Delivered", Value: count(d.Ledger.Delivered), Small: fmt.Sprintf("of %s ever put; expired %s, dropped %s", count(d.Ledger.Put), count(d.Ledger.Expired), count(d.Ledger.Dropped))}}
+	if d.LimiterMode != "" {
+		fs = append(fs, fact{Name: "Limiter", Value: visible(cut(d.LimiterMode, 40)), Small: "allows " + perSecond(d.Rate) + " a second now"})
+	}
 	if d.Concurrency > 0 {
 		fs = append(fs, fact{Name: "Concurrency", Value: fmt.Sprintf("%s in flight, %d at once", count(d.InFlight), d.Concurrency), Small: fmt.Sprintf("%d abandoned", d.Abandoned)})
 	}

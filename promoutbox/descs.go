@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type descs struct {
 	pending, dead, pendingBytes, deadBytes, fileBytes, oldest *prometheus.Desc
 	state, held, throttled, paused                            *prometheus.Desc
-	allowed, limit, concurrency, abandoned                    *prometheus.Desc
+	allowed, limit, mode, concurrency, abandoned              *prometheus.Desc
 	put, delivered, expired, dropped, requests                *prometheus.Desc
 }
 
@@ -27,6 +27,7 @@ func newDescs(o *Options) descs {
 		paused:       of("paused_until_timestamp_seconds", "When the operator's pause ends; +Inf: with a resume. No sample: there is none."),
 		allowed:      of("allowed_requests_per_second", "Rate that is allowed now, lower after a 429. No sample: no limit."),
 		limit:        of("limit_requests_per_second", "Rate as set. No sample: no limit, or the limiter does not tell."),
+		mode:         of("limiter_mode", "How the limiter works now, in its own words: 1 for that mode. No sample: it does not tell.", "mode"),
 		concurrency:  of("concurrency", "Requests that may be in flight. 0: the lane only stores."),
 		abandoned:    of("abandoned_requests", "Calls into a transport that ignores the end of its context."),
 		put:          of("put_events_total", "Events put, since the file was made."),
@@ -40,7 +41,7 @@ func newDescs(o *Options) descs {
 func (d *descs) all() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		d.pending, d.dead, d.pendingBytes, d.deadBytes, d.fileBytes, d.oldest,
-		d.state, d.held, d.throttled, d.paused, d.allowed, d.limit, d.concurrency, d.abandoned,
+		d.state, d.held, d.throttled, d.paused, d.allowed, d.limit, d.mode, d.concurrency, d.abandoned,
 		d.put, d.delivered, d.expired, d.dropped, d.requests,
 	}
 }

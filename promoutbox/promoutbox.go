@@ -150,6 +150,9 @@ func (d *descs) lane(ch chan<- prometheus.Metric, name string, s *outbox.Stats) 
 	if s.Limit > 0 {
 		gauge(d.limit, s.Limit)
 	}
+	if s.LimiterMode != "" {
+		gauge(d.mode, 1, label(s.LimiterMode))
+	}
 	gauge(d.concurrency, float64(s.Concurrency))
 	gauge(d.abandoned, float64(s.Abandoned))
 	counter(d.put, s.Put)

@@ -375,6 +375,17 @@ func TestFileOnce(t *testing.T) {
 	want(t, lanes, map[string]float64{`outbox_lane_state{lane="b",state="storing"}`: 1, `outbox_concurrency{lane="b"}`: 0})
 }
 
+// away is a limiter that tells how it works.
+type away struct{ *limiter.Limiter }
+
+func (away) Mode() string { return "away" }
+
+func TestLimiterMode(t *testing.T) {
+	b := outboxtest.New(t, &outboxtest.Options{Outbox: outbox.Options{Limiter: away{limiter.Within(100, time.Second)}}})
+	lanes, _ := collect(t, map[string]*outbox.Outbox{"mail": b.Outbox}, nil)
+	want(t, lanes, map[string]float64{`outbox_limiter_mode{lane="mail",mode="away"}`: 1})
+}
+
 // A name that is not UTF-8 does not break the scrape, and two collectors can share a registry.
 func TestLabels(t *testing.T) {
 	b := outboxtest.New(t, nil)
