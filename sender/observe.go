@@ -68,7 +68,7 @@ func (l *loop) tell(recorded []Outcome) {
 		}
 		for _, by := range l.observers.all() {
 			if !by.stopped.Load() {
-				l.call("an observer", &by.broken, func() { by.fn(o) })
+				l.call("observer", &by.broken, func() { by.fn(o) })
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func (l *loop) call(who string, broken *sync.Once, fn func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			broken.Do(func() {
-				l.options.Logger.Error("sender: "+who+" panicked; further panics are not logged", "panic", fmt.Sprintf("%T", v), "stack", stack())
+				l.options.Logger.Error("sender: a callback panicked; its further panics are not logged", "callback", who, "panic", fmt.Sprintf("%T", v), "stack", stack())
 			})
 		}
 	}()

@@ -86,7 +86,7 @@ func TestObserverPanicsAndStops(t *testing.T) {
 		if once.Load() != 1 || always.Load() != 3 || quiet.Load() != 3 {
 			l.Errorf("heard %d, %d and %d outcomes; want 1, 3 and 3", once.Load(), always.Load(), quiet.Load())
 		}
-		if n := l.logged("an observer panicked"); n != 2 {
+		if n := l.logged("callback=observer"); n != 2 {
 			l.Errorf("%d lines about panics, want one for each observer that panics", n)
 		}
 	})

@@ -39,7 +39,7 @@ func TestOnOutcome(t *testing.T) {
 		l.run()
 		l.wait(time.Minute)
 		l.ends("delivered 2, dead b")
-		if n := l.logged("OnOutcome panicked"); heard.Load() != 3 || n != 1 {
+		if n := l.logged("callback=OnOutcome"); heard.Load() != 3 || n != 1 {
 			l.Fatalf("OnOutcome heard %d outcomes, its panics are logged %d times; want 3 and 1", heard.Load(), n)
 		}
 	})

@@ -448,10 +448,7 @@ func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.f
 // operator did. It warns if [Store.Fallback] is not nil. See [sender.Announcer].
 func (s *Store) Announce(log *slog.Logger) {
 	s.mu.Lock()
-	msg := "outbox: opened"
-	if s.created {
-		msg = "outbox: made a new and empty one, nothing was there"
-	}
+	created := s.created
 	s.created = false
 	s.mu.Unlock()
 	c := s.Counts()
@@ -462,7 +459,11 @@ func (s *Store) Announce(log *slog.Logger) {
 	if p := s.OperatorPause(); p.On(s.clock.now()) {
 		args = append(args, "operator_paused_since", p.Since, "operator", p.By)
 	}
-	log.Info(msg, args...)
+	if created {
+		log.Info("outbox: made a new and empty one, nothing was there", args...)
+	} else {
+		log.Info("outbox: opened", args...)
+	}
 	if err := s.Fallback(); err != nil {
 		log.Warn("outbox: the file was opened as of an older commit", "err", err)
 	}
