@@ -85,8 +85,12 @@ func (s *salvager) entries(at treePage, off, room int64, es []pages.Element) (br
 		start := end
 		end = e.End
 		if !holdsRecords(at.bucket) {
+			if e.Flags != 0 || !e.Follows(start, room) { // such lengths may be those of half the file
+				broken++
+				continue
+			}
 			b, err := s.entry(off, e)
-			if err != nil || e.Flags != 0 || !e.Follows(start, room) || !s.out.keepEntry(at.lane, at.bucket, b[:e.Value-e.Key], b[e.Value-e.Key:]) {
+			if err != nil || !s.out.keepEntry(at.lane, at.bucket, b[:e.Value-e.Key], b[e.Value-e.Key:]) {
 				broken++
 			}
 			continue
