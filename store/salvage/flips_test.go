@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,8 +30,13 @@ func full(t testing.TB) map[string]*store.Options {
 // fullImage is a file with several lanes: two in which the same events lie under the same IDs and Seqs,
 // one that holds little, and a sealed one. Each has items of every state, and some are large. The
 // payload of each names its lane.
-func fullImage(t testing.TB, clean bool) pagestest.Image {
+//
+// The layout says in which order the lanes are filled, and how many pages of earlier commits are left in
+// a file that was not closed: none in layout 0, all in layout 1, some in the others. bbolt itself takes any
+// free page for the next commit, so that which ones are left is chance.
+func fullImage(t testing.TB, clean bool, layout int) pagestest.Image {
 	t.Helper()
+	rng := rand.New(rand.NewPCG(uint64(layout), 0))
 	path := filepath.Join(t.TempDir(), "outbox")
 	s := openStore(t, path, nil)
 	events := storetest.Events(70)
@@ -40,10 +46,14 @@ func fullImage(t testing.TB, clean bool) pagestest.Image {
 			events[i].Due = time.Now().Add(time.Hour)
 		}
 	}
-	for name, o := range full(t) {
+	lanes := full(t)
+	names := slices.Sorted(maps.Keys(lanes))
+	rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	var earlier []pagestest.Image
+	for _, name := range names {
 		lane, err := s, error(nil)
 		if name != format.DefaultLane {
-			if lane, err = s.Lane(name, o); err != nil {
+			if lane, err = s.Lane(name, lanes[name]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -61,6 +71,7 @@ func fullImage(t testing.TB, clean bool) pagestest.Image {
 		}
 		storetest.Put(t, lane, items...)
 		for i, it := range storetest.Claims(t, lane, 3) {
+			earlier = append(earlier, pagestest.Read(t, path))
 			switch i {
 			case 0:
 				storetest.Settle(t, lane, storetest.Delivered(it)...)
@@ -74,7 +85,31 @@ func fullImage(t testing.TB, clean bool) pagestest.Image {
 	m := pagestest.Read(t, path)
 	storetest.CheckedClose(t, s)
 	if clean {
-		m = pagestest.Read(t, path)
+		return pagestest.Read(t, path)
+	}
+	for _, was := range earlier {
+		m = withEarlier(m, was, func() bool { return layout == 1 || layout > 1 && rng.IntN(3) == 0 })
+	}
+	return m
+}
+
+// withEarlier adds to a file the pages of an earlier commit that it does not hold any more, behind its
+// end. keep says for each of them whether it is added.
+func withEarlier(m, was pagestest.Image, keep func() bool) pagestest.Image {
+	m = m[:len(m)/pagestest.PageSize*pagestest.PageSize]
+	there := make(map[string]bool) // without the number, which is that of the place
+	for id := range uint64(len(m) / pagestest.PageSize) {
+		there[string(m.Page(id)[8:])] = true
+	}
+	for id := uint64(pages.FirstPage); id < was.Meta().Pages; id++ {
+		p := was.Page(id)
+		h := pages.ParseHeader(p)
+		if h.ID != id || h.Kind != pages.KindLeaf && h.Kind != pages.KindBranch || there[string(p[8:])] || !keep() {
+			continue
+		}
+		at := len(m)
+		m = append(m, was[id*pagestest.PageSize:(id+1+uint64(h.Overflow))*pagestest.PageSize]...)
+		pages.Native.PutUint64(m[at:], uint64(at/pagestest.PageSize))
 	}
 	return m
 }
@@ -111,6 +146,9 @@ func contents(t testing.TB, path string) (map[string]bool, error) {
 				found[key] = i == 1
 			}
 		}
+		if err := lane.Check(t.Context()); err != nil {
+			return nil, err
+		}
 	}
 	return found, nil
 }
@@ -131,31 +169,35 @@ func rootPages(m pagestest.Image) map[uint64]int {
 }
 
 // One flipped bit in the root page or in the root page of a lane costs at most the record that it is in:
-// every other item comes out in its own lane.
+// every other item comes out in its own lane, whatever pages of earlier commits are left in the file. What
+// comes out passes Check.
 func TestSalvageEveryFlip(t *testing.T) {
-	for _, clean := range []bool{true, false} {
-		t.Run(fmt.Sprintf("clean %t", clean), func(t *testing.T) {
-			m := fullImage(t, clean)
-			path := m.Write(t)
-			want, err := contents(t, path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			step, n := storetest.Pick(1, 307, 1511), 0
-			used := rootPages(m)
-			for _, id := range slices.Sorted(maps.Keys(used)) {
-				for bit := range used[id] * 8 {
-					if n++; n%step != 0 {
-						continue
-					}
-					m := bytes.Clone(m)
-					m[int(id)*pagestest.PageSize+bit/8] ^= 1 << (bit % 8)
-					if err := salvagedFlip(t, m, want, clean); err != nil {
-						t.Errorf("page %d (the root is %d), byte %d, bit %d: %v", id, pagestest.Image(m).Meta().Root, bit/8, bit%8, err)
+	layouts, step := storetest.Pick(4, 4, 2), storetest.Pick(13, 1511, 6007)
+	for layout := range layouts {
+		for _, clean := range []bool{true, false} {
+			t.Run(fmt.Sprintf("clean %t, layout %d", clean, layout), func(t *testing.T) {
+				m := fullImage(t, clean, layout)
+				path := m.Write(t)
+				want, err := contents(t, path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := rand.IntN(step) // others each time
+				used := rootPages(m)
+				for _, id := range slices.Sorted(maps.Keys(used)) {
+					for bit := range used[id] * 8 {
+						if n++; n%step != 0 {
+							continue
+						}
+						m := bytes.Clone(m)
+						m[int(id)*pagestest.PageSize+bit/8] ^= 1 << (bit % 8)
+						if err := salvagedFlip(t, m, want, clean); err != nil {
+							t.Errorf("page %d (the root is %d), byte %d, bit %d: %v", id, pagestest.Image(m).Meta().Root, bit/8, bit%8, err)
+						}
 					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -230,7 +272,7 @@ func TestSalvageRootOfOneLane(t *testing.T) {
 // Without a root page the lanes of a file that was closed cleanly are found by the names that they have
 // themselves.
 func TestSalvageWithoutRoot(t *testing.T) {
-	m := fullImage(t, true)
+	m := fullImage(t, true, 0)
 	want, err := contents(t, m.Write(t))
 	if err != nil {
 		t.Fatal(err)

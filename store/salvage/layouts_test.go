@@ -42,7 +42,7 @@ func inlinePage(t *testing.T, lane []byte, bucket []byte) []byte {
 // A damaged length in the meta bucket of a lane, which is small, costs no other lane its items: salvage does
 // not spend on it what it may read.
 func TestSalvageLengthsInMeta(t *testing.T) {
-	m := fullImage(t, true)
+	m := fullImage(t, true, 0)
 	want, err := contents(t, m.Write(t))
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ type salvager struct {
 
 	taken   map[int64]bool     // offsets of records on pages that are not in read, and that were taken
 	claims  map[uint64][]claim // by the root of a tree of records, the buckets of the newest commit that lead to it
+	holders map[uint64]string  // by item, the lane that has it; see held
 	foreign []string           // buckets of an application beside the lanes
 
 	holes   []hole // where the tree that is being walked breaks off
@@ -141,8 +142,12 @@ func (s *salvager) run() error {
 		return fmt.Errorf("%w: it is a sound database without a lane: it has the buckets %.100q", pages.ErrFormat, s.foreign)
 	}
 	if s.unsure || len(s.newest) > 0 {
-		s.orphans()
 		s.secrets()
+		lanes := len(s.out.lanes)
+		s.orphans()
+		if len(s.out.lanes) > lanes {
+			s.secrets()
+		}
 	}
 	s.out.checkVersions()
 	if s.exhausted {
@@ -403,11 +408,13 @@ func (s *salvager) leaf(at treePage, h pages.Header, sound bool) bool {
 		s.strays(off, h, func(from int64, k format.Key, v format.Record) {
 			if b := bucketOf(k); (b == at.bucket || b == ready && at.bucket == dead) && at.bounds(k) {
 				here++
-				if !sound {
+				_, l := s.out.lane(at.lane)
+				foreign := h.ID != at.id && len(s.out.lanes) > 1 && !l.takes(k.Seq(), v)
+				if !sound && !foreign {
 					s.taken[from] = true
 				}
 				switch {
-				case sound:
+				case sound, foreign:
 				case h.ID != at.id && len(s.out.lanes) > 1: // the page may belong to another lane
 					if s.out.trust == nil || s.out.trust(at.lane, at.bucket, k) != none {
 						s.out.suspect(at.lane, k, v)

@@ -82,6 +82,7 @@ type laneCopy struct {
 	there    map[uint64]uint64    // the items that were written: hash of ID and Seq, and body
 	newest   map[uuid.UUID]uint64 // highest Seq that was written of an ID
 	seqs     map[uint64]bool      // Seqs that are taken
+	plain    uint64               // highest Seq of a record that was written and is not sealed
 	heads    map[uint64]bool      // hashes of the item keys that are taken in later
 }
 
@@ -267,6 +268,9 @@ func (w *writer) note(l *laneCopy, seq uint64, v format.Record) {
 	l.newest[id] = max(l.newest[id], seq)
 	l.seqs[seq] = true
 	l.sequence = max(l.sequence, seq)
+	if !v.IsSealed() && !v.IsDamaged() {
+		l.plain = max(l.plain, seq)
+	}
 }
 
 // suspicion is the reason in the log of a suspicious item.
@@ -277,11 +281,11 @@ func (w *writer) suspect(lane string, k format.Key, v format.Record) {
 	if w.err != nil {
 		return
 	}
-	if v.IsSealed() && lane == "" && len(w.lanes) > 1 {
-		w.quarantine(hole{}, k, v) // only its own lane can open it, and that is not known
+	name, l := w.lane(lane)
+	if lane == "" && (v.IsSealed() && len(w.lanes) > 1 || !l.takes(k.Seq(), v)) {
+		w.quarantine(hole{}, k, v) // only its own lane can hold it, and that is not known
 		return
 	}
-	name, l := w.lane(lane)
 	rec := slices.Clone(v)
 	if v[1]&(format.FlagCodec|format.FlagDamaged) == 0 {
 		if n, err := v.Amend(v.Attempts(), v.Failures(), w.now, suspicion); err == nil {
@@ -341,6 +345,25 @@ func (w *writer) putDead(name string, l *laneCopy, seq uint64, rec format.Record
 	k := format.ReadyKey(seq)
 	rec.SetSum(rec.BodySum(), k)
 	w.put(name, l, dead, k, rec)
+}
+
+// takes reports whether the lane could hold a record under a Seq, as far as is known: a lane with a secret
+// has plain records only from before it had one, and one without has no sealed records. The secret says
+// which Seq was the last one before, but only a Sealer can read that. What the lane itself has tells enough.
+func (l *laneCopy) takes(seq uint64, v format.Record) bool {
+	switch {
+	case v.IsDamaged():
+		return true
+	case v.IsSealed():
+		return l.sealed() || l.format == format.FormatSealed || !l.known
+	}
+	return !l.sealed() || seq <= l.plain
+}
+
+// assigned reports whether the lane may have given a Seq to an item. Its sequence and its ledger both say
+// how far it came, and one of them may be damaged.
+func (l *laneCopy) assigned(seq uint64) bool {
+	return l.limit == 0 || !l.exact || seq <= max(l.limit, l.old.Put)
 }
 
 // sealed reports whether the lane has a secret.
@@ -406,6 +429,9 @@ func (w *writer) finish() error {
 		if !l.placeable(seq) {
 			l.sequence++
 			seq = l.sequence
+			if l.sealed() && !l.takes(seq, r.value) { // it was from before the lane was sealed
+				r.value = format.Quarantine(r.value, w.now, errors.New("another record has its place"))
+			}
 		}
 		w.note(l, seq, r.value)
 		w.putDead(r.lane, l, seq, r.value)
