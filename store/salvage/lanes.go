@@ -147,7 +147,7 @@ func (s *salvager) settle(id uint64, buckets []bucketAt) (changed bool) {
 		}
 		limit = max(limit, b.off+pages.BucketLen)
 		size := int64(pages.BucketLen)
-		if b.root() == 0 || b.inline() && pages.Inline(b.value[pages.BucketLen:]) == nil {
+		if b.root() == 0 && (b.inline() || s.leafAt(b.off+pages.BucketLen, limit)) || b.inline() && pages.Inline(b.value[pages.BucketLen:]) == nil {
 			size = limit - b.off
 			if b.inline() && pages.Inline(b.value[pages.BucketLen:]) == nil {
 				size = int64(len(b.value))
@@ -159,6 +159,16 @@ func (s *salvager) settle(id uint64, buckets []bucketAt) (changed bool) {
 		}
 	}
 	return changed
+}
+
+// leafAt reports whether the header of a leaf lies at off, before limit. The place behind a bucket that is on
+// pages of its own holds none.
+func (s *salvager) leafAt(off, limit int64) bool {
+	if limit-off < pages.HeaderLen {
+		return false
+	}
+	b, err := s.Bytes(off, pages.HeaderLen, &s.table)
+	return err == nil && pages.ParseHeader(b).Kind == pages.KindLeaf
 }
 
 // nameAt returns the name of a bucket of a lane that begins at a place of the page at off; "":

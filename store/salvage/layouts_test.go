@@ -62,6 +62,30 @@ func TestSalvageLengthsInMeta(t *testing.T) {
 	}
 }
 
+// A bucket of a lane seems to lie inside the root page of the lane, and does not: the number of its page is
+// damaged. It is not taken for an empty one.
+func TestSalvageBucketWithoutPage(t *testing.T) {
+	for _, bucket := range [][]byte{format.BucketReady, format.BucketTimed} {
+		m := fullImage(t, true, 0)
+		want, err := contents(t, m.Write(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lane := laneRoot(t, m, format.DefaultLane)
+		for i := range int(pages.ParseHeader(lane).Count) {
+			if e := pagestest.Element(lane, i); bytes.Equal(lane[e.Key:e.Value], bucket) {
+				if pages.Native.Uint64(lane[e.Value:]) == 0 {
+					t.Fatalf("%s lies inside the page", bucket)
+				}
+				pages.Native.PutUint64(lane[e.Value:], 0)
+			}
+		}
+		if err := salvagedFlip(t, m, want, true); err != nil {
+			t.Errorf("%s: %v", bucket, err)
+		}
+	}
+}
+
 // The same events lie in two lanes, under the same Seqs and with the same payloads. One lane has lost a branch.
 // That the other one holds such items does not hide those that are below it.
 func TestSalvageOrphansOfTheSameEvents(t *testing.T) {
