@@ -172,10 +172,11 @@ func rootPages(m pagestest.Image) map[uint64]int {
 // every other item comes out in its own lane, whatever pages of earlier commits are left in the file. What
 // comes out passes Check.
 func TestSalvageEveryFlip(t *testing.T) {
-	layouts, step := storetest.Pick(4, 4, 2), storetest.Pick(13, 1511, 6007)
+	layouts, step := storetest.Pick(4, 4, 2), storetest.Pick(23, 1511, 6007)
 	for layout := range layouts {
 		for _, clean := range []bool{true, false} {
 			t.Run(fmt.Sprintf("clean %t, layout %d", clean, layout), func(t *testing.T) {
+				t.Parallel()
 				m := fullImage(t, clean, layout)
 				path := m.Write(t)
 				want, err := contents(t, path)
