@@ -115,7 +115,7 @@ type listing struct {
 	V      int           `json:"v"`
 	Lane   string        `json:"lane"`
 	List   sender.State  `json:"list"`
-	Of     int           `json:"of"`     // how many are in that state
+	Of     int           `json:"of"`     // how many are in that state; ready: also in line and in flight
 	Looked int           `json:"looked"` // how many of them this answer is about
 	Next   sender.Cursor `json:"next"`   // "": the end was reached
 	Items  []entry       `json:"items"`
@@ -125,7 +125,9 @@ type listing struct {
 func (w *watched) list(ctx context.Context, f *filter) (listing, error) {
 	l := listing{V: version, Lane: w.name, List: f.State, Items: []entry{}, Next: f.After}
 	s := w.Stats()
-	l.Of = countOf(&s, f.State)
+	if l.Of = countOf(&s, f.State); f.State == sender.StateReady {
+		l.Of += s.InLine + s.InFlight // which the list has too
+	}
 	for end := time.Now().Add(maxLooking); ; {
 		page, err := w.List(ctx, sender.Query{State: f.State, After: l.Next, Newest: f.Newest, Limit: f.Limit - len(l.Items), Scan: atOnce, Match: f.match()})
 		if err != nil {
@@ -152,7 +154,7 @@ func listError(err error) error {
 	return badRequest("%s", visible(textOf(err)))
 }
 
-// countOf returns how many events are in a state, as its list has it.
+// countOf returns how many events are in a state.
 func countOf(s *outbox.Stats, state sender.State) int {
 	switch state {
 	case sender.StateReady:

@@ -62,3 +62,21 @@ func TestInLineNamesTheFirst(t *testing.T) {
 	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(p.get("?lane=track&item="+ids[1].String()).Body.String(), "")
 	holds(t, text, fmt.Sprintf("Events of one key go one at a time. First is %s, which failed: 503 Service Unavailable. If it is not wanted", ids[0].String()[:18]))
 }
+
+// The list of what is ready has what is in line too, and counts it.
+func TestListCountsWhatItHas(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	if _, err := p.b.PutAll(t.Context(), outbox.Event{Kind: "fails", Key: "a", Payload: []byte("x")}, outbox.Event{Key: "a", Payload: []byte("x")}, outbox.Event{Key: "a", Payload: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	p.put() // until the first was tried
+	l := p.json("?lane=track&list=ready")
+	if n := len(l["items"].([]any)); l["of"] != 2.0 || n != 2 {
+		t.Errorf("of %v, %d items", l["of"], n)
+	}
+	holds(t, p.get("?lane=track&list=ready").Body.String(), "2 events, with those in line and in flight")
+	if l := p.json("?lane=track&list=in-line"); l["of"] != 2.0 {
+		t.Errorf("of %v in line", l["of"])
+	}
+}

@@ -326,6 +326,9 @@ type row struct {
 func (q *request) listView(f *filter, l *listing) listView {
 	w := stateWords[f.State]
 	v := listView{Text: w.Text, State: string(f.State), Small: events(l.Of), Said: l.said(f), Filter: *f, Key: visible(f.Key), Kind: visible(f.Kind), ID: visible(f.ID), Newest: f.Newest, When: "Put"}
+	if s := q.lane.Stats(); f.State == sender.StateReady && s.InLine+s.InFlight > 0 {
+		v.Small += ", with those in line and in flight"
+	}
 	may := q.may.Act
 	v.Choose, v.Revive = may && len(l.Items) > 0, may && f.State == sender.StateDead
 	v.Run = may && (f.State == sender.StateRetrying || f.State == sender.StateScheduled)
