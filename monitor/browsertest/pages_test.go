@@ -141,6 +141,14 @@ func TestPages(t *testing.T) {
 			if n := eval[int](page, `document.querySelectorAll("h1").length + 100 * document.querySelectorAll("main img, main script, [style]").length`); n != 1 {
 				t.Errorf("%s: %d headings, and what an event brought along", v.name, n)
 			}
+			broken := eval[[]string](page, `[...document.querySelectorAll("thead th")].filter(e => {
+				const r = document.createRange();
+				r.selectNodeContents(e);
+				return !e.querySelector(".skip") && getComputedStyle(e.closest("thead")).position !== "absolute" && /^\S+$/.test(e.textContent) && new Set([...r.getClientRects()].map(b => b.top)).size > 1;
+			}).map(e => e.textContent)`)
+			if len(broken) > 0 {
+				t.Errorf("%s, %d pixels: the words %q are broken", v.name, width, broken)
+			}
 			if width != 360 && width != 1440 {
 				continue
 			}
