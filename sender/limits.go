@@ -26,16 +26,19 @@ func (it *Item) Check() error {
 	for _, f := range [...]struct {
 		name string
 		t    time.Time
-	}{{"Created (the clock)", it.Created}, {"NotBefore (Due)", it.Due}, {"Expires", it.Expires}} {
+	}{{"Created (the clock)", it.Created}, {"NotBefore", it.Due}, {"Expires", it.Expires}} {
 		if !storable(f.t) {
-			return fmt.Errorf("%s is %v, after 1970-01-01 and up to 2262-04-11 expected", f.name, f.t)
+			return fmt.Errorf("%s is %s, it must be after 1970-01-01 and at most 2262-04-11", f.name, utc(f.t))
 		}
 	}
 	if !it.Expires.IsZero() && !it.Expires.After(it.Due) {
-		return fmt.Errorf("the end in Expires, %v, is not after NotBefore, %v", it.Expires, it.Due)
+		return fmt.Errorf("the end in Expires, %s, is not after NotBefore, %s", utc(it.Expires), utc(it.Due))
 	}
 	return nil
 }
+
+// utc returns a time as text. It has no reading of the monotonic clock, which means nothing to people.
+func utc(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // storable reports whether a time is zero or fits into nanoseconds since 1970.
 func storable(t time.Time) bool {

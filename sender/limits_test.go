@@ -23,3 +23,22 @@ func TestCheckOfTheClock(t *testing.T) {
 		}
 	}
 }
+
+// Errors show times in UTC, and nothing of the monotonic clock that time.Now has read.
+func TestCheckShowsTimesInUTC(t *testing.T) {
+	now := time.Now()
+	zone := time.FixedZone("", 3600)
+	due := time.Date(2026, 6, 1, 1, 0, 0, 0, zone)
+	for _, c := range []struct {
+		item sender.Item
+		want string
+	}{
+		{sender.Item{Due: time.Date(1960, 6, 1, 1, 0, 0, 0, zone)}, "NotBefore is 1960-06-01T00:00:00Z, it must be after 1970-01-01 and at most 2262-04-11"},
+		{sender.Item{Due: due, Expires: due.Add(-1)}, "the end in Expires, 2026-05-31T23:59:59.999999999Z, is not after NotBefore, 2026-06-01T00:00:00Z"},
+		{sender.Item{Due: now, Expires: now}, "the end in Expires, " + now.UTC().Format(time.RFC3339Nano) + ", is not after NotBefore, " + now.UTC().Format(time.RFC3339Nano)},
+	} {
+		if err := c.item.Check(); err == nil || err.Error() != c.want {
+			t.Errorf("%v\nwant %s", err, c.want)
+		}
+	}
+}

@@ -33,8 +33,8 @@ func TestAppendRefuses(t *testing.T) {
 		}, sender.ErrTooLarge, []string{"Header", "81922", "65536"}},
 		{"no Created", func(it *sender.Item) { it.Created = time.Time{} }, nil, []string{"Created"}},
 		{"Created in year 1", func(it *sender.Item) { it.Created = time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC) }, nil, []string{"Created"}},
-		{"Due in 1969", func(it *sender.Item) { it.Due = time.Unix(-1, 0) }, nil, []string{"Due"}},
-		{"Due in 9999", func(it *sender.Item) { it.Due = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }, nil, []string{"Due"}},
+		{"Due in 1969", func(it *sender.Item) { it.Due = time.Unix(-1, 0) }, nil, []string{"NotBefore"}},
+		{"Due in 9999", func(it *sender.Item) { it.Due = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }, nil, []string{"NotBefore"}},
 		{"Expires in 2263", func(it *sender.Item) { it.Expires = time.Date(2263, 1, 1, 0, 0, 0, 0, time.UTC) }, nil, []string{"Expires"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox/sender"
+	"github.com/seed8107221f/outbox/sender/sendertest"
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
@@ -223,5 +225,17 @@ func TestDamagedPause(t *testing.T) {
 	_, err = Open(path, &prompt)
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "pause of the operator") {
 		t.Errorf("opened with a damaged pause: %v", err)
+	}
+}
+
+// A pause that would be over already is refused, with both times in UTC.
+func TestPauseThatIsOver(t *testing.T) {
+	t.Parallel()
+	until := time.Now()
+	want := regexp.MustCompile(`would end at ` + regexp.QuoteMeta(until.UTC().Format(time.RFC3339Nano)) + `, and it is \d{4}-\d\d-\d\dT[\d:.]+Z$`)
+	for name, q := range map[string]sender.Operator{"Store": newStore(t, nil), "Memory": &sendertest.Memory{}} {
+		if err := q.Pause(t.Context(), sender.Pause{Until: until}); err == nil || !want.MatchString(err.Error()) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func TestInputThatIsRefused(t *testing.T) {
 		{"expires at once", outbox.Event{NotBefore: year(2030), Expires: year(2030)}, outbox.ErrInvalid, []string{"Expires", "NotBefore", "2030"}},
 		{"year 1", outbox.Event{NotBefore: year(1)}, outbox.ErrInvalid, []string{"NotBefore", "0001", "1970", "2262"}},
 		{"year 1969", outbox.Event{Expires: year(1969)}, outbox.ErrInvalid, []string{"Expires", "1969", "1970", "2262"}},
-		{"the first second", outbox.Event{NotBefore: time.Unix(0, 0).UTC()}, outbox.ErrInvalid, []string{"NotBefore", "1970-01-01 00:00:00", "2262"}},
+		{"the first second", outbox.Event{NotBefore: time.Unix(0, 0).UTC()}, outbox.ErrInvalid, []string{"NotBefore", "1970-01-01T00:00:00Z", "2262"}},
 		{"year 2263", outbox.Event{NotBefore: year(2263)}, outbox.ErrInvalid, []string{"NotBefore", "2263", "2262"}},
 		{"year 9999", outbox.Event{Expires: year(9999)}, outbox.ErrInvalid, []string{"Expires", "9999", "2262"}},
 		{"the last year", outbox.Event{Expires: time.Date(2262, 12, 31, 0, 0, 0, 0, time.UTC)}, outbox.ErrInvalid, []string{"Expires", "2262-12-31", "2262-04-11"}},

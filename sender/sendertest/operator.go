@@ -34,7 +34,7 @@ func (m *Memory) Pause(ctx context.Context, p sender.Pause) error {
 	case len(p.By) > 64 || len(p.Reason) > 200:
 		return fmt.Errorf("sendertest: pause: By of %d bytes and Reason of %d, at most 64 and 200: %w", len(p.By), len(p.Reason), sender.ErrTooLarge)
 	case !p.Until.IsZero() && !p.Until.After(p.Since):
-		return fmt.Errorf("sendertest: pause: it would end at %v, and it is %v", p.Until, p.Since)
+		return fmt.Errorf("sendertest: pause: it would end at %s, and it is %s", p.Until.UTC().Format(time.RFC3339Nano), p.Since.UTC().Format(time.RFC3339Nano))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,7 +23,7 @@ func CheckPause(p sender.Pause, now time.Time) error {
 	case len(p.Reason) > MaxCause:
 		return fmt.Errorf("the Reason of a pause has %d bytes, at most %d: %w", len(p.Reason), MaxCause, sender.ErrTooLarge)
 	case !p.Until.IsZero() && Nanos(p.Until) <= Nanos(now):
-		return fmt.Errorf("the pause would end at %v, and it is %v", p.Until, now)
+		return fmt.Errorf("the pause would end at %s, and it is %s", p.Until.UTC().Format(time.RFC3339Nano), now.UTC().Format(time.RFC3339Nano))
 	}
 	return nil
 }

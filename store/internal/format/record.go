@@ -452,7 +452,7 @@ func Validate(it *sender.Item, maxPayload int) error {
 		return fmt.Errorf("payload has %d bytes, at most %d: %w", n, maxPayload, sender.ErrTooLarge)
 	}
 	if ns := it.Created.UnixNano(); ns <= 0 || !time.Unix(0, ns).Equal(it.Created) {
-		return fmt.Errorf("the time in Created is %v, after 1970-01-01 and up to 2262-04-11 expected", it.Created)
+		return fmt.Errorf("the time in Created is %s, it must be after 1970-01-01 and at most 2262-04-11", it.Created.UTC().Format(time.RFC3339Nano))
 	}
 	return it.Check()
 }
