@@ -38,7 +38,11 @@ func (l *loop) byOperator() bool { return !l.ordered.Since.IsZero() }
 // logOrder logs that the operator has paused the lane, or that the pause is over.
 func (l *loop) logOrder(was Pause) {
 	if p := l.ordered; l.byOperator() {
-		l.options.Logger.Info("sender: the lane was paused by its operator", "until", p.Until, "by", p.By, "reason", p.Reason)
+		log := l.options.Logger
+		if !p.Until.IsZero() {
+			log = log.With("until", p.Until)
+		}
+		log.Info("sender: the lane was paused by its operator", "by", p.By, "reason", p.Reason)
 		return
 	}
 	l.options.Logger.Info("sender: the operator's pause is over", "after", l.now().Sub(was.Since), "by", was.By)

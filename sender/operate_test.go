@@ -79,7 +79,7 @@ func TestOperatorsPause(t *testing.T) {
 		}
 		l.wait(time.Second)
 		l.wants("0s a 3s+ok\n10m1s b ok\n10m1s c 3s+ok\n48h10m2s d ok")
-		if n, over := l.logged("paused by its operator"), l.logged("the operator's pause is over"); n != 2 || over != 2 || l.logged("by=ann") != 4 {
+		if n, over := l.logged("paused by its operator"), l.logged("the operator's pause is over"); n != 2 || over != 2 || l.logged("by=ann") != 4 || l.logged("until=") != 1 {
 			l.Errorf("%d lines about a pause and %d about its end:\n%s", n, over, l.logs.String())
 		}
 	})
