@@ -244,5 +244,5 @@ func ExampleOutbox_Explain() {
 	// Output:
 	// scheduled while the lane is paused
 	// It is scheduled for 2100-01-01T00:00:00Z.
-	// ann paused the lane.
+	// The lane was paused by ann.
 }

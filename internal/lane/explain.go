@@ -88,7 +88,7 @@ func ofLane(s sender.Stats, stores bool) (rs []sender.Reason) {
 	}
 	if p := s.OperatorPause; p != (sender.Pause{}) {
 		rs = append(rs, sender.Reason{Code: sender.ReasonPaused, Until: p.Until, Cause: p.Reason,
-			Text: cmp.Or(p.By, "Its operator") + " paused the lane" + until(p.Until) + "."})
+			Text: "The lane was paused by " + cmp.Or(p.By, "its operator") + until(p.Until) + "."})
 	}
 	if stores {
 		rs = append(rs, sender.Reason{Code: sender.ReasonStoring, Text: "The outbox has no transport: it only stores."})

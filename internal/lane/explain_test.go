@@ -58,9 +58,11 @@ func TestExplain(t *testing.T) {
 		{"damaged", damaged, all, true, "damaged (checksum): Its record cannot be read.", time.Time{}},
 		{"in flight", wait(sender.StateInFlight, 3), all, true, "in-flight: It is being sent, or its answer is being recorded.", time.Time{}},
 		{"expired", expired, all, true, "expired: It expired at 2026-11-28T08:00:00Z: it is not sent, and is counted as expired when its turn comes.", time.Time{}},
+		{"paused", wait(sender.StateReady, 0), sender.Stats{OperatorPause: sender.Pause{Since: now, Until: in(60)}}, false,
+			"paused: The lane was paused by its operator until 2026-11-28T08:01:00Z.", in(60)},
 		{"everything", line, all, true, "throttled: The destination asked for a pause until 2026-11-28T08:01:30Z.\n" +
 			"held (no disk): The store cannot be read or written.\n" +
-			"paused (a move): ann paused the lane.\n" +
+			"paused (a move): The lane was paused by ann.\n" +
 			"storing: The outbox has no transport: it only stores.\n" +
 			"closed: The outbox is shut down.\n" +
 			"in-line: 2 earlier events of its key go first.", time.Time{}},
