@@ -60,7 +60,7 @@ func (s *Store) appendWith(ctx context.Context, items []sender.Item, besides fun
 		case <-room:
 		case <-again:
 		case <-ctx.Done():
-			return s.wrap("append", fmt.Errorf("%w; waited for room: %w: nothing was stored", err, context.Cause(ctx)))
+			return s.wrap("append", fmt.Errorf("%w; waited for room: %w", err, context.Cause(ctx))) // ErrFull says that nothing was stored
 		}
 	}
 }
