@@ -221,6 +221,9 @@ func TestInspectDamage(t *testing.T) {
 			if !errors.Is(err, pages.ErrCorrupt) || !strings.Contains(err.Error(), c.say) {
 				t.Errorf("%v, want ErrCorrupt with %q", err, c.say)
 			}
+			if err != nil && strings.Count(err.Error(), "no magic number") > 1 {
+				t.Errorf("%v: it says one thing twice", err)
+			}
 		})
 	}
 }

@@ -189,7 +189,11 @@ func ReadMetas(r io.ReaderAt, size int64) (metas [2]Meta, bad [2]error, err erro
 			kind = ErrFormat
 		}
 	}
-	return metas, bad, fmt.Errorf("%w: no meta page is valid: %v, %v", kind, bad[0], cmp.Or(bad[1], errNoMeta))
+	second := cmp.Or(bad[1], errNoMeta)
+	if bad[0].Error() == second.Error() {
+		return metas, bad, fmt.Errorf("%w: no meta page is valid: %v", kind, second)
+	}
+	return metas, bad, fmt.Errorf("%w: no meta page is valid: %v, %v", kind, bad[0], second)
 }
 
 // GuessPageSize returns the page size of a file whose meta pages are lost: the size for which most
