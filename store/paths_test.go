@@ -112,7 +112,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err := os.Mkdir(at("sub"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		refuses(t, at("sub"), ErrFormat, "regular")
+		refuses(t, at("sub"), ErrFormat, "it is a directory")
 	})
 	t.Run("dangling link", func(t *testing.T) {
 		if err := os.Symlink(at("nowhere"), at("dangling")); err != nil {

@@ -15,7 +15,7 @@ func TestOpenRefusesFIFO(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Skip(err)
 	}
-	refuses(t, path, ErrFormat, "regular")
+	refuses(t, path, ErrFormat, "it is a named pipe")
 	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeNamedPipe {
 		t.Errorf("it is a FIFO no more: %v, %v", info, err)
 	}
@@ -29,8 +29,8 @@ func TestOpenRefusesDevices(t *testing.T) {
 			t.Fatalf("%s was opened", path)
 		}
 		wantError(t, err, ErrFormat)
-		if !strings.Contains(err.Error(), path) {
-			t.Errorf("error %q does not name %s", err, path)
+		if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "it is a device") {
+			t.Errorf("error %q does not name %s and what it is", err, path)
 		}
 	}
 }

@@ -202,12 +202,27 @@ func ResolvePath(path string) (string, error) {
 		return "", err
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%w: it is a %s, not a regular file", pages.ErrFormat, info.Mode().Type())
+		return "", fmt.Errorf("%w: it is %s", pages.ErrFormat, kind(info.Mode()))
 	}
 	if info.Size() == 0 {
 		return "", fmt.Errorf("%w: it has 0 bytes; an outbox never has: remove it if nothing is missed", pages.ErrFormat)
 	}
 	return real, nil
+}
+
+// kind says what a file is that is not a regular one.
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "not a regular file"
 }
 
 // Path returns the path of the file. When Open opened it, the path is absolute and has no links.
