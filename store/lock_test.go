@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,10 @@ func inUse(t *testing.T, path string, timeout, patience time.Duration) {
 	wantError(t, err, ErrLocked)
 	if !strings.Contains(err.Error(), path) {
 		t.Errorf("error %q does not name %s", err, path)
+	}
+	said := regexp.MustCompile(`: in use: another process, or this one, has it(: no lock within (\d+ms|\d+(\.\d{1,3})?s))?$`)
+	if !said.MatchString(err.Error()) || timeout < 0 && strings.Contains(err.Error(), "within") {
+		t.Errorf("error %q, want %v", err, said)
 	}
 	if took := time.Since(start); took > patience || took < timeout/2 {
 		t.Errorf("it took %v with a LockTimeout of %v", took, timeout)

@@ -113,6 +113,9 @@ func salvage(path, into string) (res Report, err error) {
 	}
 	defer from.Close()
 	release, err := boltfile.Lock(from, 0)
+	if errors.Is(err, boltfile.ErrLocked) {
+		return res, fmt.Errorf("%w: salvage needs a file that no program has open", boltfile.ErrLocked)
+	}
 	if err != nil {
 		return res, err
 	}

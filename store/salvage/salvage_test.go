@@ -225,6 +225,9 @@ func TestSalvageRefuses(t *testing.T) {
 	s := openStore(t, outbox, nil)
 	_, err = salvage.File(outbox, "")
 	storetest.WantError(t, err, store.ErrLocked)
+	if want := "salvage: " + outbox + ": in use: salvage needs a file that no program has open"; err != nil && err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
 	storetest.CheckedClose(t, s)
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 3 {

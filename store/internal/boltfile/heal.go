@@ -209,6 +209,14 @@ func mapSize() int {
 	return int(min(1<<30, addressSpace()/64))
 }
 
+// locked returns ErrLocked for a lock that was not given within wait.
+func locked(wait time.Duration) error {
+	if wait = wait.Round(time.Millisecond); wait > 0 {
+		return fmt.Errorf("%w: another process, or this one, has it: no lock within %v", ErrLocked, wait)
+	}
+	return fmt.Errorf("%w: another process, or this one, has it", ErrLocked)
+}
+
 // explain makes an error of openBolt one that callers know. A file that passed the inspection is a
 // bbolt database: if bbolt still refuses it, it is damaged.
 func (f *File) explain(err error) error {
@@ -217,7 +225,7 @@ func (f *File) explain(err error) error {
 	case errors.Is(err, pages.ErrCorrupt), errors.Is(err, pages.ErrFormat), errors.Is(err, ErrLocked), errors.Is(err, errMoved), errors.As(err, &system):
 		return err
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("%w: no lock within %v", ErrLocked, max(f.lock, 0))
+		return locked(f.lock)
 	}
 	return fmt.Errorf("%w: %w", pages.ErrCorrupt, err)
 }

@@ -24,7 +24,7 @@ func Lock(f *os.File, wait time.Duration) (release func(), err error) {
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, fmt.Errorf("locking: %w", err)
 		case time.Since(start) >= wait:
-			return nil, fmt.Errorf("%w: no lock within %v", ErrLocked, max(wait, 0))
+			return nil, locked(wait)
 		}
 	}
 }

@@ -4,7 +4,6 @@ package boltfile
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -23,7 +22,7 @@ func Lock(f *os.File, wait time.Duration) (release func(), err error) {
 	})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: no lock within %v", ErrLocked, max(wait, 0))
+		return nil, locked(wait)
 	case err != nil:
 		return func() {}, nil // damaged or foreign: pages.Inspect tells which
 	}
