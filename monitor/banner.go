@@ -46,8 +46,7 @@ func bannerOf(d *summary, now time.Time) banner {
 	case sender.LaneStoring:
 		b.Head, b.Text = "Storing: there is no transport", "Events are stored, and nothing is sent until the program opens the lane with a transport."
 	case sender.LaneWaiting:
-		b.Head = "Waiting: nothing is due now"
-		b.Text = fmt.Sprintf("%s for the next try, %s for their time.", waits(d.Retrying), waits(d.Scheduled))
+		b.waiting(d, now)
 	case sender.LaneIdle:
 		b.Head, b.Text = "Idle: nothing is pending", "Everything that was put has been delivered, has expired, or is dead."
 	default:
@@ -68,6 +67,17 @@ func (b *banner) held(d *summary, now time.Time) {
 		b.Text = "One request tests it now. "
 	}
 	b.Text += "Nothing is lost or given up while a lane is held."
+}
+
+func (b *banner) waiting(d *summary, now time.Time) {
+	b.Head = "Waiting: nothing is due now"
+	b.Text = fmt.Sprintf("%s for the next try, %s for their time.", waits(d.Retrying), waits(d.Scheduled))
+	if d.failing() {
+		latest := &d.past.errors[0]
+		b.Head, b.Code = "Waiting: "+d.tries(), visible(latest.Error)
+		b.Text = "The latest was " + at(latest.Last, now).Ago + ", and nothing was delivered since the first of them. " + b.Text
+		b.Do, b.Then = "Look at the last errors and at the destination", "; the events are tried again by themselves."
+	}
 }
 
 func (b *banner) sending(d *summary, now time.Time) {

@@ -55,6 +55,7 @@ type history struct {
 	looked   time.Time // when stats was last called
 	episodes []episode // oldest first; only the last one can go on
 	opened   time.Time // the first success since the last failure; zero: there was none
+	failing  int       // tries that failed since the last success
 	errors   []group   // the latest first
 }
 
@@ -97,11 +98,13 @@ func (h *history) outcome(o sender.Outcome) {
 	switch {
 	case o.Verdict == sender.Delivered:
 		b.delivered++
+		h.failing = 0
 		if h.opened.IsZero() {
 			h.opened = now
 		}
 	case o.Err != nil && o.Request != 0:
 		b.failed++
+		h.failing++
 		h.opened = time.Time{}
 		h.fail(now, o)
 	}
@@ -231,6 +234,7 @@ type past struct {
 	series
 	episodes []episode // oldest first
 	errors   []group   // latest first
+	failing  int       // tries that failed since the last delivery; above 0: errors has the latest
 	rate     float64   // requests started a second, in the last ten seconds or so
 	pace     float64   // deliveries a second, in the last minute; below zero: not known yet
 	put      uint64    // how many were put in the last putFor
@@ -248,7 +252,7 @@ func (h *history) read(now, since time.Time) past {
 		b := h.bucket(h.newest - buckets + int64(i))
 		p.Started[i], p.Delivered[i], p.Failed[i] = b.started, b.delivered, b.failed
 	}
-	p.episodes, p.errors = slices.Clone(h.episodes), slices.Clone(h.errors)
+	p.episodes, p.errors, p.failing = slices.Clone(h.episodes), slices.Clone(h.errors), h.failing
 	p.rate = h.perSecond(2, now, since, func(b *bucket) uint32 { return b.started })
 	if now.Sub(since) >= 10*time.Second {
 		p.pace = h.perSecond(int64(time.Minute/step), now, since, func(b *bucket) uint32 { return b.delivered })

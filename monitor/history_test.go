@@ -185,6 +185,7 @@ func TestCauses(t *testing.T) {
 	}
 	for err, want := range map[error]string{
 		outbox.ErrSealed: "the sealer cannot open what is stored", outbox.ErrCorrupt: "the file is damaged", outbox.ErrFull: "the disk is full", outbox.ErrStorage: "the storage fails",
+		errors.New("another file has taken its place while it was in use"): "another file has taken the place of the file",
 	} {
 		if c := causeOf(sender.HeldByStorage, fmt.Errorf("x: %w", err)); c.What != want {
 			t.Errorf("%v: %s", err, c.What)

@@ -105,7 +105,7 @@ func (m *Monitor) overview(now time.Time, may func(lane string) Access) overview
 			paths[w.Path()] = true
 		}
 	}
-	slices.SortStableFunc(o.Lanes, func(a, b summary) int { return cmp.Compare(words[a.State].worst, words[b.State].worst) })
+	slices.SortStableFunc(o.Lanes, func(a, b summary) int { return cmp.Compare(a.word().worst, b.word().worst) })
 	if len(paths) == 1 {
 		o.File = o.Lanes[0].File
 		for i := range o.Lanes {

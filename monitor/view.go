@@ -42,10 +42,10 @@ func (q *request) overviewView() overviewView {
 	need := 0
 	for i := range o.Lanes {
 		d := &o.Lanes[i]
-		if needsYou(d.State) {
+		if needsYou(d) {
 			need++
 		}
-		v.Cards = append(v.Cards, card{Name: visible(d.Name), Link: link("lane", d.Name), Word: words[d.State], Says: sentenceOf(&d.stats, q.now),
+		v.Cards = append(v.Cards, card{Name: visible(d.Name), Link: link("lane", d.Name), Word: d.word(), Says: sentenceOf(d, q.now),
 			Spark: newChart(d, 188, 4, q.now), Pending: count(d.Pending), Oldest: oldest(d, q.now), Dead: count(d.Dead), Pace: pace(d)})
 	}
 	v.Head = headline(need, len(o.Lanes))
@@ -174,7 +174,7 @@ func (q *request) firstList() sender.State {
 func (q *request) laneRegions(f *filter) laneParts {
 	d := q.m.detail(q.lane, q.may, q.now)
 	name := visible(q.lane.name)
-	v := laneParts{Lane: q.lane.name, Name: name, Word: words[d.State], Banner: bannerOf(&d.summary, q.now), Acts: q.acts(&d.summary)}
+	v := laneParts{Lane: q.lane.name, Name: name, Word: d.word(), Banner: bannerOf(&d.summary, q.now), Acts: q.acts(&d.summary)}
 	v.frame = q.frame(v.Word.Text+" · "+name, crumb{name, ""})
 	v.Live = link("live", "1", "lane", q.lane.name, "list", q.query.Get("list"))
 	v.File = fileText(d.File, len(q.m.lanes))

@@ -27,10 +27,35 @@ var words = map[sender.LaneState]word{
 	sender.LaneHeld:      {"Held", "bad", "stop", 1},
 	sender.LaneThrottled: {"Throttled", "warn", "clock", 2},
 	sender.LanePaused:    {"Paused", "info", "pause", 3},
-	sender.LaneWaiting:   {"Waiting", "mute", "clock", 4},
-	sender.LaneSending:   {"Sending", "ok", "check", 5},
-	sender.LaneStoring:   {"Storing", "mute", "lines", 6},
-	sender.LaneIdle:      {"Idle", "mute", "check", 7},
+	sender.LaneWaiting:   {"Waiting", "mute", "clock", 5},
+	sender.LaneSending:   {"Sending", "ok", "check", 6},
+	sender.LaneStoring:   {"Storing", "mute", "lines", 7},
+	sender.LaneIdle:      {"Idle", "mute", "check", 8},
+}
+
+// failing is the word of a lane that waits since all tries fail.
+var failing = word{"Waiting", "warn", "clock", 4}
+
+// failing reports whether a lane waits for retries, and nothing was delivered since the last failure. An
+// outage that only a few events meet does not hold the lane.
+func (d *summary) failing() bool {
+	return d.State == sender.LaneWaiting && d.Retrying > 0 && d.past.failing > 0
+}
+
+// word is how the state of a lane is shown.
+func (d *summary) word() word {
+	if d.failing() {
+		return failing
+	}
+	return words[d.State]
+}
+
+// tries says how many failed in a row.
+func (d *summary) tries() string {
+	if d.past.failing == 1 {
+		return "the last try failed"
+	}
+	return "the last " + count(d.past.failing) + " tries failed"
 }
 
 // stateWords are those of items. Class is that of the banner or tag, and Icon also that of a gate.
@@ -111,6 +136,10 @@ func statusCause(status int) cause {
 func storageCause(err error) cause {
 	const goesOn = "the file heals by itself, and the lane goes on"
 	switch {
+	case err != nil && strings.Contains(err.Error(), "the file is gone while it is in use"):
+		return cause{"the file was removed while it is in use", "Do not stop the process: it holds the last copy. Put the file back, or copy it out of the process, as “the file does not open” in docs/operations.md says", "put back, the lane goes on"}
+	case err != nil && strings.Contains(err.Error(), "another file has taken its place"):
+		return cause{"another file has taken the place of the file", "Do not stop the process: it may hold the last copy. Put the file back", "then the lane goes on"}
 	case errors.Is(err, outbox.ErrSealed):
 		return cause{"the sealer cannot open what is stored", "Give the program the key that the lane was sealed with", "nothing is changed until then"}
 	case errors.Is(err, outbox.ErrCorrupt):
@@ -128,7 +157,8 @@ type sentence struct {
 	After  string
 }
 
-func sentenceOf(s *outbox.Stats, now time.Time) sentence {
+func sentenceOf(d *summary, now time.Time) sentence {
+	s := &d.stats
 	switch s.State {
 	case sender.LaneClosed:
 		return sentence{Before: "The outbox is closed: what is pending stays on disk."}
@@ -145,6 +175,9 @@ func sentenceOf(s *outbox.Stats, now time.Time) sentence {
 	case sender.LaneStoring:
 		return sentence{Before: "There is no transport: events are stored, and nothing is sent."}
 	case sender.LaneWaiting:
+		if d.failing() {
+			return sentence{capital(d.tries()) + ": ", visible(d.past.errors[0].Error), ". " + waits(s.Retrying) + " for the next try."}
+		}
 		return sentence{Before: fmt.Sprintf("%s retrying, %s scheduled: nothing is due now.", count(s.Retrying), count(s.Scheduled))}
 	case sender.LaneIdle:
 		return sentence{Before: "Nothing is pending."}
@@ -187,7 +220,9 @@ func heldText(s *outbox.Stats) string { return visible(heldCause(s)) }
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // needsYou reports whether a person has to do something about a lane.
-func needsYou(s sender.LaneState) bool { return s == sender.LaneHeld || s == sender.LaneClosed }
+func needsYou(d *summary) bool {
+	return d.State == sender.LaneHeld || d.State == sender.LaneClosed || d.failing()
+}
 
 // headline counts the lanes that need somebody.
 func headline(need, lanes int) string {
