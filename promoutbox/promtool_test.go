@@ -165,6 +165,23 @@ func TestDramas(t *testing.T) {
 			},
 			want: fires{4 * time.Minute: nil, 8 * time.Minute: {"OutboxStorageFailed"}, 15 * time.Minute: nil},
 		},
+		"failing": { // too few events for a hold
+			options: func() *outboxtest.Options {
+				tr := outboxtest.NewTransport()
+				tr.For(outboxtest.Want{Kind: "bad"}, outboxtest.Always(outboxtest.Fail("500")))
+				return &outboxtest.Options{Transport: tr}
+			},
+			lasts: time.Hour,
+			act: func(t *testing.T, b *outboxtest.Outbox, at time.Duration) {
+				switch {
+				case at < 10*time.Minute:
+					one(t, b, at)
+				case at < 12*time.Minute:
+					b.Put(t.Context(), outbox.Event{Kind: "bad"})
+				}
+			},
+			want: fires{20 * time.Minute: nil, 45 * time.Minute: {"OutboxNothingDelivered"}},
+		},
 		"dead": {
 			options: func() *outboxtest.Options {
 				tr := outboxtest.NewTransport()
@@ -257,7 +274,7 @@ func TestDramas(t *testing.T) {
 					b.Put(t.Context(), outbox.Event{Kind: "k", NotBefore: time.Now().Add(24 * time.Hour)})
 				}
 			},
-			want: fires{59 * time.Minute: nil, 2 * time.Hour: nil},
+			want: fires{59 * time.Minute: nil, 2 * time.Hour: {"OutboxNothingDelivered"}}, // none is late; one fails each hour
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
