@@ -19,7 +19,7 @@ func (c *command) editVerb() *cobra.Command {
 		Use: "edit TARGET ID", Short: "Changes the payload of a dead event by $EDITOR, and sends it again",
 		Long: `Edit opens the payload of a dead event in $VISUAL, or $EDITOR. When the editor ends, the new text takes
 the place of the old one, which is gone then, and the event is revived. An unchanged text does nothing.`,
-		Args: usage(cobra.RangeArgs(1, 2)),
+		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, rest, err := split(args, 1)
 			if err != nil {

@@ -24,6 +24,13 @@ import (
 // maxPayload is the most that a store takes: whatever the program allows is right here.
 const maxPayload = 1 << 30
 
+// missing is the path of a file that does not exist.
+type missing string
+
+func (m missing) Error() string { return "there is no file " + string(m) }
+
+func (m missing) Is(err error) bool { return err == fs.ErrNotExist }
+
 // lanes are the open lanes of a file that no program has open.
 type lanes struct {
 	stores map[string]*store.Store
@@ -65,7 +72,7 @@ func (c *command) openFile(path string, wait time.Duration) (*client, error) {
 func (c *command) openLanes(path string, wait time.Duration) (ls lanes, err error) {
 	if at, err := os.Stat(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return ls, fail(exitNotFound, "there is no file %s", path)
+			return ls, &exitError{exitNotFound, missing(path)}
 		}
 		return ls, err
 	} else if at.IsDir() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -78,6 +79,19 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 in use and not r
 	}
 	root.RegisterFlagCompletionFunc("lane", c.completeLanes)
 	return root
+}
+
+// oneID is for a verb about one event. Without an ID, and with too much, it says what is expected.
+func oneID(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 2:
+		return fail(exitUsage, "%s takes a target and one ID, not %d arguments: outbox %s", cmd.Name(), len(args), cmd.Use)
+	case len(args) == 0, len(args) == 1 && os.Getenv(environment) == "":
+		return fail(exitUsage, "%s needs an ID: outbox %s", cmd.Name(), cmd.Use)
+	case len(args) == 1 && !looksLikeID(args[0]):
+		return fail(exitUsage, "%s needs an ID, or the first %d characters of one, and %s is none: outbox %s", cmd.Name(), minPrefix, args[0], cmd.Use)
+	}
+	return nil
 }
 
 // usage makes errors about arguments say so by their exit code.

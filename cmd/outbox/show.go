@@ -18,7 +18,7 @@ func (c *command) showVerb() *cobra.Command {
 	payload := false
 	v := &cobra.Command{
 		Use: "show TARGET ID", Short: "Shows one event",
-		Args: usage(cobra.RangeArgs(1, 2)),
+		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.one(cmd.Context(), args, func(_ *client, e *event, text []byte) error { return c.show(e, text, payload) })
 		},
@@ -31,7 +31,7 @@ func (c *command) showVerb() *cobra.Command {
 func (c *command) explainVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "explain TARGET ID", Short: "Says why an event waits",
-		Args: usage(cobra.RangeArgs(1, 2)),
+		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.one(cmd.Context(), args, c.explain)
 		},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -57,11 +58,15 @@ func (c *command) reach(target string) (*client, error) {
 		return openSocket(rest, target), nil
 	}
 	cl, err := c.openFile(target, -1)
-	if !errors.Is(err, store.ErrLocked) {
+	// The program that has a file may go on after the file was removed: then it alone knows.
+	if !errors.Is(err, store.ErrLocked) && !errors.Is(err, fs.ErrNotExist) {
 		return cl, err
 	}
 	if answers(target + ".sock") {
 		return openSocket(target+".sock", target), nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	// Perhaps another call of this program has it, which is soon done.
 	if cl, err = c.openFile(target, time.Second); !errors.Is(err, store.ErrLocked) {

@@ -220,3 +220,35 @@ func TestHelp(t *testing.T) {
 		})
 	}
 }
+
+// A file may have been removed while its program goes on: then the program alone knows.
+func TestFileRemoved(t *testing.T) {
+	target := fixture(t)
+	serveSocket(t, target, serve(t, target, everything))
+	if err := os.Rename(target, target+".away"); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := call(t, "stats", target)
+	if code != 0 || !strings.HasPrefix(out, "LANE") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	if err := os.Rename(target+".away", target); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A verb about one event says what it lacks.
+func TestNeedsID(t *testing.T) {
+	target := fixture(t)
+	for _, verb := range []string{"show", "explain", "edit"} {
+		for _, env := range []string{"", target} {
+			t.Setenv(environment, env)
+			if _, errs, code := call(t, verb, target); code != exitUsage || !strings.Contains(errs, verb+" needs an ID") {
+				t.Errorf("OUTBOX=%s: exit %d: %s", env, code, errs)
+			}
+		}
+		if _, errs, code := call(t, verb, target, "1", "2"); code != exitUsage || !strings.Contains(errs, verb+" takes a target and one ID, not 3 arguments") {
+			t.Errorf("exit %d: %s", code, errs)
+		}
+	}
+}
