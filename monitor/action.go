@@ -164,7 +164,7 @@ func (a *action) check(until string, now time.Time) error {
 	v, known := verbs[a.Do]
 	switch {
 	case !known:
-		return badRequest("do is %q, which is none of the actions", visible(cut(a.Do, 40)))
+		return badRequest("do is %q, which is none of the actions %s", visible(cut(a.Do, 40)), joined(slices.Sorted(maps.Keys(verbs))))
 	case v.events && !a.All && len(a.Items) == 0:
 		return badRequest("no event was chosen")
 	case len(a.Items) > maxLimit:
@@ -187,6 +187,18 @@ func (a *action) check(until string, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// joined lists names.
+func joined[S ~string](names []S) string {
+	text := ""
+	for i, name := range names {
+		if i > 0 {
+			text += ", "
+		}
+		text += string(name)
+	}
+	return text
 }
 
 func firstOf(a, b string) string {

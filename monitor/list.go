@@ -48,7 +48,7 @@ func filterOf(v url.Values, state string) (filter, error) {
 
 func (f *filter) check() error {
 	if _, known := stateWords[f.State]; !known && f.State != "" {
-		return badRequest("there is no list %q", visible(cut(string(f.State), 40)))
+		return badRequest("there is no list %q; the lists are %s", visible(cut(string(f.State), 40)), joined(states))
 	}
 	return nil
 }

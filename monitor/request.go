@@ -84,6 +84,21 @@ func (q *request) fromHost() error {
 	return nil
 }
 
+// lanesText names the lanes that may be read, as many as fit; "" if there are none.
+func (q *request) lanesText() string {
+	text, before := "", "; those that you may read: "
+	for _, w := range q.m.lanes {
+		if !q.access(w.name).Read {
+			continue
+		}
+		if len(text) > 400 {
+			return text + ", …"
+		}
+		text, before = text+before+visible(w.name), ", "
+	}
+	return text
+}
+
 // allow finds out what the sender may do with the lane, and finds the lane.
 func (q *request) allow() error {
 	name := q.query.Get("lane")
@@ -94,7 +109,7 @@ func (q *request) allow() error {
 		return nil
 	}
 	if q.lane = q.m.find(name); q.lane == nil {
-		return refuse(http.StatusNotFound, "not_found", "there is no lane %q", visible(cut(name, 200)))
+		return refuse(http.StatusNotFound, "not_found", "there is no lane %q%s", visible(cut(name, 200)), q.lanesText())
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package monitor_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/monitor"
 )
 
 // No answer tells where the file is, or what the file calls the lane.
@@ -78,5 +81,33 @@ func TestListCountsWhatItHas(t *testing.T) {
 	holds(t, p.get("?lane=track&list=ready").Body.String(), "2 events, with those in line and in flight")
 	if l := p.json("?lane=track&list=in-line"); l["of"] != 2.0 {
 		t.Errorf("of %v in line", l["of"])
+	}
+}
+
+// Whoever names what is not there is told what is, except for lanes that they may not read.
+func TestUnknownNames(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	m, err := monitor.New(map[string]*outbox.Outbox{"hidden": p.b, "mail": p.b, "track": p.b}, &monitor.Options{Allow: func(_ *http.Request, lane string) monitor.Access {
+		if lane == "hidden" {
+			return monitor.Access{}
+		}
+		return all
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	p.m = m
+	for _, c := range []struct {
+		w    *httptest.ResponseRecorder
+		want string
+	}{
+		{p.get("?lane=trak&format=json"), "there is no lane \\\"trak\\\"; those that you may read: mail, track\""},
+		{p.get("?lane=track&list=alive&format=json"), "there is no list \\\"alive\\\"; the lists are ready, in-flight, in-line, retrying, scheduled, dead\""},
+		{p.post("?lane=track", `{"do":"stop"}`), "do is \\\"stop\\\", which is none of the actions check, clear-throttle, compact, "},
+	} {
+		holds(t, c.w.Body.String(), c.want)
+		lacks(t, c.w.Body.String(), "hidden")
 	}
 }

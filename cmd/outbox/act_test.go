@@ -49,6 +49,10 @@ func TestActing(t *testing.T) {
 				t.Errorf("stats of a paused lane:\n%s", out)
 			}
 			want(t, exitUsage, "", "pause", target, "--until", "soon")
+			want(t, exitUsage, "", "pause", target, "--until", "")
+			want(t, exitUsage, "", "pause", target, "--until", "-2h")
+			want(t, exitUsage, "", "pause", target, "--reason", strings.Repeat("x", 300))
+			want(t, exitUsage, "", "resume", target, "--until", "2h")
 			want(t, 0, "Lane outbox is resumed.\n", "resume", target)
 			if out, _, _ := call(t, "stats", target); strings.Contains(out, "paused") {
 				t.Errorf("stats of a resumed lane:\n%s", out)

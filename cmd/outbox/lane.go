@@ -24,6 +24,9 @@ func (c *command) laneVerb(use, short, said string, n int, prepare func(context.
 					}
 				}
 				d, err := cl.act(cmd.Context(), lane, &a)
+				if a.Do == "pause" && isRefusal(err, "too_large") {
+					return &exitError{exitUsage, err} // of --reason
+				}
 				if err != nil {
 					return err
 				}
@@ -48,6 +51,12 @@ func (c *command) pauseVerb() *cobra.Command {
 			a.Until, a.Reason = until, reason
 			return nil
 		})
+	v.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flags().Changed("until") && until == "" {
+			return fail(exitUsage, "--until is empty; without it the pause lasts until resume")
+		}
+		return nil
+	}
 	v.Flags().StringVar(&until, "until", "", "when it ends: a time as 2026-05-01T06:00:00Z, or a duration as 2h")
 	v.Flags().StringVar(&reason, "reason", "", "why, for those who look")
 	return v

@@ -94,11 +94,11 @@ func oneID(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// usage makes errors about arguments say so by their exit code.
+// usage makes errors about arguments, which all are that there are too many, say so by their exit code.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return fail(exitUsage, "%w: outbox %s", err, cmd.Use)
+			return fail(exitUsage, "%d %s too many: outbox %s", len(args), plural(len(args), "argument is", "arguments are"), cmd.Use)
 		}
 		return nil
 	}
