@@ -56,7 +56,11 @@ func reachable(ctx context.Context, b *outbox.Outbox, lanes map[string]*outbox.O
 	local, _ := monitor.New(lanes, &monitor.Options{Allow: func(*http.Request, string) monitor.Access {
 		return monitor.Access{Name: "local", Read: true, Payload: true, Act: true}
 	}})
-	go monitor.Serve(ctx, b.Path()+".sock", local)
+	go func() {
+		if err := monitor.Serve(ctx, b.Path()+".sock", local); err != nil {
+			slog.Error("the socket beside the file", "error", err)
+		}
+	}()
 }
 
 var _ = reachable

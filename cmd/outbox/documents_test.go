@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 
 	"github.com/seed8107221f/outbox"
@@ -16,6 +17,10 @@ var _ = func(ctx context.Context, b *outbox.Outbox) error {
 	if err != nil {
 		return err
 	}
-	go monitor.Serve(ctx, b.Path()+".sock", m)
+	go func() {
+		if err := monitor.Serve(ctx, b.Path()+".sock", m); err != nil {
+			slog.Error("the socket beside the file", "error", err)
+		}
+	}()
 	return nil
 }
