@@ -191,14 +191,14 @@ func (a *action) check(until string, now time.Time) error {
 
 // joined lists names.
 func joined[S ~string](names []S) string {
-	text := ""
+	var text strings.Builder
 	for i, name := range names {
 		if i > 0 {
-			text += ", "
+			text.WriteString(", ")
 		}
-		text += string(name)
+		text.WriteString(string(name))
 	}
-	return text
+	return text.String()
 }
 
 func firstOf(a, b string) string {
