@@ -172,7 +172,7 @@ func rootPages(m pagestest.Image) map[uint64]int {
 // every other item comes out in its own lane, whatever pages of earlier commits are left in the file. What
 // comes out passes Check.
 func TestSalvageEveryFlip(t *testing.T) {
-	layouts, step := storetest.Pick(4, 4, 2), storetest.Pick(23, 1511, 6007)
+	layouts, step := storetest.Pick(4, 4, 2), storetest.Pick(101, 1511, 6007)
 	for layout := range layouts {
 		for _, clean := range []bool{true, false} {
 			t.Run(fmt.Sprintf("clean %t, layout %d", clean, layout), func(t *testing.T) {
@@ -243,7 +243,9 @@ func salvagedFlip(t testing.TB, m pagestest.Image, want map[string]bool, clean b
 	return nil
 }
 
-// In a file with one lane, no bit of the root makes another lane of it, nor an unknown file.
+// In a file with one lane, no bit of the root makes another lane of it. A root that has lost its only
+// element, or leads to another bucket, looks to Open like another program's: that is three bits. File
+// saves all then too.
 func TestSalvageRootOfOneLane(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
 	s := openStore(t, path, nil)
@@ -255,14 +257,16 @@ func TestSalvageRootOfOneLane(t *testing.T) {
 	storetest.CheckedClose(t, s)
 	m := pagestest.Read(t, path)
 	root := m.Meta().Root
-	step := storetest.Pick(1, 3, 31)
+	step, foreign := storetest.Pick(1, 3, 31), 0
 	for bit := 0; bit < rootPages(m)[root]*8; bit += step {
 		bad := bytes.Clone(m)
 		bad[int(root)*pagestest.PageSize+bit/8] ^= 1 << (bit % 8)
 		if s, err := store.Open(pagestest.Image(bad).Write(t), &prompt); err == nil {
 			s.Close()
 		} else if !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("byte %d, bit %d: Open says %v, want that it is damaged", bit/8, bit%8, err)
+			if foreign++; foreign > 3 || !errors.Is(err, store.ErrFormat) {
+				t.Errorf("byte %d, bit %d: Open says %v, want that it is damaged", bit/8, bit%8, err)
+			}
 		}
 		if res, s := salvaged(t, bad); res.Saved != 150 || s.Counts().Pending != 150 {
 			t.Errorf("byte %d, bit %d: %+v", bit/8, bit%8, res)
