@@ -14,7 +14,7 @@ const (
 	streamLife  = 5 * time.Minute  // then the browser opens another
 )
 
-// endingKey is that of the context of requests that Serve answers: the value ends before them.
+// endingKey is the key in the context of requests that Serve answers: the value ends before them.
 type endingKey struct{}
 
 // live streams the live regions of a page: at most once a second, and only what has changed.

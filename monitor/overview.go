@@ -10,7 +10,7 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// version is that of the JSON. Fields are only ever added.
+// version is the version of the JSON. Fields are only ever added.
 const version = 1
 
 // An overview is the JSON of the lanes. Times are in UTC, and absent when there is none; durations are
@@ -88,7 +88,7 @@ type ledger struct {
 	Dropped   uint64 `json:"dropped"`
 }
 
-// you is what whoever asks may do.
+// you is what the reader may do.
 type you struct {
 	Name    string `json:"name"`
 	Act     bool   `json:"act"`

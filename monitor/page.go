@@ -44,7 +44,7 @@ type frame struct {
 	Title  string
 	Crumbs []crumb
 	Now    moment
-	You    string // what whoever reads is and may do
+	You    string // who reads, and what they may do
 	Live   string // the address of the stream; "": the page does not renew itself
 	Renew  string // the same page, which then renews itself
 	Stay   string // the same page, which does not; "": it does not anyhow

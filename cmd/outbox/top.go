@@ -253,7 +253,7 @@ func (t *top) oneLane(l *lane) (lines []string) {
 	return lines
 }
 
-// colourOf is that of a state, as a parameter of SGR; "": none.
+// colourOf returns the colour of a state, as a parameter of SGR; "": none.
 func colourOf(state string) string {
 	switch state {
 	case "held", "closed":
