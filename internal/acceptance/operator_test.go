@@ -317,7 +317,10 @@ func TestErrorsOfALaneAreSaidOnce(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		path := newPath(t)
-		b, err := outbox.Open(path, sender.TransportFunc(func(context.Context, sender.Item) error { return os.Rename(path, path+".away") }), nil)
+		b, err := outbox.Open(path, sender.TransportFunc(func(context.Context, sender.Item) error {
+			time.Sleep(time.Second) // a Claim may find the event before its Put has returned
+			return os.Rename(path, path+".away")
+		}), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
