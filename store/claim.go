@@ -139,7 +139,7 @@ func (c *claim) run(ctx context.Context) error {
 	defer s.mu.Unlock()
 	c.round = s.order.Begin(c, claimSteps)
 	for {
-		if s.operator.On(c.now) { // since this Claim began; the next one tells how long
+		if s.OperatorPause().On(c.now) { // since this Claim began; the next one tells how long
 			c.next = c.now
 			s.publish()
 			return nil

@@ -53,16 +53,17 @@ func (s *Store) keepOperator(ctx context.Context, p sender.Pause) error {
 		t.wake = true // a sender that sleeps until the end of a longer pause has to look again
 		return t.SetOperator(kept)
 	}
-	w.after = func() { s.operator = kept }
+	w.after = func() { s.operator.Store(&kept) }
 	return s.do(ctx, w, 0)
 }
 
 // OperatorPause returns the latest pause of the operator; a zero Since: there is none. It may be
-// over: see [sender.Pause.On]. It never waits for the disk.
+// over: see [sender.Pause.On]. It never waits: the sender asks before each request.
 func (s *Store) OperatorPause() sender.Pause {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.operator
+	if p := s.operator.Load(); p != nil {
+		return *p
+	}
+	return sender.Pause{}
 }
 
 // ClearThrottle ends the pause that the destination asked for ([Store.Paused]) before its time, and

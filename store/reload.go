@@ -68,7 +68,8 @@ func (s *Store) reload() error {
 	s.ahead, s.unreported = false, 0
 	s.damage.Store(nil)
 	s.firstReady, s.retries = first, retries
-	s.operator, s.moving = ordered, nil
+	s.operator.Store(&ordered)
+	s.moving = nil
 	if told.at == 0 {
 		s.pause = time.Time{} // there is none, or it was cleared
 	}

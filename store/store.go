@@ -93,7 +93,6 @@ type Store struct {
 	seenTxid   uint64
 	longest    time.Duration // the longest delay that a retry ever had, see clampRetries
 	pause      time.Time     // end of the pause that is stored; zero: none
-	operator   sender.Pause  // of the operator, as it is stored; zero Since: none
 	firstReady time.Time     // Created of the first item of ready; zero: there is none
 	retries    ages          // of later
 	unreported uint64        // our transaction that may be on disk, and that committed was not told of; 0: none
@@ -117,7 +116,8 @@ type Store struct {
 	renamed  format.Renames // of the file, as seen when the first lane was created; nil: not yet
 	writes   sync.Pool      // of *write, see reuse
 	counts   snapshot
-	damage   atomic.Pointer[error] // damage that stops Claim; nil: none
+	operator atomic.Pointer[sender.Pause] // of the operator, as it is stored; nil: none; written with mu held
+	damage   atomic.Pointer[error]        // damage that stops Claim; nil: none
 	closed   atomic.Bool
 	attached atomic.Bool // a sender drains the lane
 }
