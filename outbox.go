@@ -248,7 +248,12 @@ func (o *Options) check() (*Options, error) {
 	return o, nil
 }
 
-func (b *Outbox) wrap(op string, err error) error { return errtext.Wrap("outbox: "+op, b.place, err) }
+func (b *Outbox) wrap(op string, err error) error {
+	if err == nil {
+		return nil // a Put need not build the text
+	}
+	return errtext.Wrap("outbox: "+op, b.place, err)
+}
 
 // single holds the memory of one item for each Put that runs.
 var single = sync.Pool{New: func() any { return new([1]sender.Item) }}

@@ -169,7 +169,8 @@ func (l *loop) applyEffect(e effect, err error, r *request, probe bool) {
 			s.hold(now, cause)
 		}
 		if *s != was {
-			s.err = &err
+			kept := err // so that err itself stays off the heap when nothing changes
+			s.err = &kept
 		}
 	})
 }

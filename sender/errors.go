@@ -42,6 +42,9 @@ func Classify(err error) (mark Mark, wait time.Duration) {
 
 // asks is Classify with the wait as it was asked for.
 func asks(err error) (Mark, time.Duration) {
+	if err == nil {
+		return MarkNone, 0 // most answers; errors.As would allocate
+	}
 	m := MarkNone
 	var outermost *marked
 	if errors.As(err, &outermost) {
