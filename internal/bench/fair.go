@@ -59,6 +59,8 @@ func (t *tally) start() { t.n, t.last, t.longest = 0, time.Now(), 0 }
 // into ends the tally and adds it to m, under its name.
 func (t *tally) into(m metrics, name string, began time.Time) {
 	t.add(0)
+	t.mu.Lock() // deliveries go on
+	defer t.mu.Unlock()
 	m[name], m[name+" gap"] = float64(t.n)/time.Since(began).Seconds(), t.longest.Seconds()
 }
 
