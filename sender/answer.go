@@ -95,6 +95,7 @@ func (l *loop) testAnswered(r *request, probe bool) {
 	l.logAbsurdWait(r)
 	switch err := r.errs[0]; {
 	case !r.pause.IsZero():
+		l.addOutcome(Outcome{PauseUntil: r.pause, Err: err}, sent{}) // a restart must know it
 		l.applyEffect(slowDown, err, r, probe)
 	case err != nil && probe:
 		l.applyEffect(unreachable, err, r, probe)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/google/uuid"
 )
 
 // Observe has fn told every outcome that is recorded from now on, as [Options].OnOutcome is, and
@@ -63,6 +65,9 @@ func (l *loop) tell(recorded []Outcome) {
 		return
 	}
 	for _, o := range recorded {
+		if o.Item.Seq == 0 && o.Item.ID == uuid.Nil {
+			continue // a pause without an item
+		}
 		if l.options.OnOutcome != nil {
 			l.call("OnOutcome", &l.listenerBroken, func() { l.options.OnOutcome(o, o.Took) })
 		}

@@ -220,6 +220,9 @@ var settling = []clause{
 		s.record(sender.Outcome{Item: got[3], Verdict: sender.Delivered, PauseUntil: end})
 		s.settle(sender.Delivered, got[3]) // no pause is no order to end one
 		quiet()
+		end = end.Add(time.Hour)
+		s.record(sender.Outcome{PauseUntil: end}) // what a Prober was told has no item
+		quiet()
 		until(end.Add(-time.Second))
 		quiet()
 		until(end.Add(time.Millisecond))
