@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -81,11 +82,12 @@ type loop struct {
 	overtaken time.Time     // the last deadline of those that have returned; zero: none has
 
 	// Outcomes. Written by the methods in settle.go.
-	toSettle    *outcomes   // for the next Settle
-	settleAgain time.Time   // on a busy lane no Settle starts before
-	settling    int         // calls of Settle in progress
-	unsettled   int         // outcomes that are not recorded yet
-	spare       []*outcomes // empty, for toSettle; see maxSpare
+	toSettle    *outcomes    // for the next Settle
+	settleAgain time.Time    // on a busy lane no Settle starts before
+	settling    int          // calls of runSettle in progress
+	recording   atomic.Int64 // of these, the ones that may bring a pause to the queue
+	unsettled   int          // outcomes that are not recorded yet
+	spare       []*outcomes  // empty, for toSettle; see maxSpare
 
 	// What the operator ordered. Written by the methods in operate.go and throttle.go.
 	ordered   Pause       // the operator's pause; the zero Pause: none is in force

@@ -59,11 +59,11 @@ func (os *observers) add(o *observer) (remove func()) {
 	}
 }
 
+// heard reports whether somebody hears of outcomes.
+func (l *loop) heard() bool { return l.options.OnOutcome != nil || len(l.observers.all()) > 0 }
+
 // tell calls OnOutcome and the observers with what the queue has recorded.
 func (l *loop) tell(recorded []Outcome) {
-	if l.options.OnOutcome == nil && len(l.observers.all()) == 0 {
-		return
-	}
 	for _, o := range recorded {
 		if o.Item.Seq == 0 && o.Item.ID == uuid.Nil {
 			continue // a pause without an item

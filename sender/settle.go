@@ -78,6 +78,7 @@ func (l *loop) startSettle(now time.Time) {
 		l.toSettle, l.spare = l.spare[last], l.spare[:last]
 	}
 	l.settling++
+	l.recording.Add(1)
 	l.settleAgain = now.Add(settleEvery)
 	l.flushGatheredAgain = time.Time{}
 	go l.runSettle(b)
@@ -95,7 +96,11 @@ func (l *loop) nextSettle() time.Time {
 func (l *loop) runSettle(b *outcomes) {
 	defer l.inbox.leave(b)
 	b.err = l.queue.Settle(l.uncancelled, b.list...)
-	if b.err == nil {
+	if b.err != nil {
+		return
+	}
+	if l.recording.Add(-1); l.heard() {
+		l.inbox.ring() // a clearing need not wait for those that hear
 		l.tell(b.list)
 	}
 }
@@ -167,6 +172,7 @@ func (l *loop) awaitSettled() {
 func (l *loop) settled(b *outcomes) {
 	l.settling--
 	if b.err != nil {
+		l.recording.Add(-1) // only now may a clearing take the pauses out of them
 		b.add(l.toSettle)
 		l.toSettle = b
 		if l.settleTrouble.on() && !b.retry {

@@ -57,3 +57,36 @@ func TestPauseOfAProberAfterARestart(t *testing.T) {
 		}
 	})
 }
+
+// Whoever hears of a 429 may clear it at once.
+func TestClearThrottleFromAnObserver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		b := open(t, newPath(t), sender.TransportFunc(func(context.Context, sender.Item) error {
+			if time.Since(began) < time.Second {
+				return sender.Throttled(errors.New("too many"), 23*time.Hour)
+			}
+			return nil
+		}), nil)
+		defer b.Observe(func(o sender.Outcome) {
+			if o.PauseUntil.IsZero() {
+				return
+			}
+			time.Sleep(time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := b.ClearThrottle(ctx); err != nil {
+				t.Errorf("%v", err)
+			}
+		})()
+		put(t, b, "a", "", "1")
+		put(t, b, "a", "", "2")
+		if err := b.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("delivered after %v", took)
+		}
+	})
+}
