@@ -442,8 +442,9 @@ func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) (n int, err e
 
 // ReviveAll revives the dead events that match selects; nil: all. It works in commits of up to 500
 // events or about 4 MiB, and returns how many it revived, also with an error. The end of ctx ends it
-// between two commits. What dies while it runs stays dead. One that cannot be revived, because its
-// record is damaged, is passed over, and the error says so in the end. match must not change events.
+// between two commits. It revives no event twice; one that was pending and dies meanwhile may be
+// revived or not. One that cannot be revived, because its record is damaged, is passed over, and the
+// error says so in the end. match must not change events.
 func (b *Outbox) ReviveAll(ctx context.Context, match func(*sender.Item) bool) (n int, err error) {
 	n, err = b.lane.ReviveAll(ctx, match)
 	return n, b.wrap("revive", err)

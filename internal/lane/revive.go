@@ -16,8 +16,9 @@ const (
 	reviveBytes = 4 << 20
 )
 
-// ReviveAll revives the dead items that match selects; nil: all. Those that die while it runs come
-// behind last, and stay dead.
+// ReviveAll revives the dead items that match selects; nil: all. One that it has revived has a Seq
+// beyond last, and stays dead if it dies again. Others that die meanwhile keep their Seq, and are
+// revived if they lie ahead.
 func (l *Lane) ReviveAll(ctx context.Context, match func(*sender.Item) bool) (n int, err error) {
 	return n, errtext.With(l.Store, func(s sender.Browser) error {
 		return errtext.With(l.Store, func(r sender.Reviver) (err error) {
