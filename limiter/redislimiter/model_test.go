@@ -63,6 +63,7 @@ type world struct {
 	longest  int64   // window that was ever used
 	granted  int
 	gen      int64
+	resumed  int64 // as every instance knows it
 }
 
 type call struct {
@@ -112,31 +113,44 @@ func (w *world) step(mine settings) error {
 	if w.rng.IntN(100) == 0 {
 		w.dump, _ = w.c.Dump(context.Background(), "outbox:{m}").Result() // "" without a key
 	}
-	told, slow := int64(0), ""
+	told, slow, resume := int64(0), "", ""
 	if w.rng.IntN(100) == 0 {
 		told = w.rng.Int64N(3_000_000)
 	}
 	if w.rng.IntN(100) == 0 {
 		slow = fmt.Sprint(w.gen - w.rng.Int64N(2))
 	}
+	if w.rng.IntN(50) == 0 {
+		resume = "resume"
+	}
 	if w.rng.IntN(20) == 0 {
 		return nil // the request is lost
 	}
 	w.used = append(w.used, call{w.now, mine})
 	w.longest = max(w.longest, mine.window.Microseconds())
-	v, err := at(w.c, w.script, w.now+w.offset, fmt.Sprint(w.run), mine.limit, mine.window.Microseconds(), mine.jitter.Microseconds(), 1+w.rng.IntN(3), told, slow, w.rng.Float64(), "run", "pauses", []string{"", "place"}[w.rng.IntN(2)])
+	v, err := at(w.c, w.script, w.now+w.offset, fmt.Sprint(w.run), mine.limit, mine.window.Microseconds(), mine.jitter.Microseconds(), 1+w.rng.IntN(3), told, slow, w.rng.Float64(), "run", "pauses", []string{"", "place"}[w.rng.IntN(2)], w.resumed, resume)
 	if err != nil {
 		return err
 	}
+	if resume != "" {
+		w.pause = 0
+		if v[1] > told {
+			return fmt.Errorf("a pause of %d us is left after a resume, at most %d expected", v[1], told)
+		}
+	}
+	if (v[8] > w.resumed) != (resume != "") {
+		return fmt.Errorf("the latest resume was %d and is %d, by a call with %q", w.resumed, v[8], resume)
+	}
+	w.resumed = v[8]
 	w.pause = max(w.pause, w.now+told)
 	if w.gen >= 0 && slow == fmt.Sprint(w.gen) && v[3] != w.gen+1 {
 		return fmt.Errorf("a refusal of generation %d leads to generation %d", w.gen, v[3])
 	}
 	w.gen = v[3]
-	if v[0] == 0 && len(v) == 8 {
+	if v[0] == 0 && len(v) == 9 {
 		return fmt.Errorf("nothing is granted, and asking again is not asked for: %v", v)
 	}
-	for _, wait := range v[8:] { // a reply that is lost wastes its instants, and they count all the same
+	for _, wait := range v[9:] { // a reply that is lost wastes its instants, and they count all the same
 		if err := w.grant(wait); err != nil {
 			return err
 		}
@@ -210,7 +224,7 @@ func TestLineOfAnotherServer(t *testing.T) {
 	script := loaded(t, c, testClock.Replace(take))
 	ask := func(now int64, run string) []int64 {
 		t.Helper()
-		v, err := at(c, script, now, run, 1, int64(1e6), int64(1e5), 1, 0, "", 0.5, "run", "pauses", "")
+		v, err := at(c, script, now, run, 1, int64(1e6), int64(1e5), 1, 0, "", 0.5, "run", "pauses", "", 0, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,11 +238,11 @@ func TestLineOfAnotherServer(t *testing.T) {
 	}
 	now -= hour
 	ask(now, "b")
-	if v := ask(now+4*second, "b"); len(v) != 9 || v[8] != 0 {
+	if v := ask(now+4*second, "b"); len(v) != 10 || v[9] != 0 {
 		t.Fatalf("%v after the quiet time, a start expected", v)
 	}
 	// The next start is 1.1 s away, and its place in line is told 0.75 s before.
-	if v := ask(now+4*second, "b"); len(v) != 8 || v[0] != 350_000 {
+	if v := ask(now+4*second, "b"); len(v) != 9 || v[0] != 350_000 {
 		t.Errorf("%v, to ask again after 350000 us expected", v)
 	}
 }
@@ -248,6 +262,9 @@ func TestScriptMutants(t *testing.T) {
 		{"reserved without end", "if t - now > most then", "if false then"},
 		{"settings of others do not count", "limit = math.min(h.limit, h.limit0 or h.limit)", ""},
 		{"settings of others are forgotten at once", "if now >= h.hour + 3600000000 then", "if true then"},
+		{"a resume ends nothing", "if (h.pause or 0) > now then", "if false then"},
+		{"a resume of an old number", "math.max(now, h.resumed + 1)", "now"},
+		{"resumes are forgotten with the data", "math.max(h.resumed or 0, tonumber(ARGV[11]))", "h.resumed or 0"},
 		{"a refusal halves nothing", "h.gen, h.ratio, h.since = h.gen + 1, ratio, open", ""},
 	} {
 		t.Run(m.name, func(t *testing.T) {

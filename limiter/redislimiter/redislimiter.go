@@ -48,8 +48,9 @@
 // be slewed.
 //
 // Redis 7.0 or later is needed. The client needs the commands EVALSHA, EVAL, TIME, INFO, HMGET,
-// HGET, HSET, HDEL, DEL, PEXPIRE, PUBLISH and SUBSCRIBE, for the key outbox:{name} and the channel
-// outbox:{name}:pause.
+// HGET, HSET, HDEL, DEL and PEXPIRE for the key outbox:{name}, and should have PUBLISH and SUBSCRIBE for
+// the channel outbox:{name}:pause (an ACL of Redis 7 gives no channel unless told). Without the channel
+// the other processes hear of a pause with their next call, and of its end within ten seconds.
 package redislimiter
 
 import (
@@ -61,7 +62,6 @@ import (
 	"log/slog"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -76,6 +76,8 @@ const (
 	maxWindow = time.Minute
 
 	minRetry, maxRetry = 100 * time.Millisecond, time.Second // between calls while Redis is away
+	lookEvery          = 10 * time.Second                    // in a pause, whether somebody has ended it
+	longestPause       = 100 * 365 * 24 * time.Hour          // all clocks can add it to the time
 )
 
 // Options are the settings of a Limiter. A nil *Options is valid.
@@ -99,8 +101,8 @@ type Options struct {
 }
 
 // A Limiter decides when requests of this process may start, together with all Limiters of the same
-// name at the same Redis. It is a [sender.Limiter] and a [sender.Pauser]. Make it with New: the zero
-// Limiter does not work. All methods are safe for concurrent use.
+// name at the same Redis. It is a [sender.Limiter], a [sender.Pauser] and a [sender.Resumer]. Make it
+// with New: the zero Limiter does not work. All methods are safe for concurrent use.
 type Limiter struct {
 	c       redis.UniversalClient
 	key     string
@@ -115,7 +117,8 @@ type Limiter struct {
 	turn chan struct{} // 1-buffered, full while one call waits for its start; blocked calls are served in order
 	last chan struct{} // the same for calls of WaitLast, before they take a turn
 
-	tell   chan struct{} // 1-buffered: told or refused was set, and Redis does not know
+	tell   chan struct{} // 1-buffered: told, refused or resumes was set, and Redis does not know
+	wake   chan struct{} // 1-buffered: a pause was ended, and the call in turn looks again
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup // the goroutine of background
@@ -124,6 +127,9 @@ type Limiter struct {
 	granted []start    // not used yet, in order
 	pause   time.Time  // nothing starts before; zero: there was none
 	told    time.Time  // end of a pause that Redis may not know; zero: none
+	resumed int64      // the latest resume that is known, by the clock of Redis
+	resumes int        // calls of Resume that Redis may not know
+	looked  time.Time  // when Redis was last asked
 	refused int64      // generation of a refused start that Redis may not know; -1: none
 	gen     int64      // generation of the latest start
 	ratio   float64    // share of the rate, as of the last reply
@@ -161,7 +167,7 @@ func New(c redis.UniversalClient, name string, limit int, window time.Duration, 
 	l := &Limiter{
 		c: c, limit: limit, window: window,
 		key: "outbox:{" + name + "}", channel: "outbox:{" + name + "}:pause",
-		turn: make(chan struct{}, 1), last: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1), last: make(chan struct{}, 1), tell: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		refused: -1, yields: yields{changed: make(chan struct{})}, ratio: 1, script: redis.NewScript(take),
 	}
 	if o != nil {
@@ -284,7 +290,7 @@ func (l *Limiter) shared(ctx context.Context, yield <-chan struct{}) (local bool
 		case local:
 			return true, nil
 		case s != nil:
-			if err := l.sleep(ctx, yield, time.Until(s.at)); err != nil {
+			if err := l.sleep(ctx, yield, nil, time.Until(s.at)); err != nil {
 				l.giveBack(s)
 				return false, err
 			}
@@ -292,7 +298,7 @@ func (l *Limiter) shared(ctx context.Context, yield <-chan struct{}) (local bool
 				return false, nil
 			}
 		case wait > 0:
-			if err := l.sleep(ctx, yield, wait); err != nil {
+			if err := l.sleep(ctx, yield, l.wake, wait); err != nil {
 				return false, err
 			}
 		default:
@@ -326,8 +332,8 @@ func (l *Limiter) next() (wait time.Duration, s *start, local bool) {
 		l.granted = l.granted[1:]
 		return 0, &first, false
 	}
-	if wait := l.pause.Sub(now); wait > 0 {
-		return wait, nil, false
+	if left := l.pause.Sub(now); left > 0 {
+		return min(left, l.looked.Add(lookEvery).Sub(now)), nil, false
 	}
 	wait = l.askNext.Sub(now)
 	return wait, nil, wait > 0 && l.status.away() && l.opts.Local != nil
@@ -350,14 +356,17 @@ func (l *Limiter) giveBack(s *start) {
 }
 
 // wanted is for how many starts to ask: more than one where one call after the other could not
-// reach the rate.
+// reach the rate; for none in a pause.
 func (l *Limiter) wanted() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.pause.After(time.Now()) {
+		return 0
+	}
 	return max(1, min(int(math.Ceil(l.inForce.rate()/1000)), l.yields.waiting))
 }
 
-func (l *Limiter) sleep(ctx context.Context, yield <-chan struct{}, d time.Duration) error {
+func (l *Limiter) sleep(ctx context.Context, yield, wake <-chan struct{}, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
@@ -366,6 +375,8 @@ func (l *Limiter) sleep(ctx context.Context, yield <-chan struct{}, d time.Durat
 	select {
 	case <-timer.C:
 		return nil
+	case <-wake:
+		return nil
 	case <-yield:
 		return errYields
 	case <-ctx.Done():
@@ -373,33 +384,6 @@ func (l *Limiter) sleep(ctx context.Context, yield <-chan struct{}, d time.Durat
 	case <-l.ctx.Done():
 		return errClosed
 	}
-}
-
-// Pause lets nothing start before until, in all processes of the fleet: here at once, in the others
-// as soon as Redis has told them. A call can only extend a pause.
-func (l *Limiter) Pause(until time.Time) {
-	l.mu.Lock()
-	now := time.Now()
-	until = now.Add(until.Sub(now)) // with a monotonic reading
-	if until.After(now) && until.After(l.pause) {
-		l.pause, l.told = until, until
-		l.wakeTeller()
-	}
-	l.mu.Unlock()
-	if l.opts.Local != nil {
-		l.opts.Local.Pause(until)
-	}
-}
-
-// Paused returns the end of the pause that this or another process was told, as far as this one
-// knows; zero: it is over, or there was none. The quiet time is no pause.
-func (l *Limiter) Paused() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.pause.After(time.Now()) {
-		return time.Time{}
-	}
-	return l.pause
 }
 
 // Slow halves the rate of the fleet, down to a sixteenth. It climbs back within a minute after the
@@ -447,7 +431,7 @@ func (s settings) rate() float64 { return float64(s.limit) / (s.window + s.jitte
 func (l *Limiter) background() {
 	sub := l.c.Subscribe(l.ctx, l.channel)
 	defer sub.Close()
-	messages := sub.Channel()
+	messages := sub.ChannelWithSubscriptions()
 	var again <-chan time.Time
 	for {
 		select {
@@ -458,10 +442,11 @@ func (l *Limiter) background() {
 				messages = nil // the client is closed
 				continue
 			}
-			if micros, err := strconv.ParseInt(m.Payload, 10, 64); err == nil && micros > 0 {
-				l.hear(time.Now().Add(time.Duration(micros) * time.Microsecond))
+			if m, ok := m.(*redis.Message); ok {
+				l.hear(m.Payload)
+				continue
 			}
-			continue
+			// Subscribed, perhaps anew: what was published before is missed.
 		case <-l.tell:
 		case <-again:
 		}
@@ -469,18 +454,6 @@ func (l *Limiter) background() {
 		if l.ask(l.ctx, 0) != nil {
 			again = time.After(maxRetry)
 		}
-	}
-}
-
-// hear notes a pause that another process was told.
-func (l *Limiter) hear(until time.Time) {
-	l.mu.Lock()
-	if until.After(l.pause) {
-		l.pause = until
-	}
-	l.mu.Unlock()
-	if l.opts.Local != nil {
-		l.opts.Local.Pause(until)
 	}
 }
 

@@ -81,6 +81,14 @@ func (s *server) kill() {
 
 func (s *server) client() *redis.Client { return dial(s.t, s.addr) }
 
+// mute is a client whose user may do anything but use channels.
+func (s *server) mute() *redis.Client {
+	do(s.t, s.client(), "ACL", "SETUSER", "mute", "on", ">mute", "~*", "resetchannels", "+@all")
+	c := redis.NewClient(&redis.Options{Addr: s.addr, Username: "mute", Password: "mute", ContextTimeoutEnabled: true, MaxRetries: -1})
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
 func dial(t testing.TB, addr string) *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { c.Close() })

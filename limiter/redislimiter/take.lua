@@ -5,17 +5,19 @@
 -- ARGV     1 limit, 2 window, 3 jitter, 4 starts wanted (0: tell only), 5 what is left of a pause,
 --          6 generation of the start that was refused for its rate ("": none), 7 spread from 0 to 1,
 --          8 "run" or "" (the server's run id is not looked at), 9 the channel for pauses,
---          10 "place" if the instance comes when it was told to ask again, else ""
+--          10 "place" if the instance comes when it was told to ask again, else "",
+--          11 the latest resume that the instance knows, 12 "resume" to end the pause, else ""
 --
 -- Returns  when to ask again (0: all starts that were wanted are granted), what is left of the
 --          pause, what is left of the quiet time, the generation, the ratio in millionths, the
---          limit, the window and the jitter in force, and then for each start how long until it
---          may begin.
+--          limit, the window and the jitter in force, the latest resume, and then for each start how
+--          long until it may begin.
 --
 -- All times are microseconds. Fields of the hash:
 --   run          run id of the server that wrote the hash
 --   forgot       when this server was first asked: it may have forgotten starts of before
 --   pause        nothing starts before: the destination said so
+--   resumed      when the latest resume was; it ends all pauses that were told before
 --   n, 1, 2 ...  how many starts were reserved, and the instants of the latest `limit` of them
 --   empty        when the bucket would be empty if it kept its rate (a GCRA's arrival time)
 --   line         the next place in line, see below
@@ -26,12 +28,13 @@
 local key = KEYS[1]
 local limit, window, jitter = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local wanted, told, refused = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local resume = ARGV[12] == 'resume'
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local run = ARGV[8] == 'run' and string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'any'
 
-local names = { 'run', 'forgot', 'pause', 'n', 'empty', 'line', 'ratio', 'since', 'gen', 'hour',
+local names = { 'run', 'forgot', 'pause', 'resumed', 'n', 'empty', 'line', 'ratio', 'since', 'gen', 'hour',
   'limit', 'window', 'jitter', 'limit0', 'window0', 'jitter0' }
 local h = {}
 for i, v in ipairs(redis.call('HMGET', key, unpack(names))) do
@@ -76,11 +79,23 @@ end
 local quiet = h.forgot + span + second
 
 local ratio = math.min(1, (h.ratio or 1) + math.max(0, now - (h.since or now)) / 60000000 * 15 / 16)
+
+-- A Redis that has lost its data learns the latest resume from the instances, so that the number of
+-- the next is higher. The bucket is empty after a resume, as after a pause.
+h.resumed = math.max(h.resumed or 0, tonumber(ARGV[11]))
+if resume then
+  h.resumed = math.max(now, h.resumed + 1)
+  if (h.pause or 0) > now then
+    h.pause, h.line, h.since = now, 0, math.min(h.since or now, now)
+    h.empty = math.max(now, quiet) + burst * interval
+  end
+end
 if told > 0 and now + told > (h.pause or 0) then
   h.pause = now + told
   h.empty = math.max(h.empty, h.pause + burst * interval)
   h.ratio, h.since = ratio, h.pause
-  redis.call('PUBLISH', ARGV[9], string.format('%.0f', told))
+else
+  told = 0
 end
 local open = math.max(now, quiet, h.pause or 0)
 
@@ -134,5 +149,11 @@ end
 redis.call('HSET', key, unpack(fields))
 redis.call('PEXPIRE', key, string.format('%.0f', 2 * 3600000 + (open - now) / 1000))
 
+-- A user of Redis that may not use the channel is no reason to stop: the others hear with their next
+-- call.
+if resume or told > 0 then
+  redis.pcall('PUBLISH', ARGV[9], string.format('%.0f %.0f', h.resumed, told))
+end
+
 return { math.ceil(again), math.ceil(math.max(0, (h.pause or 0) - now)), math.max(0, quiet - now), h.gen,
-  math.floor(ratio * 1000000), limit, window, jitter, unpack(reply) }
+  math.floor(ratio * 1000000), limit, window, jitter, h.resumed, unpack(reply) }

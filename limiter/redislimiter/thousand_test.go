@@ -83,13 +83,13 @@ func (f simulated) run(t *testing.T, c *redis.Client) {
 		if a.at >= half && a.instance < f.gone {
 			continue
 		}
-		v, err := at(c, script, a.at, "1", f.limit, window, jitter, 1, 0, "", rng.Float64(), "run", "pauses", a.place)
+		v, err := at(c, script, a.at, "1", f.limit, window, jitter, 1, 0, "", rng.Float64(), "run", "pauses", a.place, 0, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		received, next, place := a.at+call, int64(0), ""
-		if len(v) > 8 {
-			at := received + v[8]
+		if len(v) > 9 {
+			at := received + v[9]
 			starts = append(starts, at)
 			if next = at; at >= warm && at < end {
 				reached++
