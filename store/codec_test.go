@@ -84,7 +84,7 @@ func TestSealDetectsEveryFlippedBit(t *testing.T) {
 }
 
 // Who can write to the file, but has no key, exchanges the seals of two records and repairs the checksums.
-func TestExchangedSealsAreBuried(t *testing.T) {
+func TestExchangedSealsAreQuarantined(t *testing.T) {
 	for name, exchange := range map[string]func(a, b []byte) ([]byte, []byte){
 		"payloads": func(a, b []byte) ([]byte, []byte) {
 			n := len(a) - format.CrcLen - format.Record(a).PayloadLen()
@@ -132,7 +132,7 @@ func TestExchangedSealsAreBuried(t *testing.T) {
 }
 
 // Only what lies among the dead may be plain, and that is never sent.
-func TestPlantedRecordIsBuried(t *testing.T) {
+func TestPlantedRecordIsQuarantined(t *testing.T) {
 	for _, flags := range []byte{0, format.FlagDamaged} {
 		s := newStore(t, sealed(t, "k1"))
 		put(t, s, event("a", ""), event("b", ""))

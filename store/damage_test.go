@@ -60,7 +60,7 @@ func onlyDamage(t *testing.T, s *Store, bucket string) {
 	}
 }
 
-func TestDamagedRecordIsBuried(t *testing.T) {
+func TestDamagedRecordIsQuarantined(t *testing.T) {
 	plainAndSealed(t, func(t *testing.T, o *Options) {
 		n := storetest.Pick(len(damages), len(damages), 3) // with -short three of them, others each time
 		for name, damage := range damages {

@@ -94,7 +94,7 @@ func TestExplainComesTrue(t *testing.T) {
 				waits = append(waits, w)
 			}
 		}
-		met := s.order.Met()
+		seen := s.order.Seen()
 		var flying []sender.Item
 		for _, l := range listAll(t, s, sender.Query{State: sender.StateInFlight}) {
 			flying = append(flying, l.Item)
@@ -139,7 +139,7 @@ func TestExplainComesTrue(t *testing.T) {
 					behind++
 				}
 			}
-			if behind > w.Behind || behind < w.Behind && w.Seq <= met {
+			if behind > w.Behind || behind < w.Behind && w.Seq <= seen {
 				t.Errorf("run %d: %s went behind %d of its key, said were %d", run, w.Kind, behind, w.Behind)
 			}
 		}

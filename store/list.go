@@ -176,14 +176,14 @@ func (l *listing) read() (fs []found, more bool, err error) {
 		n = min(n, l.Limit-len(l.page.Items))
 	}
 	s.mu.Lock()
-	flying, met := s.flying(), s.order.Met()
+	flying, seen := s.flying(), s.order.Seen()
 	s.mu.Unlock()
 	err = s.view(func(t *txn) (err error) {
 		switch {
 		case l.part.in == nowhere:
 			fs, more = t.readFlights(l.nextFlights(flying), n)
 		case l.State == sender.StateInLine:
-			fs, more, err = t.readPart(ready, l.after, l.Newest, n, met)
+			fs, more, err = t.readPart(ready, l.after, l.Newest, n, seen)
 		default:
 			fs, more, err = t.readPart(l.part.in, l.after, l.Newest, n, math.MaxUint64)
 		}

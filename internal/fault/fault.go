@@ -16,9 +16,9 @@ type Faults struct {
 
 var set sync.Map // path to *Faults
 
-// Set has whoever opens the file at path, which is absolute and without links, ask f. Take it back
+// Set has whoever opens the file at path, which is absolute and without links, ask f. Clear it
 // once the file is open.
-func Set(path string, f *Faults) (takeBack func()) {
+func Set(path string, f *Faults) (clear func()) {
 	set.Store(path, f)
 	return func() { set.Delete(path) }
 }

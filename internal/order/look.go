@@ -5,9 +5,9 @@ import "slices"
 // What people are shown of the Order. None of it changes anything, and all of it is what memory
 // knows: while the Order is stale it is as it was before.
 
-// Met returns the highest Seq of ready that was met, also while the Order is stale; 0: none. No item
+// Seen returns the highest Seq of ready that the cursor reached, also while the Order is stale; 0: none. No item
 // beyond it waits in a line.
-func (o *Order) Met() uint64 { return o.cursor }
+func (o *Order) Seen() uint64 { return o.cursor }
 
 // Waits reports whether the item of ready at p waits in the line of its key.
 func (o *Order) Waits(p Place) bool {

@@ -32,7 +32,7 @@ var keeping = []clause{
 		if again[1].Seq != got[0].Seq || !again[1].Due.Equal(got[0].Due) {
 			s.Fatalf("b1 was claimed as %+v, comes again as %+v", got[0], again[1])
 		}
-		s.announce(again[0], again[1]) // they may have arrived, so they are not sent again
+		s.markSending(again[0], again[1]) // they may have arrived, so they are not sent again
 		q.Detach()
 		attach()
 		want.Pending, want.Dead, want.Retrying = want.Pending-2, want.Dead+2, 0

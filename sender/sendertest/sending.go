@@ -15,7 +15,7 @@ var sending = []clause{
 		s.put("a1 1")
 		got := s.claims("a1 1")
 		start := time.Now()
-		s.announce(got...)
+		s.markSending(got...)
 		s.put("a2")
 		if waited := time.Since(start); waited > 10*time.Millisecond {
 			s.Fatalf("Sending waited %v to share a commit", waited)
@@ -34,7 +34,7 @@ var sending = []clause{
 		due := s.retry(time.Minute, got[1])
 		until(due)
 		b1 := s.claims("b1")[0]
-		s.announce(got[0], b1)
+		s.markSending(got[0], b1)
 		at := time.Now()
 		if dead := o.Dead(); len(dead) != 0 {
 			s.Fatalf("dead are %q while their requests are under way", payloads(dead))
@@ -69,7 +69,7 @@ var sending = []clause{
 			}
 			before := s.counts()
 			got := s.claims("a1 b1 c1 d1 e1")
-			s.announce(got...)
+			s.markSending(got...)
 			due := time.Now().Add(time.Hour)
 			told := got[4] // what a release says about the item does not matter
 			told.LastErr, told.FailedAt = unknown, time.Now()
@@ -106,7 +106,7 @@ var sending = []clause{
 		o := need[Owner](s)
 		s.put("1")
 		it := s.claims("1")[0]
-		s.announce(it)
+		s.markSending(it)
 		it.Attempts, it.Failures, it.LastErr, it.FailedAt = 1, 1, "refused", time.Now().Add(1)
 		s.settle(sender.Dead, it)
 		dead := o.Dead()
@@ -120,7 +120,7 @@ var sending = []clause{
 		until(s.retry(time.Minute, s.claims("1")...))
 		s.put("a1 a2")
 		got := s.claims("a1 1")
-		s.announce(got...)
+		s.markSending(got...)
 		s.settle(sender.Released, got...)
 		s.ledger(sender.Counts{Put: 3, Pending: 3, Retrying: 1})
 		s.reopen()
@@ -131,18 +131,18 @@ var sending = []clause{
 		s.put("1 2")
 		got := s.claims("1 2")
 		for range 2 {
-			s.announce(got...)
+			s.markSending(got...)
 			s.ledger(sender.Counts{Put: 2, Pending: 2, InFlight: 2})
 		}
 		s.settle(sender.Delivered, got[0])
 		s.settle(sender.Released, got[1])
-		s.announce(got...) // neither is held
+		s.markSending(got...) // neither is held
 		s.ledger(sender.Counts{Put: 2, Pending: 1, Delivered: 1})
 		again := s.claims("2")
 		due := s.retry(time.Minute, again...)
 		until(due)
 		again = s.claims("2")
-		s.announce(again...)
+		s.markSending(again...)
 		s.settle(sender.Released, got[1]) // of an earlier claim
 		s.settle(sender.Delivered, got[1])
 		s.ledger(sender.Counts{Put: 2, Pending: 1, Delivered: 1, InFlight: 1})
@@ -152,7 +152,7 @@ var sending = []clause{
 	{"an item that died otherwise stays dead", func(s *subject) {
 		s.put("1")
 		it := s.claims("1")[0]
-		s.announce(it)
+		s.markSending(it)
 		s.settle(sender.Dead, it)
 		for _, v := range []sender.Verdict{sender.Delivered, sender.Released, sender.Sending, sender.Retry} {
 			s.settle(v, it)
@@ -194,7 +194,7 @@ var sending = []clause{
 		o := need[Owner](s)
 		s.put("a1 a2 b1 b2")
 		got := s.claims("a1 b1")
-		s.announce(got...)
+		s.markSending(got...)
 		o.Revive(got[0].Seq)
 		s.ledger(sender.Counts{Put: 4, Pending: 4, InFlight: 2})
 		s.claims("")
@@ -207,13 +207,13 @@ var sending = []clause{
 	}},
 }
 
-// announce settles items as Sending, with the reason and the time they would be dead by.
-func (s *subject) announce(items ...sender.Item) {
+// markSending settles items as Sending, with the reason and the time they would be dead by.
+func (s *subject) markSending(items ...sender.Item) {
 	s.Helper()
-	s.record(announced(items)...)
+	s.record(asSending(items)...)
 }
 
-func announced(items []sender.Item) (outcomes []sender.Outcome) {
+func asSending(items []sender.Item) (outcomes []sender.Outcome) {
 	for _, it := range items {
 		it.LastErr, it.FailedAt = unknown, time.Now()
 		outcomes = append(outcomes, sender.Outcome{Item: it, Verdict: sender.Sending})
@@ -221,8 +221,8 @@ func announced(items []sender.Item) (outcomes []sender.Outcome) {
 	return outcomes
 }
 
-// announce has some of the items in flight recorded as Sending.
-func (w *walk) announce() {
+// markSending has some of the items in flight recorded as Sending.
+func (w *walk) markSending() {
 	var items []sender.Item
 	for _, x := range w.some(w.with(func(x *traced) bool { return x.held && x.pending() })) {
 		items = append(items, x.Item)
@@ -236,7 +236,7 @@ func (w *walk) announce() {
 		apply = w.rng.IntN(2) == 0
 		f.FailNext(1, errTold, apply)
 	}
-	err := w.q.Settle(w.Context(), announced(items)...)
+	err := w.q.Settle(w.Context(), asSending(items)...)
 	w.say("announced %q: %v (applied %v)", payloads(items), err, apply)
 	if fail != errors.Is(err, errTold) || !fail && err != nil {
 		w.Fatalf("Settle: %v; told to fail: %v", err, fail)

@@ -124,7 +124,7 @@ func (w *walk) step() {
 	case n < 58:
 		w.take(1 + w.rng.IntN(3))
 	case n < 64:
-		w.announce()
+		w.markSending()
 	case n < 80:
 		w.answer()
 	case n < 90:

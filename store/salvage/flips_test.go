@@ -219,20 +219,20 @@ func salvagedFlip(t testing.TB, m pagestest.Image, want map[string]bool, clean b
 		return fmt.Errorf("what comes out does not open: %v", err)
 	}
 	// The record that holds the bit is damaged. An older copy of it may be among the suspicious.
-	missing, moved, buried := 0, 0, 0
+	missing, moved, dead := 0, 0, 0
 	for key, pending := range want {
 		is, ok := got[key]
 		switch {
 		case !ok:
 			missing++
 		case pending && !is:
-			buried++
+			dead++
 		case !pending && is:
 			moved++
 		}
 	}
-	if missing > 1 || missing == 1 && res.Lost+res.Suspicious == 0 || moved > 1 || buried > res.Suspicious || clean && missing+moved+buried > 1 {
-		return fmt.Errorf("%d are missing, %d of the dead are pending, %d of the pending are dead; %+v", missing, moved, buried, res)
+	if missing > 1 || missing == 1 && res.Lost+res.Suspicious == 0 || moved > 1 || dead > res.Suspicious || clean && missing+moved+dead > 1 {
+		return fmt.Errorf("%d are missing, %d of the dead are pending, %d of the pending are dead; %+v", missing, moved, dead, res)
 	}
 	for key, pending := range got {
 		lane, payload, _ := strings.Cut(key, ": ")

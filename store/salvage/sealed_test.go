@@ -87,17 +87,17 @@ func TestSalvageSealedDamaged(t *testing.T) {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	s := openStore(t, path, o)
-	buried := 0
+	dead := 0
 	for _, it := range storetest.List(t, s.Dead()) {
 		if strings.Contains(it.LastErr, "damaged") {
-			buried++
+			dead++
 			if string(it.Payload) != string(p[e.Value:e.End]) {
 				t.Error("its bytes are not those of the record")
 			}
 		}
 	}
-	if n := len(storetest.Drain(t, s)); n+buried != 301 || buried != 1 {
-		t.Errorf("%d delivered, %d buried", n, buried)
+	if n := len(storetest.Drain(t, s)); n+dead != 301 || dead != 1 {
+		t.Errorf("%d delivered, %d dead", n, dead)
 	}
 	storetest.CheckedClose(t, s)
 

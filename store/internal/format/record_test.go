@@ -233,8 +233,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(v), true)
 	f.Add([]byte(format.Quarantine(v, storetest.Born, pages.ErrCorrupt)), true)
 	f.Add([]byte{}, false)
-	f.Fuzz(func(t *testing.T, v []byte, mend bool) {
-		if mend && len(v) >= format.CrcLen { // so that more than the checksum is tried
+	f.Fuzz(func(t *testing.T, v []byte, fix bool) {
+		if fix && len(v) >= format.CrcLen { // so that more than the checksum is tried
 			v = bytes.Clone(v)
 			format.Record(v).SetSum(format.Record(v).BodySum(), k)
 		}

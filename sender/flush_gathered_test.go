@@ -10,31 +10,31 @@ import (
 	"github.com/seed8107221f/outbox/sender/sendertest"
 )
 
-// pressing is a queue on a slow disk: its Settle takes a second and cannot be hurried. It notes when
+// slowToSettle is a queue on a slow disk. Its Settle takes a second and cannot be sped up. It notes when
 // the sender tries.
-type pressing struct {
+type slowToSettle struct {
 	*sendertest.Memory
-	mu      sync.Mutex // guards presses
-	presses []time.Time
+	mu      sync.Mutex // guards flushes
+	flushes []time.Time
 }
 
-func (q *pressing) FlushGathered() {
+func (q *slowToSettle) FlushGathered() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.presses = append(q.presses, time.Now())
+	q.flushes = append(q.flushes, time.Now())
 }
 
-func (q *pressing) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
+func (q *slowToSettle) Settle(ctx context.Context, outcomes ...sender.Outcome) error {
 	time.Sleep(time.Second)
 	return q.Memory.Settle(ctx, outcomes...)
 }
 
-// While calls are in flight, Flush hurries a Settle at most once per check, and it checks every 20 ms.
+// While calls are in flight, Flush calls FlushGathered at most once per check, and it checks every 20 ms.
 // More often does not help Flush: its check comes no sooner.
-func TestFlushPressesOncePerCheck(t *testing.T) {
+func TestFlushGatheredOncePerCheck(t *testing.T) {
 	in(t, func(l *lane) {
 		const check = 20 * time.Millisecond
-		q := &pressing{Memory: &l.Memory}
+		q := &slowToSettle{Memory: &l.Memory}
 		l.queue = q
 		l.options.Concurrency = 2
 		l.answer("slow", "2s+ok")
@@ -47,16 +47,16 @@ func TestFlushPressesOncePerCheck(t *testing.T) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		n := 0
-		for i, at := range q.presses {
+		for i, at := range q.flushes {
 			if at.Sub(l.start) >= 2*time.Second {
 				break // no call is in flight any more
 			}
-			if n++; i > 0 && at.Sub(q.presses[i-1]) < check {
-				l.Fatalf("press %d at %v came %v after the one before, want %v", i, at.Sub(l.start), at.Sub(q.presses[i-1]), check)
+			if n++; i > 0 && at.Sub(q.flushes[i-1]) < check {
+				l.Fatalf("flush %d at %v came %v after the one before, want %v", i, at.Sub(l.start), at.Sub(q.flushes[i-1]), check)
 			}
 		}
 		if n < 40 || n > 51 {
-			l.Fatalf("%d presses in the second of a Settle with a call in flight, want one every %v", n, check)
+			l.Fatalf("%d flushes in the second of a Settle with a call in flight, want one every %v", n, check)
 		}
 	})
 }

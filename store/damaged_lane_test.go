@@ -348,7 +348,7 @@ func TestLedgerBelowZero(t *testing.T) {
 }
 
 // What is kept of one damaged record is bounded, and the reason says so.
-func TestBuriedIsCut(t *testing.T) {
+func TestDamagedRecordIsCut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 20 MB many times over: not with -short")
 	}
