@@ -505,9 +505,9 @@ func (b *Outbox) Resume(ctx context.Context) error {
 }
 
 // ClearThrottle ends a pause that the destination asked for, before its time, also for others that
-// share the Limiter: the cure for an absurd Retry-After. One request goes first. That the word of the
-// destination is not kept is then the caller's doing. The event whose answer ordered the
-// pause may wait longer, for its own next try: RunNow makes it due. Without such a pause it does nothing.
+// share the Limiter: the cure for an absurd Retry-After. One request goes first. That the word of
+// the destination is not kept is then the caller's doing. The event whose answer ordered the pause
+// may wait longer, for its own next try: RunNow makes it due. Without such a pause it does nothing.
 func (b *Outbox) ClearThrottle(ctx context.Context) error {
 	return b.wrap("clear throttle", b.lane.ClearThrottle(ctx))
 }
@@ -525,8 +525,8 @@ func (b *Outbox) Observe(fn func(sender.Outcome)) (stop func()) { return b.lane.
 // Flush waits until every event put before the call that could be sent has been sent, or has been
 // tried once since; what is done until then is recorded at once. nil: none of them remains.
 // Otherwise the error wraps ErrPending and says how many remain and why (scheduled, retrying,
-// paused by whom, held, no transport), and wraps the error of ctx if it ended. It returns at once when the
-// lane is silent beyond the deadline of ctx, and with ErrClosed after Shutdown or Close.
+// paused by whom, held, no transport), and wraps the error of ctx if it ended. It returns at once
+// when the lane is silent beyond the deadline of ctx, and with ErrClosed after Shutdown or Close.
 func (b *Outbox) Flush(ctx context.Context) error {
 	if err := b.life.Enter(); err != nil {
 		return b.wrap("flush", err)

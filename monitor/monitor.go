@@ -49,8 +49,8 @@ type Access struct {
 	Read bool
 	// Payload allows payloads and values of headers, and exports, which have both.
 	Payload bool
-	// Act allows to revive, drop, run now, pause, resume, compact and check; together with Payload, also to
-	// edit, to clear a throttle and to erase a key.
+	// Act allows to revive, drop, run now, pause, resume, compact and check; together with Payload,
+	// also to edit, to clear a throttle and to erase a key.
 	Act bool
 }
 

@@ -36,8 +36,8 @@ var words = map[sender.LaneState]word{
 // failing is the word of a lane that waits since all tries fail.
 var failing = word{"Waiting", "warn", "clock", 4}
 
-// failing reports whether a lane waits for retries, and nothing was delivered since the last failure. An
-// outage that only a few events meet does not hold the lane.
+// failing reports whether a lane waits for retries, and nothing was delivered since the last
+// failure. An outage that only a few events meet does not hold the lane.
 func (d *summary) failing() bool {
 	return d.State == sender.LaneWaiting && d.Retrying > 0 && d.past.failing > 0
 }

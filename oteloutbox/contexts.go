@@ -23,8 +23,8 @@ func (c contexts) of(header map[string]string) (trace.SpanContext, bool) {
 	return sc, sc.IsValid()
 }
 
-// add adds the context of the span in ctx to the header of e. The header may belong to the caller of Put,
-// so it is copied. A context that is there stays, valid or not.
+// add adds the context of the span in ctx to the header of e. The header may belong to the caller
+// of Put, so it is copied. A context that is there stays, valid or not.
 func (c contexts) add(ctx context.Context, e *outbox.Event) {
 	fields := make(propagation.MapCarrier, 2)
 	c.propagator.Inject(ctx, fields)

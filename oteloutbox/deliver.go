@@ -100,7 +100,8 @@ func judge(errs []error) (errorType string, working bool, text string) {
 	return errorType, working, text
 }
 
-// errorTypeOf returns the error.type of what a transport returned, and whether it is the system working.
+// errorTypeOf returns the error.type of what a transport returned, and whether it is the system
+// working.
 func errorTypeOf(err error) (errorType string, working bool) {
 	switch mark, _ := sender.Classify(err); mark {
 	case sender.MarkThrottled, sender.MarkLater, sender.MarkSplit:

@@ -14,8 +14,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Measure registers instruments for lanes, which are shown by their names in the map, until stop. Between
-// two readings it only hears of outcomes. A nil outbox is left out. The map is copied.
+// Measure registers instruments for lanes, which are shown by their names in the map, until stop.
+// Between two readings it only hears of outcomes. A nil outbox is left out. The map is copied.
 //
 // stop unregisters the instruments and stops observing. It does not wait for a reading that goes on,
 // and may be called more than once. An error of Measure or of stop is one of the MeterProvider; then

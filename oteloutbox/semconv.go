@@ -6,7 +6,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// What is named here follows the conventions of version 1.43.0, except for names that begin with outbox.
+// What is named here follows the conventions of version 1.43.0, except for names that begin with
+// outbox.
 const (
 	scope     = "github.com/seed8107221f/outbox/oteloutbox"
 	schemaURL = semconv.SchemaURL

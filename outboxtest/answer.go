@@ -111,7 +111,8 @@ func Lose(then Answer) Answer {
 // answer it counts once.
 func Always(a Answer) Answer { return Times(math.MaxInt, a) }
 
-// Times answers n requests with a. Below 1 it is no answer at all. Inside another answer it counts once.
+// Times answers n requests with a. Below 1 it is no answer at all. Inside another answer it counts
+// once.
 func Times(n int, a Answer) Answer {
 	a.times, a.none = n, n < 1
 	return a

@@ -122,10 +122,10 @@ func (b *Outbox) FullDisk(on bool) {
 	b.disk.full = on
 }
 
-// FailCommits has the next n commits fail with outbox.ErrStorage. With stored they are on disk all the
-// same. All commits count: those of Put, those that record outcomes, and, after a failure, the one by
-// which the sender finds out whether the disk works again. So wait for quiet (Settle) if the next Put is
-// meant. 0 takes back what is left.
+// FailCommits has the next n commits fail with outbox.ErrStorage. With stored they are on disk all
+// the same. All commits count: those of Put, those that record outcomes, and, after a failure, the
+// one by which the sender finds out whether the disk works again. So wait for quiet (Settle) if the
+// next Put is meant. 0 takes back what is left.
 func (b *Outbox) FailCommits(n int, stored bool) {
 	b.disk.mu.Lock()
 	defer b.disk.mu.Unlock()

@@ -12,10 +12,10 @@
 //		t.Errorf("delivered %d", len(r.Delivered))
 //	}
 //
-// A [Transport] stands for the destination and answers as scripted. A [Receiver] is an HTTP server as
-// strict as a vendor, for transports of one's own; [StartReceiver] is for programs without a test. Faults
-// ([Outbox.FullDisk], [Outbox.Crash] and others) show what the code under test does when the disk or the
-// process fails. docs/testing.md is a guide.
+// A [Transport] stands for the destination and answers as scripted. A [Receiver] is an HTTP server
+// as strict as a vendor, for transports of one's own; [StartReceiver] is for programs without a
+// test. Faults ([Outbox.FullDisk], [Outbox.Crash] and others) show what the code under test does
+// when the disk or the process fails. docs/testing.md is a guide.
 //
 // # Caveats
 //
@@ -35,7 +35,7 @@
 // What the kit knows is of the lane that New opened. Other lanes of the file (outbox.Outbox.Lane) share
 // the faults of the disk, and nothing else.
 //
-// A Receiver sees requests and no Puts, so it judges order only by what overtakes what. An event that
-// died after many failures and was revived looks like one that was overtaken. ReceiverOptions.Seq tells it
-// the order.
+// A Receiver sees requests and no Puts, so it judges order only by what overtakes what. An event
+// that died after many failures and was revived looks like one that was overtaken.
+// ReceiverOptions.Seq tells it the order.
 package outboxtest

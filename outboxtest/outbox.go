@@ -17,8 +17,8 @@ import (
 )
 
 // An Outbox is a real outbox in the folder of a test, and what the test needs around it. Its own
-// methods are for the goroutine of the test, except FullDisk, FailCommits and HangCommits, which any may
-// call while none is in Crash or Restart. Those of outbox.Outbox are for all.
+// methods are for the goroutine of the test, except FullDisk, FailCommits and HangCommits, which
+// any may call while none is in Crash or Restart. Those of outbox.Outbox are for all.
 type Outbox struct {
 	// Outbox is given to the code under test. Crash and Restart replace it.
 	*outbox.Outbox
@@ -151,9 +151,9 @@ func (b *Outbox) store() (*store.Store, error) {
 // started again would be; the old one is closed. The new file has a path of its own, so that nothing
 // of the old outbox can touch it. Faults of the disk are over.
 //
-// The Limiter of Options.Outbox lives on, and with it what it knows of past starts, unless Options.Limiter
-// makes a new one. A pause that it was told ends, if it is a sender.Resumer: a new process knows only the
-// pause in the file.
+// The Limiter of Options.Outbox lives on, and with it what it knows of past starts, unless
+// Options.Limiter makes a new one. A pause that it was told ends, if it is a sender.Resumer: a new
+// process knows only the pause in the file.
 func (b *Outbox) Crash() {
 	b.t.Helper()
 	old, from := b.Outbox, b.path

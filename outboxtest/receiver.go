@@ -118,8 +118,9 @@ func NewReceiver(t testing.TB, o *ReceiverOptions) *Receiver {
 	return v
 }
 
-// StartReceiver starts a server for a program, which has no test: a demonstration, or a trial. Whoever
-// calls it also calls Close, and reads Manners in place of RequireManners. nil options mean the defaults.
+// StartReceiver starts a server for a program, which has no test: a demonstration, or a trial.
+// Whoever calls it also calls Close, and reads Manners in place of RequireManners. nil options mean
+// the defaults.
 func StartReceiver(o *ReceiverOptions) (*Receiver, error) { return start(nil, o) }
 
 func start(t testing.TB, o *ReceiverOptions) (*Receiver, error) {

@@ -32,9 +32,9 @@ type Collector struct {
 	stopping []func() // what Observe returned
 }
 
-// NewCollector returns a collector for lanes, which are shown by their names in the map. It observes
-// outcomes until Close; a nil outbox is left out. Register it once for each registry. The map and what o
-// holds are copied. A nil o means the defaults.
+// NewCollector returns a collector for lanes, which are shown by their names in the map. It
+// observes outcomes until Close; a nil outbox is left out. Register it once for each registry. The
+// map and what o holds are copied. A nil o means the defaults.
 func NewCollector(lanes map[string]*outbox.Outbox, o *Options) *Collector {
 	if o == nil {
 		o = new(Options)

@@ -139,8 +139,8 @@ type Announcer interface {
 
 // A Sizer is a store that knows its size on disk. Without it Stats.FileBytes is 0.
 type Sizer interface {
-	// FileBytes returns the size of the file, with all its lanes, as of the last read or commit. It never
-	// waits.
+	// FileBytes returns the size of the file, with all its lanes, as of the last read or commit. It
+	// never waits.
 	FileBytes() int64
 }
 

@@ -96,13 +96,13 @@ func (w *waiting) Unwrap() error { return w.err }
 //
 // There is one exception. Five different items in a row, all Permanent with the same status and no
 // success between, are the destination's fault: a gateway lost its routes, or a path is mistyped.
-// Then the lane holds, and none of the last ones is dead. It probes with one item at a time, at most
-// five seconds apart. Once an item succeeds, each of the others that is refused again is dead. So the
-// first refused items of a busy lane wait for their verdict until a request that began later
-// succeeds, while an item that is refused alone is dead at once. If all items are bad and no good one comes, they wait, and the lane says why,
-// until a person drops them. The kind of an item does not matter, and a restart counts from zero, but knows
-// the items that it kept. The status of an error is what its method Status() int returns, 0 if it has
-// none.
+// Then the lane holds, and none of the last ones is dead. It probes with one item at a time, at
+// most five seconds apart. Once an item succeeds, each of the others that is refused again is dead.
+// So the first refused items of a busy lane wait for their verdict until a request that began later
+// succeeds, while an item that is refused alone is dead at once. If all items are bad and no good
+// one comes, they wait, and the lane says why, until a person drops them. The kind of an item does
+// not matter, and a restart counts from zero, but knows the items that it kept. The status of an
+// error is what its method Status() int returns, 0 if it has none.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -153,6 +153,6 @@ func MinWait(err error, d time.Duration) error {
 // Split, from [BatchTransport].SendBatch, says that the request was refused as a whole. Its items
 // are sent again in requests at most half as large, each for a token of its own, and nothing is
 // charged. When all of them are accepted, the sender sends no more items than that in any request;
-// after an hour it tries twice as many. On a single item it means [Permanent]. A nil err is replaced by a
-// text.
+// after an hour it tries twice as many. On a single item it means [Permanent]. A nil err is
+// replaced by a text.
 func Split(err error) error { return withMark(MarkSplit, err, 0) }

@@ -30,9 +30,9 @@ type flush struct {
 // share a commit. Flush does not wait for items that are scheduled or wait for a retry.
 //
 // It returns an error if Run has not begun within a second, if Run ends, at once if nothing can be
-// sent before the deadline of ctx (because of a pause, for instance, one without an end included, or
-// because the next probe of a held lane comes later), and when ctx ends. The last one wraps the error of ctx and says why items
-// remain. Several calls may wait at once.
+// sent before the deadline of ctx (because of a pause, for instance, one without an end included,
+// or because the next probe of a held lane comes later), and when ctx ends. The last one wraps the
+// error of ctx and says why items remain. Several calls may wait at once.
 func (s *Sender) Flush(ctx context.Context) error {
 	if ctx == nil {
 		return errors.New("sender: flush: the context is nil")

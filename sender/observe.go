@@ -16,8 +16,9 @@ import (
 // never called.
 //
 // stop ends that. Once it has returned no call begins, but one that has begun may still go on: stop
-// does not wait for it. So it may be called from anywhere, also from fn, and more than once. fn may be
-// called before Observe has returned: an fn that calls stop must be handed it, by a channel for example.
+// does not wait for it. So it may be called from anywhere, also from fn, and more than once. fn may
+// be called before Observe has returned: an fn that calls stop must be handed it, by a channel for
+// example.
 func (s *Sender) Observe(fn func(Outcome)) (stop func()) {
 	if fn == nil {
 		return func() {}

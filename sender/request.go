@@ -206,8 +206,8 @@ func (l *loop) deliver(r *request) {
 }
 
 // mayBegin reports whether the request may start: the operator has not paused the lane, no pause
-// that is known by now covers the time when it began, there is time to finish it before Run ends, and the token is not too old. A token
-// grows old when the process stands still.
+// that is known by now covers the time when it began, there is time to finish it before Run ends,
+// and the token is not too old. A token grows old when the process stands still.
 func (l *loop) mayBegin(r *request) bool {
 	if l.gate.shut(r.began) || l.ctx.Err() != nil {
 		return false

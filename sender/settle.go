@@ -92,7 +92,8 @@ func (l *loop) nextSettle() time.Time {
 	return l.settleAgain
 }
 
-// runSettle calls Settle and whoever hears of outcomes, and reports back. It has a goroutine of its own.
+// runSettle calls Settle and whoever hears of outcomes, and reports back. It has a goroutine of its
+// own.
 func (l *loop) runSettle(b *outcomes) {
 	defer l.inbox.leave(b)
 	b.err = l.queue.Settle(l.uncancelled, b.list...)

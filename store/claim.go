@@ -318,8 +318,8 @@ func (c *claim) Fresh(after uint64) (order.Place, bool) {
 	return f.place, true
 }
 
-// leavesDue reports whether an item of later that is due is not handed out. Only the file tells the next
-// claim of it.
+// leavesDue reports whether an item of later that is due is not handed out. Only the file tells the
+// next claim of it.
 func (c *claim) leavesDue() bool {
 	for i := range c.due {
 		if !c.s.order.InFlight(c.due[i].place.Seq) {

@@ -61,8 +61,8 @@ func (s *Store) makeRoom() {
 }
 
 // committed updates memory after transaction id is on disk. t is the part of this lane in it, and
-// group its writes, for which it calls after; nil: it is an application's transaction. The transactions of an application may be reported in
-// another order than they committed.
+// group its writes, for which it calls after; nil: it is an application's transaction. The
+// transactions of an application may be reported in another order than they committed.
 func (s *Store) committed(id uint64, t *txn, group []*boltfile.Write) {
 	s.mu.Lock()
 	if s.learn(id, t); group != nil {

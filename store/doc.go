@@ -32,6 +32,6 @@
 // compacts itself when its backlog has been delivered ([Store.Compact]).
 //
 // A lane in the application's own database depends on the application, which opens and closes the
-// database, and calls [Heal] after a commit of its own has failed. While the application holds a write transaction, all lanes of the database
-// wait.
+// database, and calls [Heal] after a commit of its own has failed. While the application holds a
+// write transaction, all lanes of the database wait.
 package store

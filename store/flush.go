@@ -36,8 +36,9 @@ func (s *Store) Unsent(ctx context.Context, now time.Time, mark uint64) (unsent 
 	if ctx == nil {
 		return true, s.wrap("unsent", boltfile.ErrNilContext)
 	}
-	// Memory before the file: what memory does not name is in the file, or has been claimed since. So
-	// memory again at the end: an item that was claimed meanwhile and recorded as Sending has left ready.
+	// Memory before the file: what memory does not name is in the file, or has been claimed since.
+	// So memory again at the end: an item that was claimed meanwhile and recorded as Sending has
+	// left ready.
 	s.mu.Lock()
 	unsent, cursor := s.order.Unsent(mark), s.order.Cursor()
 	s.mu.Unlock()

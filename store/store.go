@@ -225,8 +225,8 @@ func (s *Store) OpenLanes(o *Options, names ...string) (lanes []*Store, err erro
 	return lanes, nil
 }
 
-// enterAtOnce is how many lanes OpenLanes enters at the same time. A new lane with a Sealer needs commits
-// of its own, which these share.
+// enterAtOnce is how many lanes OpenLanes enters at the same time. A new lane with a Sealer needs
+// commits of its own, which these share.
 const enterAtOnce = 64
 
 // createLanes creates the lanes that are missing, in one commit, and returns their names. It looks at

@@ -237,8 +237,8 @@ func seekAfter(c *bolt.Cursor, after format.Key) (k, v []byte) {
 	return k, v
 }
 
-// flush ends what a transaction does: it writes the ledger if that has changed. A negative count is ErrCorrupt, which fails the
-// commit.
+// flush ends what a transaction does: it writes the ledger if that has changed. A negative count is
+// ErrCorrupt, which fails the commit.
 func (t *txn) flush() error {
 	l := &t.Ledger
 	if t.unsized || int64(l.Bytes) < 0 || int64(l.DeadBytes) < 0 {

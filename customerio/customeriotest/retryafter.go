@@ -16,7 +16,8 @@ const (
 	Seconds
 	// IMFFixdate: the usual date, such as "Sat, 01 Jan 2000 00:02:00 GMT".
 	IMFFixdate
-	// RFC850: an obsolete date with two digits for the year, such as "Saturday, 01-Jan-00 00:02:00 GMT".
+	// RFC850: an obsolete date with two digits for the year, such as "Saturday, 01-Jan-00 00:02:00
+	// GMT".
 	RFC850
 	// Asctime: the date of the C library, such as "Sat Jan  1 00:02:00 2000".
 	Asctime

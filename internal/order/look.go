@@ -5,8 +5,8 @@ import "slices"
 // What people are shown of the Order. None of it changes anything, and all of it is what memory
 // knows: while the Order is stale it is as it was before.
 
-// Seen returns the highest Seq of ready that the cursor reached, also while the Order is stale; 0: none. No item
-// beyond it waits in a line.
+// Seen returns the highest Seq of ready that the cursor reached, also while the Order is stale; 0:
+// none. No item beyond it waits in a line.
 func (o *Order) Seen() uint64 { return o.cursor }
 
 // Waits reports whether the item of ready at p waits in the line of its key.

@@ -139,7 +139,8 @@ func (r *Round) seekLater() bool {
 		if !ok {
 			return false
 		}
-		// A disk on which two items of a key have failed is damaged. They go one at a time all the same.
+		// A disk on which two items of a key have failed is damaged. They go one at a time all the
+		// same.
 		if l, taken := r.order.taken[p.Key]; !r.order.InFlight(p.Seq) && (!taken || l.head == p.Seq) {
 			r.at = p
 			return true

@@ -150,8 +150,8 @@ func (m *Memory) state(it *sender.Item, waits bool) sender.State {
 	return sender.StateReady
 }
 
-// before returns the items that an item of ready waits for, by Seq: those of its key that are in flight,
-// have failed, or stand before it. It requires that mu is held.
+// before returns the items that an item of ready waits for, by Seq: those of its key that are in
+// flight, have failed, or stand before it. It requires that mu is held.
 func (m *Memory) before(it *sender.Item) []sender.Item {
 	bySeq := map[uint64]sender.Item{}
 	add := func(other sender.Item) {

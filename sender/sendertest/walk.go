@@ -19,7 +19,8 @@ import (
 // Walk drives a queue by random steps (puts, claims, outcomes, repetitions, pauses; crashes, drops,
 // revivals and failures where it can do them) beside a model of what must become of each item, and
 // then until it is empty. After every step no key is in flight twice, the order of each key is
-// kept, and the ledger and the listings agree; in the end nothing is lost. The same seed takes the same steps.
+// kept, and the ledger and the listings agree; in the end nothing is lost. The same seed takes the
+// same steps.
 //
 // [Test] takes a few walks with new seeds each time; a failed one tells its seed and its last
 // steps.

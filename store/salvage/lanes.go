@@ -161,8 +161,8 @@ func (s *salvager) settle(id uint64, buckets []bucketAt) (changed bool) {
 	return changed
 }
 
-// leafAt reports whether the header of a leaf lies at off, before limit. The place behind a bucket that is on
-// pages of its own holds none.
+// leafAt reports whether the header of a leaf lies at off, before limit. The place behind a bucket
+// that is on pages of its own holds none.
 func (s *salvager) leafAt(off, limit int64) bool {
 	if limit-off < pages.HeaderLen {
 		return false

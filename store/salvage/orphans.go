@@ -27,9 +27,9 @@ type orphan struct {
 //     and are saved if their lane is certain.
 //   - Otherwise the newest copy of each item is suspicious.
 //
-// A page belongs to one lane. Which one it is, the root page of a lane says by the name that it has; a leaf,
-// by the records on it that one lane alone has. An orphan of a known lane is what that lane misses, or
-// nothing: it never stands in for what another lane misses.
+// A page belongs to one lane. Which one it is, the root page of a lane says by the name that it
+// has; a leaf, by the records on it that one lane alone has. An orphan of a known lane is what that
+// lane misses, or nothing: it never stands in for what another lane misses.
 func (s *salvager) orphans() {
 	type item struct {
 		seq   uint64
@@ -139,9 +139,9 @@ func (s *salvager) itemOf(k format.Key, v format.Record) uint64 {
 	return s.out.hash(k.Seq(), v.ID()) ^ bits.RotateLeft64(s.out.body(v), 1)
 }
 
-// held returns by item which lane has it. It leaves out lanes that have an item in common: the same event
-// may be put into each of them, so that what one has now may lie on a page of the other. nil: there is one
-// lane.
+// held returns by item which lane has it. It leaves out lanes that have an item in common: the same
+// event may be put into each of them, so that what one has now may lie on a page of the other. nil:
+// there is one lane.
 func (s *salvager) held() map[uint64]string {
 	if len(s.out.lanes) < 2 {
 		return nil
@@ -168,9 +168,9 @@ func (s *salvager) certain(lane string) bool {
 }
 
 // missedBy returns the name of the lane in which a record with this key is missing; "": in none, or
-// it is not known in which. owner is the lane that its page belongs to; "": not known. A lane that has the
-// Seq already misses nothing, and one that never assigned the Seq, or could not hold the record, does not
-// miss it. several reports whether more than one lane misses it.
+// it is not known in which. owner is the lane that its page belongs to; "": not known. A lane that
+// has the Seq already misses nothing, and one that never assigned the Seq, or could not hold the
+// record, does not miss it. several reports whether more than one lane misses it.
 func (s *salvager) missedBy(owner string, key format.Key, v format.Record) (lane string, several bool) {
 	bucket := bucketOf(key)
 	for i := range s.newest {

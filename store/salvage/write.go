@@ -347,9 +347,10 @@ func (w *writer) putDead(name string, l *laneCopy, seq uint64, rec format.Record
 	w.put(name, l, dead, k, rec)
 }
 
-// takes reports whether the lane could hold a record under a Seq, as far as is known: a lane with a secret
-// has plain records only from before it had one, and one without has no sealed records. The secret says
-// which Seq was the last one before, but only a Sealer can read that. What the lane itself has tells enough.
+// takes reports whether the lane could hold a record under a Seq, as far as is known: a lane with a
+// secret has plain records only from before it had one, and one without has no sealed records. The
+// secret says which Seq was the last one before, but only a Sealer can read that. What the lane
+// itself has tells enough.
 func (l *laneCopy) takes(seq uint64, v format.Record) bool {
 	switch {
 	case v.IsDamaged():
@@ -360,8 +361,8 @@ func (l *laneCopy) takes(seq uint64, v format.Record) bool {
 	return !l.sealed() || seq <= l.plain
 }
 
-// assigned reports whether the lane may have given a Seq to an item. Its sequence and its ledger both say
-// how far it came, and one of them may be damaged.
+// assigned reports whether the lane may have given a Seq to an item. Its sequence and its ledger
+// both say how far it came, and one of them may be damaged.
 func (l *laneCopy) assigned(seq uint64) bool {
 	return l.limit == 0 || !l.exact || seq <= max(l.limit, l.old.Put)
 }

@@ -144,9 +144,9 @@ type Lane struct {
 }
 
 // Open reads the lane with this name. A lane that is missing, is not a lane, or has a newer format
-// is [ErrFormat]. A lane with a damaged format version (see [DamagedVersion]), a missing bucket or a damaged ledger is [ErrCorrupt]. So is a file
-// whose root is that of a lane: the copy of a file that was written meanwhile. So is a lane whose
-// bucket damage has renamed.
+// is [ErrFormat]. A lane with a damaged format version (see [DamagedVersion]), a missing bucket or
+// a damaged ledger is [ErrCorrupt]. So is a file whose root is that of a lane: the copy of a file
+// that was written meanwhile. So is a lane whose bucket damage has renamed.
 func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	l := Lane{Root: tx.Bucket(name)}
 	if l.Root == nil {

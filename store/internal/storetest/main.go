@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// Long reports whether the tests are to take the time that they need. Otherwise they take samples, and their
-// files lie in memory.
+// Long reports whether the tests are to take the time that they need. Otherwise they take samples,
+// and their files lie in memory.
 func Long() bool { return os.Getenv("OUTBOX_LONG") == "1" }
 
-// Main is for TestMain. It has the tests make their files in memory, where there is such a thing: that files
-// survive a power cut is not what they are about, and to wait for the disk is most of their time.
+// Main is for TestMain. It has the tests make their files in memory, where there is such a thing:
+// that files survive a power cut is not what they are about, and to wait for the disk is most of
+// their time.
 func Main(m *testing.M) {
 	if !Long() && runtime.GOOS == "linux" {
 		old, _ := filepath.Glob("/dev/shm/outbox-test-*")
