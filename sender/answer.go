@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// manyFirst is how many requests in a row have to fail with items that fail for the first time,
-// until the destination is at fault. The items differ: no item fails for the first time twice. With a
-// Prober one is enough: the items are dead, and the question costs nothing.
+// manyFirst is how many requests in a row have to fail with items that fail for the first time in
+// this Run, until the destination is at fault. The items differ: no item fails for the first time
+// twice. Failures before a restart do not count, so that an outage holds the lane again after it.
+// With a Prober one is enough: the items are dead, and the question costs nothing.
 const manyFirst = 5
 
 // maxRefused bounds loop.refused. Items that came back are sent next, so more of them than fit in
@@ -47,6 +48,7 @@ func (l *loop) answered(r *request) {
 
 	k := known{
 		now:         r.ended,
+		started:     l.started,
 		lastSuccess: l.lastSuccess,
 		maxAttempts: l.options.MaxAttempts,
 		pause:       r.pause,

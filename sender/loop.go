@@ -103,7 +103,8 @@ type loop struct {
 	silence     silence              // a pause or a hold
 	probe       *request             // in flight; nil: none
 	lastSuccess time.Time            // when a request last succeeded; zero: none did
-	firstFailed int                  // requests in a row in which an item failed for the first time
+	started     time.Time            // when Run began
+	firstFailed int                  // requests in a row in which an item failed for the first time in this Run
 	refused     map[uint64]time.Time // by Seq: when an item last came back because of the lane
 	refusals    refusals             // for good, since the last success
 
@@ -171,6 +172,7 @@ func (l *loop) run() error {
 	defer l.cut()
 	defer l.dismiss()
 	now := l.now()
+	l.started = now
 	// A pause from before the restart goes on, for the loop, the workers and the limiter alike.
 	if p := l.queue.Paused(); p.After(now) {
 		l.silence.pause(now, p, "")

@@ -60,6 +60,7 @@ func latest(a, b time.Time) time.Time {
 // known is what decide knows besides the item and the answer.
 type known struct {
 	now         time.Time     // of the answer
+	started     time.Time     // when this Run began
 	lastSuccess time.Time     // of any request of this lane; zero: none yet
 	refused     time.Time     // when the item last came back because of the lane; zero: never
 	maxAttempts int           // not above zero: no limit
@@ -79,7 +80,7 @@ type effect int
 const (
 	noEffect    effect = iota // nothing
 	failed                    // the item failed; alone, that says nothing about the others
-	failedFirst               // the item failed for the first time: several such in a row mean the destination
+	failedFirst               // the item failed for the first time in this Run: several such in a row mean the destination
 	refusedMany               // the destination refuses whatever it gets
 	unreachable               // the destination is at fault
 	slowDown                  // the destination wants silence
@@ -154,7 +155,7 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 		switch {
 		case cancelled:
 			return o, noEffect
-		case first, unknown: // what is unknown is dead, so it is the only time
+		case !it.FailedAt.After(k.started), unknown: // what is unknown is dead, so it is the only time
 			return o, failedFirst
 		}
 		return o, failed

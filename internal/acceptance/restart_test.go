@@ -106,3 +106,32 @@ func TestRetryAfterOutlivesTheProcess(t *testing.T) {
 		})
 	}
 }
+
+// Every event of the backlog failed before the restart. The outage holds the lane all the same, and
+// costs a probe a minute instead of a request for each event.
+func TestOutageHoldsAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	for way, again := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := outboxtest.New(t, nil)
+				b.Sent.Next(outboxtest.Always(outboxtest.Fail("the destination is down")))
+				for i := range 20 {
+					put(t, b.Outbox, "track", "", fmt.Sprint(i))
+				}
+				time.Sleep(time.Hour) // each was a probe
+				again(b)
+				time.Sleep(10 * time.Minute)
+				before := len(b.Sent.Requests())
+				if s := b.Stats(); s.State != sender.LaneHeld || s.HeldBy != sender.HeldByDestination {
+					t.Errorf("the lane is %s by %q: %v", s.State, s.HeldBy, s.HeldErr)
+				}
+				time.Sleep(time.Hour)
+				if n := len(b.Sent.Requests()) - before; n < 30 || n > 90 {
+					t.Errorf("%d requests in an hour, want about one a minute", n)
+				}
+			})
+		})
+	}
+}
