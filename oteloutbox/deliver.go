@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -57,9 +58,9 @@ func (l *lane) startRequest(ctx context.Context, items []sender.Item) (context.C
 	attrs = append(attrs, attrAttempt.Int(attempt))
 	if len(items) == 1 {
 		it := &items[0]
-		attrs = append(attrs, attrMessageID.String(it.ID.String()), attrBodySize.Int(len(it.Payload)), attrKind.String(it.Kind))
+		attrs = append(attrs, attrMessageID.String(it.ID.String()), attrBodySize.Int(len(it.Payload)), attrKind.String(valid(it.Kind)))
 		if l.o.Keys && it.Key != "" {
-			attrs = append(attrs, attrKey.String(it.Key))
+			attrs = append(attrs, attrKey.String(valid(it.Key)))
 		}
 	} else {
 		attrs = append(attrs, attrBatch.Int(len(items)))
@@ -141,6 +142,10 @@ func putErrorType(err error) string {
 	return errorOther
 }
 
+// valid returns text as OTLP has to have it, UTF-8: an exporter loses the whole batch over one that is
+// not.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
 // textOf returns the text of an error of a transport, which may panic, cut as the sender cuts it.
 func textOf(err error) (text string) {
 	defer func() {
@@ -150,5 +155,5 @@ func textOf(err error) (text string) {
 	}()
 	const most = 1 << 10
 	text = err.Error()
-	return text[:min(len(text), most)]
+	return valid(text[:min(len(text), most)])
 }

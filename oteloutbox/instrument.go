@@ -102,6 +102,7 @@ func (s *side) by(errorType string) by {
 }
 
 func newLane(name string, opts *Options) *lane {
+	name = valid(name)
 	o := opts.complete()
 	l := &lane{
 		o: o, tracer: o.tracer(), context: contexts{o.Propagator},
@@ -164,9 +165,9 @@ func (l *lane) put(ctx context.Context, e *outbox.Event) (done func(uuid.UUID, e
 		return p.done
 	}
 	p.span = span
-	span.SetAttributes(attrBodySize.Int(len(e.Payload)), attrKind.String(e.Kind))
+	span.SetAttributes(attrBodySize.Int(len(e.Payload)), attrKind.String(valid(e.Kind)))
 	if l.o.Keys && e.Key != "" {
-		span.SetAttributes(attrKey.String(e.Key))
+		span.SetAttributes(attrKey.String(valid(e.Key)))
 	}
 	if of, ok := l.context.of(e.Header); ok {
 		span.AddLink(trace.Link{SpanContext: of})
@@ -188,7 +189,7 @@ func (p *putting) finish(id uuid.UUID, err error) {
 			span.SetAttributes(attrMessageID.String(id.String()))
 		}
 		if err != nil {
-			fail(span, errorType, err.Error())
+			fail(span, errorType, valid(err.Error()))
 		}
 		span.End()
 	}

@@ -126,6 +126,7 @@ type measured struct {
 }
 
 func newMeasured(name string, b *outbox.Outbox) *measured {
+	name = valid(name)
 	with := func(more ...attribute.KeyValue) metric.MeasurementOption {
 		return metric.WithAttributeSet(attribute.NewSet(append(more, attrDestination.String(name))...))
 	}
