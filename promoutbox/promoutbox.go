@@ -1,12 +1,14 @@
 package promoutbox
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -170,5 +172,21 @@ func one(is bool) float64 {
 	return 0
 }
 
-// label returns a name as a label has to be: valid UTF-8.
-func label(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
+// label returns a name as a label has to be: valid UTF-8. Each byte that is not becomes \x and its number,
+// so that two names stay two.
+func label(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var text strings.Builder
+	for len(name) > 0 {
+		r, n := utf8.DecodeRuneInString(name)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&text, `\x%02x`, name[0])
+		} else {
+			text.WriteString(name[:n])
+		}
+		name = name[n:]
+	}
+	return text.String()
+}

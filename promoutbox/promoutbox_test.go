@@ -399,8 +399,8 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	want(t, reg, map[string]float64{
-		"outbox_dead_events{file=\"one\",lane=\"m\uFFFDil\"}": 0,
-		"outbox_dead_events{file=\"two\",lane=\"m\uFFFDil\"}": 0,
+		"outbox_dead_events{file=\"one\",lane=\"m\\xffil\"}": 0,
+		"outbox_dead_events{file=\"two\",lane=\"m\\xffil\"}": 0,
 	})
 }
 
@@ -427,4 +427,19 @@ func TestTogether(t *testing.T) {
 	c.Close()
 	stop()
 	<-done
+}
+
+// Names that differ only in what is no UTF-8 are different lanes: one series twice would fail the scrape.
+func TestNamesThatAreNoText(t *testing.T) {
+	one, two := outboxtest.New(t, nil), outboxtest.New(t, nil)
+	c := promoutbox.NewCollector(map[string]*outbox.Outbox{"m\xfe": one.Outbox, "m\xff": two.Outbox, "m\"\n\\": two.Outbox}, nil)
+	defer c.Close()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(c)
+	if err := r.Register(c); err == nil {
+		t.Error("registered twice")
+	}
+	if _, err := r.Gather(); err != nil {
+		t.Error(err)
+	}
 }
