@@ -1,7 +1,9 @@
 package monitor
 
 import (
+	"cmp"
 	"encoding/json"
+	"io"
 	"maps"
 	"net/url"
 	"slices"
@@ -95,6 +97,12 @@ func (a *action) fromJSON(q *request) error {
 			return r
 		}
 		return badRequest("the body: %s", visible(err.Error()))
+	}
+	if _, err := d.Token(); err != io.EOF {
+		if r := refusalOf(cmp.Or(err, io.ErrUnexpectedEOF)); r.code == "too_large" {
+			return r
+		}
+		return badRequest("the body: more than one document")
 	}
 	a.Do, a.Items, a.All, a.Sure = firstOf(q.query.Get("do"), j.Do), j.Items, j.All != 0, true
 	a.filter = filter{State: sender.State(j.List), Key: j.Key, Kind: j.Kind, ID: strings.ToLower(j.ID), After: sender.Cursor(j.After), Newest: j.Newest != 0, Limit: maxLimit}
