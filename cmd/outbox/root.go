@@ -27,12 +27,19 @@ type command struct {
 // run runs the program and returns its exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	c := &command{in: in, out: out, err: errs}
+	lost := &noted{w: out}
+	if !isTerminal(out) { // where there is one, it is asked about itself
+		c.out = lost
+	}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetIn(in)
-	root.SetOut(out)
+	root.SetOut(c.out)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
+	if lost.err != nil && (err == nil || errors.Is(err, errSaid)) {
+		err = lost.err
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -48,6 +55,24 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		fmt.Fprintln(errs, "outbox:", visibleLines(strings.TrimPrefix(err.Error(), "outbox: ")))
 	}
 	return code
+}
+
+// noted is the output of a verb, and knows the first error of it: many a line is written without a look
+// at the error. After it nothing more is written. One goroutine writes at a time.
+type noted struct {
+	w   io.Writer
+	err error
+}
+
+func (n *noted) Write(p []byte) (int, error) {
+	if n.err != nil {
+		return 0, n.err
+	}
+	k, err := n.w.Write(p)
+	if err != nil {
+		n.err = fmt.Errorf("what was asked for could not be written: %w", err)
+	}
+	return k, n.err
 }
 
 func (c *command) root() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -151,6 +152,19 @@ func (r *relay) prepare(headerFile string) (sender.Transport, sender.Limiter, er
 		}
 		r.header.Set("Authorization", token)
 	}
+	if r.idHeader != "" && !isHeaderName(r.idHeader) {
+		return nil, nil, fail(exitUsage, "--id-header: %q is no name of a header", r.idHeader)
+	}
+	for name, values := range r.header { // a value may be a secret: it is not shown
+		if !isHeaderName(name) {
+			return nil, nil, fail(exitUsage, "%q is no name of a header", name)
+		}
+		if slices.ContainsFunc(values, func(v string) bool {
+			return strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+		}) {
+			return nil, nil, fail(exitUsage, "the header %s has a value that no header can have, perhaps an end of line", name)
+		}
+	}
 	for _, path := range []string{r.id, r.key, r.kind} {
 		if path != "" && path[0] != '.' {
 			return nil, nil, fail(exitUsage, "%q is no path: it begins with a dot, as .customer.id", path)
@@ -158,6 +172,13 @@ func (r *relay) prepare(headerFile string) (sender.Transport, sender.Limiter, er
 	}
 	l, err := r.limit()
 	return sender.TransportFunc(r.post), l, err
+}
+
+// isHeaderName reports whether a header may have that name: a token of RFC 9110, section 5.6.2.
+func isHeaderName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
 }
 
 // limit reads --rate.
