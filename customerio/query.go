@@ -91,7 +91,7 @@ func (c *Client) heed(p *pause, verdict error) {
 	for old := p.until.Load(); old < until.UnixNano(); old = p.until.Load() {
 		if p.until.CompareAndSwap(old, until.UnixNano()) {
 			if err := c.keepPause(p); err != nil {
-				c.o.Logger.Warn("customerio: the pause is not in the file: a restart forgets it", "error", err)
+				c.o.Logger.Warn("customerio: the pause is not in the file: a restart forgets it", "err", err)
 			}
 			return
 		}

@@ -45,7 +45,7 @@ func (q *request) act(a *action) error {
 		attrs = append(attrs, "ids", ids)
 	}
 	if err != nil {
-		attrs = append(attrs, "error", err.Error())
+		attrs = append(attrs, "err", err.Error())
 	}
 	q.m.options.Logger.Info("monitor: action", attrs...)
 	if err != nil {

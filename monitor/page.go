@@ -112,7 +112,7 @@ func (q *request) writePage(status int, name string, view any) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, view); err != nil {
 		http.Error(q.w, "monitor: the page cannot be made", http.StatusInternalServerError)
-		q.m.options.Logger.Error("monitor: a page cannot be made", "page", name, "error", err)
+		q.m.options.Logger.Error("monitor: a page cannot be made", "page", name, "err", err)
 		return
 	}
 	q.w.Header().Set("Content-Type", "text/html; charset=utf-8")

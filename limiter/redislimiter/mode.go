@@ -42,7 +42,7 @@ func (l *Limiter) setStatus(s Status) {
 	switch {
 	case was.Mode == s.Mode, was.Mode == "" && s.Mode == Shared:
 	case s.Cause != nil:
-		l.log.Warn("redislimiter: Redis is away", "limiter", l.key, "mode", s.Mode, "error", s.Cause)
+		l.log.Warn("redislimiter: Redis is away", "limiter", l.key, "mode", s.Mode, "err", s.Cause)
 	default:
 		l.log.Info("redislimiter: Redis answers", "limiter", l.key, "mode", s.Mode)
 	}
