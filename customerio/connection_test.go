@@ -431,3 +431,23 @@ func TestMessagesTakeYoungConnections(t *testing.T) {
 		}
 	})
 }
+
+// What must not be sent twice goes out on a young connection on the track lane too.
+func TestOperationsAtMostOnceTakeYoungConnections(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		tr := w.http.Transport.(*http.Transport)
+		dial := tr.DialContext
+		tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			return &impatient{Conn: conn}, err
+		}
+		c := w.open(func(o *customerio.Options) { o.Sender.AtMostOnce = true })
+		for i := range 6 {
+			put(t, c, identifies(i, 1)...)
+			time.Sleep(2 * time.Second)
+		}
+		if s := c.Stats()[customerio.LaneTrack]; s.Delivered != 6 || s.Dead != 0 {
+			t.Errorf("%+v: %q", s, dead(t, c, customerio.LaneTrack))
+		}
+	})
+}
