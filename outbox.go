@@ -74,12 +74,12 @@ type Options struct {
 	Limiter sender.Limiter // nil: no limit until the destination asks for one
 
 	// OnPut is called for each event before it is checked and stored, by the goroutine that puts it
-	// and with the context of its call. It may change the event, and keeps it no longer than until
-	// done has returned. The map in e.Header and the bytes
-	// in e.Payload belong to the caller of Put: change a copy (maps.Clone) and assign that. done,
-	// unless nil, is called with what Put returns, also for an event that is refused. For PutBy and
-	// PutTx that is before the transaction commits. Neither may block, and panics of both reach the
-	// caller of Put. Several goroutines call them at once. nil: no calls.
+	// and with the context of its call. It may change the event, and must not keep it after done
+	// has returned. The map in e.Header and the bytes in e.Payload belong to the caller of Put:
+	// change a copy (maps.Clone) and assign that. done, unless nil, is called with what Put
+	// returns, also for an event that is refused. For PutBy and PutTx that is before the
+	// transaction commits. Neither may block, and panics of both reach the caller of Put. Several
+	// goroutines call them at once. nil: no calls.
 	OnPut func(ctx context.Context, e *Event) (done func(id uuid.UUID, err error))
 }
 
@@ -91,8 +91,8 @@ type Options struct {
 // [sender.Eraser], [sender.Compacter], [sender.Checker], [sender.Fallbacker], [sender.Announcer],
 // [sender.Placer], [sender.Browser], [sender.Editor], [sender.Explainer], [sender.Operator],
 // [sender.LaneLister], [sender.Pather], [sender.Sizer] and [TxAppender]. Each says what its absence
-// means. A method of [Outbox] that needs an absent one returns an [errors.ErrUnsupported] that names
-// the type of the store.
+// means. A method of [Outbox] that needs an absent one returns an [errors.ErrUnsupported] that
+// names the type of the store.
 type Store interface {
 	sender.Queue
 	// Append stores items durably, all or none, in their order, and assigns their Seq. When it
@@ -140,8 +140,8 @@ type Outbox struct {
 	life  *lifecycle.Life
 }
 
-// Open opens the outbox in the file at path, creates it when there is none, and delivers to t. A nil
-// t only stores. Errors of store.Open come wrapped; a bad setting is an error before it opens.
+// Open opens the outbox in the file at path, creates it when there is none, and delivers to t. A
+// nil t only stores. Errors of store.Open come wrapped; a bad setting is an error before it opens.
 func Open(path string, t sender.Transport, o *Options) (*Outbox, error) {
 	o, err := o.check()
 	if err != nil {
@@ -185,12 +185,14 @@ func New(st Store, t sender.Transport, o *Options) (*Outbox, error) {
 	return b, nil
 }
 
-// Lane opens another lane of the file as an outbox of its own, and creates the lane if there is none:
-// with its own transport, limit, order and counts. It is as [Open], except for what concerns the file.
+// Lane opens another lane of the file as an outbox of its own, and creates the lane if there is
+// none: with its own transport, limit, order and counts. It is as [Open], except for what concerns
+// the file.
 //
-// Its Close and Shutdown end this lane only; it can be opened again then. Close and Shutdown of b end
-// the lanes that b has opened, all of them at the same time and in the same way, and close the file
-// last: so one call is enough. ErrLocked: the lane is open. The store of b must be a store.Store.
+// Its Close and Shutdown end this lane only; it can be opened again then. Close and Shutdown of b
+// end the lanes that b has opened, all of them at the same time and in the same way, and close the
+// file last: so one call is enough. ErrLocked: the lane is open. The store of b must be a
+// store.Store.
 func (b *Outbox) Lane(name string, t sender.Transport, o *Options) (c *Outbox, err error) {
 	if o, err = o.check(); err != nil {
 		return nil, err
@@ -198,7 +200,7 @@ func (b *Outbox) Lane(name string, t sender.Transport, o *Options) (c *Outbox, e
 	if err := b.life.Enter(); err != nil {
 		return nil, b.wrap("lane", err)
 	}
-	defer b.life.Leave() // so that the file stays open meanwhile
+	defer b.life.Leave() // so that the file stays open until then
 	err = errtext.With(b.store, func(s *store.Store) error {
 		st, err := s.Lane(name, &o.Store)
 		if err != nil {
@@ -289,8 +291,8 @@ func (b *Outbox) PutAll(ctx context.Context, es ...Event) ([]uuid.UUID, error) {
 //
 //	id, err := b.PutBy(ctx, e, func(it sender.Item) error { return lane.AppendTx(ctx, tx, it) })
 //
-// It is not called for an invalid event, nor after Shutdown or Close, and must not keep what the item
-// holds. Its error is returned wrapped, with the ID. ctx is for OnPut only.
+// It is not called for an invalid event, nor after Shutdown or Close, and must not keep what the
+// item holds. Its error is returned wrapped, with the ID. ctx is for OnPut only.
 func (b *Outbox) PutBy(ctx context.Context, e Event, store func(sender.Item) error) (uuid.UUID, error) {
 	if b.onPut == nil {
 		return b.put(e, store)
@@ -426,15 +428,16 @@ func (b *Outbox) List(ctx context.Context, q sender.Query) (p sender.Page, err e
 	return p, b.wrap("list", err)
 }
 
-// Explain says what keeps an event from being sent now. seq is where it was last seen; 0: all events
-// are looked at. ErrNotFound: there is no such event; it has been delivered, perhaps.
+// Explain says what keeps an event from being sent now. seq is where it was last seen; 0: all
+// events are looked at. ErrNotFound: there is no such event; it has been delivered, perhaps.
 func (b *Outbox) Explain(ctx context.Context, id uuid.UUID, seq uint64) (Explanation, error) {
 	e, err := b.lane.Explain(ctx, id, seq)
 	return e, b.wrap("explain", err)
 }
 
-// Revive sends dead events again: they take a new place at the end, in their order, with the same ID
-// and no attempts. It returns how many; those no longer dead are skipped. ErrFull: at MaxPending.
+// Revive sends dead events again: they take a new place at the end, in their order, with the same
+// ID and no attempts. It returns how many; those no longer dead are skipped. ErrFull: at
+// MaxPending.
 func (b *Outbox) Revive(ctx context.Context, items ...sender.Item) (n int, err error) {
 	err = errtext.With(b.store, func(s sender.Reviver) (err error) { n, err = s.Revive(ctx, items...); return err })
 	return n, b.wrap("revive", err)
@@ -458,22 +461,22 @@ func (b *Outbox) RunNow(ctx context.Context, items ...sender.Item) (n int, err e
 }
 
 // Edit replaces payload and header of a dead event, which ID and Seq of it name; a nil header keeps
-// the old one. What was there is gone. ErrChanged: it is no longer dead, or it is damaged. For the new
-// contents the errors of Put apply.
+// the old one. What was there is gone. ErrChanged: it is no longer dead, or it is damaged. For the
+// new contents the errors of Put apply.
 func (b *Outbox) Edit(ctx context.Context, it sender.Item, payload []byte, header map[string]string) error {
 	return b.wrap("edit", errtext.With(b.store, func(s sender.Editor) error { return s.Edit(ctx, it, payload, header) }))
 }
 
-// Drop removes events, pending or dead, and returns how many. One in flight may still arrive. ID and
-// Seq name an event; with Seq 0 the ID does, as in Find.
+// Drop removes events, pending or dead, and returns how many. One in flight may still arrive. ID
+// and Seq name an event; with Seq 0 the ID does, as in Find.
 func (b *Outbox) Drop(ctx context.Context, items ...sender.Item) (n int, err error) {
 	err = errtext.With(b.store, func(s sender.Reviver) (err error) { n, err = s.Drop(ctx, items...); return err })
 	return n, b.wrap("drop", err)
 }
 
-// Erase drops every event with that key and clears the file of what these and delivered events held:
-// for requests to delete personal data. It returns how many it dropped. An event in flight may
-// still arrive. After an error, repeat the call. See store.Store.Erase.
+// Erase drops every event with that key and clears the file of what these and delivered events
+// held: for requests to delete personal data. It returns how many it dropped. An event in flight
+// may still arrive. After an error, repeat the call. See store.Store.Erase.
 func (b *Outbox) Erase(ctx context.Context, key string) (n int, err error) {
 	err = errtext.With(b.store, func(s sender.Eraser) (err error) { n, err = s.Erase(ctx, key); return err })
 	return n, b.wrap("erase", err)
@@ -491,9 +494,9 @@ func (b *Outbox) Compact(ctx context.Context) error {
 }
 
 // Pause starts no request until p.Until, or until Resume if that is zero, and keeps this across
-// restarts. When it returns nil no request starts any more, except one that has begun to. Requests in
-// flight end, and Put goes on. A later call replaces an earlier one. By and Reason have at most 64 and
-// 200 bytes; Since is set here.
+// restarts. When it returns nil no request starts any more, except one that has begun to. Requests
+// in flight end, and Put goes on. A later call replaces an earlier one. By and Reason have at most
+// 64 and 200 bytes; Since is set here.
 func (b *Outbox) Pause(ctx context.Context, p sender.Pause) error {
 	return b.wrap("pause", errtext.With(b.store, func(s sender.Operator) error { return s.Pause(ctx, p) }))
 }
@@ -512,8 +515,8 @@ func (b *Outbox) ClearThrottle(ctx context.Context) error {
 	return b.wrap("clear throttle", b.lane.ClearThrottle(ctx))
 }
 
-// SetConcurrency changes how many requests may be in flight, until the outbox ends; 0 means 10. It is
-// not supported without a transport.
+// SetConcurrency changes how many requests may be in flight, until the outbox ends; 0 means 10. It
+// is not supported without a transport.
 func (b *Outbox) SetConcurrency(n int) error {
 	return b.wrap("set concurrency", b.lane.SetConcurrency(n))
 }
@@ -523,7 +526,7 @@ func (b *Outbox) SetConcurrency(n int) error {
 func (b *Outbox) Observe(fn func(sender.Outcome)) (stop func()) { return b.lane.Observe(fn) }
 
 // Flush waits until every event put before the call that could be sent has been sent, or has been
-// tried once since; what is done until then is recorded at once. nil: none of them remains.
+// tried once since; until then each outcome is recorded at once. nil: none of them remains.
 // Otherwise the error wraps ErrPending and says how many remain and why (scheduled, retrying,
 // paused by whom, held, no transport), and wraps the error of ctx if it ended. It returns at once
 // when the lane is silent beyond the deadline of ctx, and with ErrClosed after Shutdown or Close.
@@ -536,9 +539,10 @@ func (b *Outbox) Flush(ctx context.Context) error {
 }
 
 // Drain waits until nothing is pending: through retries, pauses and outages, until the time of
-// scheduled events, and for what is put meanwhile. It sends nothing sooner. The dead do not count.
-// When ctx ends or the outbox does, and at once without a transport, the error wraps ErrPending and
-// the cause, and says how many remain and why. After Shutdown or Close it is ErrClosed.
+// scheduled events, and also for what is put during the call. It makes nothing go sooner. The dead
+// do not count. When ctx ends or the outbox does, and at once without a transport, the error wraps
+// ErrPending and the cause, and says how many remain and why. After Shutdown or Close it is
+// ErrClosed.
 func (b *Outbox) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return b.wrap("drain", errors.New("the context is nil"))
@@ -568,18 +572,18 @@ func (b *Outbox) Close() error {
 	return b.life.End(ctx, false)
 }
 
-// Stats is a snapshot of an outbox: how it is in one word, what it holds, what keeps it from sending
-// and at what pace it may send. Its fields are those of [sender.Stats].
+// Stats is a snapshot of an outbox: how it is in one word, what it holds, what keeps it from
+// sending and at what pace it may send. Its fields are those of [sender.Stats].
 type Stats = sender.Stats
 
 // Stats returns a snapshot in constant time, without waiting for the disk; also after Close.
 func (b *Outbox) Stats() Stats { return b.lane.Stats() }
 
 // Health returns nil unless the lane can do its work only after a restart of the program, or never:
-// it was closed, its disk fails, its file is gone or damaged. What a restart does not end is no error:
-// an outage of the destination, a pause, a throttle, dead events, a full disk. The store tries to heal
-// by itself, so a probe should ask several times. It waits for no commit, but asks the file system
-// whether the file is there. See docs/operations.md, Probes.
+// it was closed, its disk fails, its file is gone or damaged. What a restart does not end is no
+// error: an outage of the destination, a pause, a throttle, dead events, a full disk. The store
+// tries to heal by itself, so a probe should ask several times. It waits for no commit, but asks
+// the file system whether the file is there. See docs/operations.md, Probes.
 func (b *Outbox) Health() error { return b.wrap("health", b.lane.Health()) }
 
 // An Explanation says what keeps an event from being sent: see [sender.Explanation].

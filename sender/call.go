@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// call is the context of one call of the transport: a [context.WithDeadline] that is made when
-// somebody first asks for more than the deadline. A transport that does not ask saves four
+// call is the context of one call of the transport: a [context.WithDeadline] that is made when the
+// transport first asks for more than the deadline. A transport that does not ask saves four
 // allocations and a third of the CPU of a drain.
 //
 //   - The worker sets run and deadline before the call. They do not change afterwards.
-//   - once guards the other fields. Whoever comes first decides what they are: the transport makes
-//     the real context, or the end of the call leaves a context that has ended.
+//   - once guards the other fields. The first of two decides what they are: the transport makes the
+//     real context, or the end of the call leaves a context that has ended.
 //   - The real context does the rest: its timer, its children, its error.
 type call struct {
 	run      context.Context // of all calls; see loop.ctx

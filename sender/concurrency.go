@@ -5,9 +5,9 @@ import "fmt"
 const maxConcurrency = 1 << 16
 
 // SetConcurrency changes how many requests may be in flight; 0 means 10, 65536 is the most, and the
-// error names the bound. Requests in flight are let finish, and a request that has its token may
+// error names the bound. Requests in flight finish, and a request that has its token may
 // still start. It may be called at any time, also before Run. The setting is not kept: the next
-// Sender has that of its [Options].
+// Sender begins with its [Options].
 func (s *Sender) SetConcurrency(n int) error {
 	n, err := checkConcurrency(n)
 	if err != nil {

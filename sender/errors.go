@@ -21,7 +21,7 @@ const (
 )
 
 // Classify returns the outermost mark on what a transport returned, and the wait that goes with it:
-// that of [Later] or [Throttled], or of [MinWait] where it applies. 0: the destination asked for no
+// the wait of [Later], [Throttled], or [MinWait] where it applies. 0: the destination asked for no
 // wait, or for one that is not obeyed because it must be a mistake. The sender decides by the same
 // two values. An error that panics when it is looked into has no mark.
 func Classify(err error) (mark Mark, wait time.Duration) {
@@ -132,17 +132,18 @@ func Throttled(err error, retryAfter time.Duration) error {
 // item that failed before, while others succeeded, is charged. A nil err is replaced by a text.
 func Unavailable(err error) error { return withMark(MarkUnavailable, err, 0) }
 
-// NotAccepted says that the destination refused the item this time, and that nothing was accepted, as
-// an HTTP 503 does (RFC 9110 section 15.6.4). It counts as an error without a mark, with one
-// difference: with Options.AtMostOnce the item is not dead, but tried again. A nil err is replaced by
-// a text.
+// NotAccepted says that the destination refused the item this time, and that nothing was accepted,
+// as an HTTP 503 does (RFC 9110 section 15.6.4). It counts as an error without a mark, with one
+// difference: with Options.AtMostOnce the item is not dead, but tried again. A nil err is replaced
+// by a text.
 func NotAccepted(err error) error { return withMark(MarkNotAccepted, err, 0) }
 
 // MinWait says that the item shall not be tried again before d is over: the destination asked for
-// that. What err means does not change, and the backoff of the item stays if it is longer. The other
-// items of the lane do not wait. It applies to errors without a mark, [NotAccepted] and
+// that. What err means does not change, and the backoff of the item stays if it is longer. The
+// other items of the lane do not wait. It applies to errors without a mark, [NotAccepted] and
 // [Unavailable]; the others say themselves when the item comes again. More than 24 hours are a
-// mistake: they are logged, and count as no wait; so does d of zero or less. MinWait(nil, d) is nil.
+// mistake: they are logged, and count as no wait; so does d of zero or less. MinWait(nil, d) is
+// nil.
 func MinWait(err error, d time.Duration) error {
 	if err == nil || d <= 0 {
 		return err

@@ -26,8 +26,8 @@ type flush struct {
 }
 
 // Flush waits until every item that was in the queue before the call, and could be sent, has been
-// sent or tried once since the call, and until that is recorded. Meanwhile no outcome waits to
-// share a commit. Flush does not wait for items that are scheduled or wait for a retry.
+// sent or tried once since the call, and until that is recorded. During the call no outcome waits
+// to share a commit. Flush does not wait for items that are scheduled or wait for a retry.
 //
 // It returns an error if Run has not begun within a second, if Run ends, at once if nothing can be
 // sent before the deadline of ctx (because of a pause, for instance, one without an end included,

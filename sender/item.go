@@ -15,7 +15,8 @@
 //	err = s.Run(ctx) // until ctx ends
 //
 // What the transport returns decides what happens next; see [Permanent], [Later], [Throttled],
-// [NotAccepted], [Unavailable], [Split] and [MinWait]. Any other error is a failure that is tried again.
+// [NotAccepted], [Unavailable], [Split] and [MinWait]. Any other error is a failure that is tried
+// again.
 //
 // # Caveats
 //
@@ -236,8 +237,8 @@ type Marker interface {
 	// Seq assigned so far.
 	Mark(ctx context.Context, now time.Time) (uint64, error)
 	// Unsent reports whether an item up to mark could be sent now, or is held by the sender. It
-	// does not count items that are scheduled or wait for a retry, nor items that wait behind such
-	// an item.
+	// does not count items that are scheduled or wait for a retry, or items that wait behind one of
+	// these.
 	Unsent(ctx context.Context, now time.Time, mark uint64) (bool, error)
 }
 

@@ -23,8 +23,8 @@ type silenceLog struct {
 	again    time.Time  // when to log that it lasts; zero: the lane is open
 }
 
-// logSilence logs the begin of a pause or a hold, and the recovery. Within a minute of a line about a
-// begin, others are counted, and their ends are not logged: logFolded logs how many there were. A
+// logSilence logs the begin of a pause or a hold, and the recovery. Within a minute of a line about
+// a begin, others are counted, and their ends are not logged: logFolded logs how many there were. A
 // hold is not hidden by a pause before it.
 func (l *loop) logSilence(now time.Time, was silence) {
 	g, is := &l.silenceLog, &l.silence
@@ -64,7 +64,7 @@ func (g *silenceLog) nextFolded() time.Time {
 	return g.last.Add(foldLog)
 }
 
-// logLasting logs a pause or a hold that lasts, and those that came again and again.
+// logLasting logs a pause or a hold that lasts, and pauses and holds that came again and again.
 func (l *loop) logLasting(now time.Time) {
 	g, is := &l.silenceLog, &l.silence
 	if at := g.nextFolded(); !at.IsZero() && !now.Before(at) {

@@ -24,9 +24,10 @@ const (
 //     it back, with what it got, before it sends. So claims and tokens never race, while requests
 //     overlap.
 //   - A claimed item is in exactly one place: a request (the bearer, or one in flight), pieces,
-//     refusals.waiting, toSettle, or the outcomes of a Settle in progress. Only a successful Settle frees it.
-//   - No request starts while len(flight) >= most(). An abandoned call stays in flight, with its items, until it
-//     returns.
+//     refusals.waiting, toSettle, or the outcomes of a Settle in progress. Only a successful Settle
+//     frees it.
+//   - No request starts while len(flight) >= most(). An abandoned call stays in flight, with its
+//     items, until it returns.
 //   - unsettled == len(toSettle.list) + the outcomes of every Settle in progress. No request starts
 //     at maxUnsettled or above.
 //   - While Settle, Claim or the limiter is in trouble, nothing is offered before its time to
@@ -164,7 +165,8 @@ func newLoop(s *Sender, ctx context.Context) *loop {
 //     the item is due as before. With AtMostOnce the worker commits "sent, answer unknown" before
 //     it sends: from then on a crash leaves the item among the dead.
 //   - serveFlushes, flushGathered: Flush never returned nil, so it promised nothing.
-//   - logLasting, logFurtherDeaths, publish, setTimer: nothing. A hold is memory only; a restart finds it again.
+//   - logLasting, logFurtherDeaths, publish, setTimer: nothing. A hold is memory only; a restart
+//     finds it again.
 //   - readInbox: an answer that is not settled is lost, as in startSettle. A pause is on disk with
 //     the outcome that carries it; a crash before that commit forgets the pause.
 func (l *loop) run() error {
@@ -223,8 +225,8 @@ func (l *loop) offer(now time.Time) {
 		return
 	}
 	if l.silence.on() && (l.probe != nil || now.Before(l.silence.until)) {
-		// Nobody can erase the pieces here. The few seconds between refused probes may pass: there the
-		// pieces get smaller, until the item that spoils them is alone.
+		// Nobody can erase the pieces here. The few seconds between refused probes may pass: there
+		// the pieces get smaller, until the item that spoils them is alone.
 		if l.probe == nil && (!l.silence.held || l.silence.until.Sub(now) > longestRefused) {
 			l.releasePieces()
 		}
@@ -334,9 +336,9 @@ func (l *loop) release(r *request) {
 	}
 }
 
-// releasePieces gives back the parts of batches that were split. While nothing is sent they must not
-// be in hand: the owner of the items may drop or erase them meanwhile, and the queue then forgets
-// them.
+// releasePieces gives back the parts of batches that were split. While nothing is sent they must
+// not be in hand: the owner of the items may drop or erase them at that time, and the queue then
+// forgets them.
 func (l *loop) releasePieces() {
 	for _, items := range l.pieces {
 		for _, it := range items {
@@ -443,9 +445,10 @@ func (l *loop) setTimer(now time.Time) {
 	l.timer.Reset(at.Sub(now))
 }
 
-// finish waits up to endAfter for calls that were cancelled, releases what was not sent, and settles
-// the rest. A call that has not returned by then is left alone: its item stays claimed, and the next
-// sender or process sends it again. An outcome that the queue cannot record is the error of Run.
+// finish waits up to endAfter for calls that were cancelled, releases what was not sent, and
+// settles the rest. A call that has not returned by then is left alone: its item stays claimed, and
+// the next sender or process sends it again. An outcome that the queue cannot record is the error
+// of Run.
 func (l *loop) finish() error {
 	l.cut()
 	patience := time.NewTimer(endAfter)

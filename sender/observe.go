@@ -12,8 +12,8 @@ import (
 // Observe has fn told every outcome that is recorded from now on, as [Options].OnOutcome is, and
 // under the same duties: it is called after the record, by several goroutines at once, and must not
 // block. Its panics are recovered, and the first one is logged. It hears of an outcome after
-// OnOutcome, and after those that observe for longer. Observe may be called at any time. A nil fn is
-// never called.
+// OnOutcome, and after those that observe for longer. Observe may be called at any time. A nil fn
+// is never called.
 //
 // stop ends that. Once it has returned no call begins, but one that has begun may still go on: stop
 // does not wait for it. So it may be called from anywhere, also from fn, and more than once. fn may
@@ -26,7 +26,7 @@ func (s *Sender) Observe(fn func(Outcome)) (stop func()) {
 	return s.observers.add(&observer{fn: fn})
 }
 
-// observers are those that hear of outcomes. The list is replaced, never changed.
+// observers are the functions that hear of outcomes. The list is replaced, never changed.
 type observers struct {
 	mu   sync.Mutex // a leaf; guards changes of list
 	list atomic.Pointer[[]*observer]
@@ -52,7 +52,7 @@ func (os *observers) add(o *observer) (remove func()) {
 	list := append(slices.Clip(os.all()), o)
 	os.list.Store(&list)
 	return func() {
-		o.stopped.Store(true) // for those that have the list in hand
+		o.stopped.Store(true) // for a tell that has the old list
 		os.mu.Lock()
 		defer os.mu.Unlock()
 		list := slices.DeleteFunc(slices.Clone(os.all()), func(other *observer) bool { return other == o })

@@ -2,9 +2,9 @@ package sender
 
 import "time"
 
-// heedOperator takes in the operator's pause. While it is in force nothing is offered, and nothing is
-// in hand that the owner of the items may want to drop or erase: what waits goes back, uncharged.
-// Requests in flight finish. A crash changes nothing: the queue keeps the pause.
+// heedOperator takes in the operator's pause. While it is in force nothing is offered, and nothing
+// is in hand that the owner of the items may want to drop or erase: what waits goes back,
+// uncharged. Requests in flight finish. A crash changes nothing: the queue keeps the pause.
 func (l *loop) heedOperator(now time.Time) {
 	if l.operator == nil {
 		return
@@ -27,7 +27,7 @@ func (l *loop) heedOperator(now time.Time) {
 	case !was.Since.IsZero():
 		l.askAgain = true
 		if l.limiter != nil {
-			l.limiter.Pause(now.Add(time.Millisecond)) // empties its bucket: tokens came in meanwhile
+			l.limiter.Pause(now.Add(time.Millisecond)) // empties its bucket of the tokens that came in during the pause
 		}
 	}
 }

@@ -20,7 +20,8 @@ const tokenKept = 10 * time.Millisecond
 //
 //   - The fields have one writer at a time: the loop, then the worker until it reports the claim,
 //     then the worker until it reports the answer. The mutex of the inbox orders these accesses.
-//   - After the claim the loop reads only what was handed over with it, and writes only slot and abandoned.
+//   - After the claim the loop reads only what was handed over with it, and writes only slot and
+//     abandoned.
 //   - Each request that sends reports exactly one answer, also after a panic or a runtime.Goexit.
 //   - Items are held from Claim until an outcome of each is settled.
 type request struct {
@@ -70,7 +71,8 @@ type request struct {
 	abandoned bool   // did not return in time
 }
 
-// sent is what an outcome tells of the request that carried its item. The zero sent: there was none.
+// sent is what an outcome tells of the request that carried its item. The zero sent: there was
+// none.
 type sent struct {
 	number uint64
 	began  time.Time
@@ -266,8 +268,8 @@ func (l *loop) logBroken(r *request) {
 	log.Error("sender: a call of the transport did not return; further such calls are not logged", "err", r.errs[0], "stack", stack())
 }
 
-// stack returns the functions and lines of the calling goroutine, innermost first. Unlike that of
-// debug.Stack its text has no arguments, which may be secret.
+// stack returns the functions and lines of the calling goroutine, innermost first. Unlike
+// debug.Stack it leaves out arguments, which may be secret.
 func stack() string {
 	pcs := make([]uintptr, 64) // of a deeper stack the outermost are left out
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])

@@ -94,8 +94,8 @@ const (
 // fault. So no item dies of an outage, however long. With AtMostOnce an item is dead as soon as the
 // answer is unknown, whatever the fault.
 //
-// A refusal for good is dead here. Whether it is decided here is up to loop.refuse: several in a row
-// are the destination's fault.
+// A refusal for good is dead here. Whether it is decided here is up to loop.refuse: several in a
+// row are the destination's fault.
 func decide(k known, it Item, err error) (Outcome, effect) {
 	if err == nil {
 		return Outcome{Item: it, Verdict: Delivered}, noEffect

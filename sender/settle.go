@@ -191,7 +191,7 @@ func (l *loop) settled(b *outcomes) {
 		b.reset()
 		l.spare = append(l.spare, b)
 	}
-	l.askAgain = true // a key may be free, a retry has its time
+	l.askAgain = true // a key may be free, a retry may be due
 	l.progress = true
 }
 
@@ -225,8 +225,8 @@ type trouble struct {
 
 func (t *trouble) on() bool { return !t.since.IsZero() }
 
-// neighbourFails takes in a failure and calls the baton back. It logs the first failure in a row, and
-// every hour that it lasts.
+// neighbourFails takes in a failure and calls the baton back. It logs the first failure in a row,
+// and every hour that it lasts.
 func (l *loop) neighbourFails(t *trouble, err error) {
 	now := l.now()
 	if !t.on() {

@@ -22,7 +22,7 @@ var (
 	ErrPending = errors.New("events remain")
 	// ErrNotFound: there is no item of that ID.
 	ErrNotFound = errors.New("no such item")
-	// ErrChanged: the item is not what the call expects, because it moved meanwhile or cannot be
+	// ErrChanged: the item is not what the call expects, because it has moved since, or cannot be
 	// read. Nothing was changed.
 	ErrChanged = errors.New("the item has changed")
 )
@@ -62,11 +62,11 @@ type Counts struct {
 	DeadBytes int64 // of payloads that are stored as dead, in flight or not
 
 	// Oldest tells the age of the backlog. It is the earliest Created of the items that are pending
-	// and not scheduled: ready, in line, retrying, in flight. Of those that never failed only the
-	// first is looked at. A store may give an earlier time, of an item that has left; never a later
-	// one. Zero: there are none.
+	// and not scheduled: ready, in line, retrying, in flight. Of the items that never failed only
+	// the first is looked at. A store may give an earlier time, of an item that has left; never a
+	// later one. Zero: there are none.
 	Oldest time.Time
-	// OldestReady is the same for those of them that have not failed: ready, in line, in flight. An
+	// OldestReady is the same for pending items that have not failed: ready, in line, in flight. An
 	// item that is tried again and again for days does not count. Zero: there are none.
 	OldestReady time.Time
 	PausedUntil time.Time // end of the kept pause; zero: none was ever asked for

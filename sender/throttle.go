@@ -8,15 +8,15 @@ import (
 )
 
 // ClearThrottle ends, before its time and durably, the pause that the destination ordered: in the
-// queue, in the sender, and in the limiter if that is a [Resumer], also for others that share it. One
-// request goes first, alone; its success opens the lane, at the rate that the limiter then has. A hold,
-// an operator's pause and a lowered rate stay. Without a pause it does nothing. That the destination's
-// word is not kept is then the caller's doing.
+// queue, in the sender, and in the limiter if that is a [Resumer], also for others that share it.
+// One request goes first, alone; its success opens the lane, at the rate that the limiter then has.
+// A hold, an operator's pause and a lowered rate stay. Without a pause it does nothing. The caller
+// answers for disobeying the destination.
 //
-// A request in flight may be answered with another order meanwhile: that is obeyed, or cleared too.
-// The error wraps [errors.ErrUnsupported] if the queue is no [Operator]: nothing has changed. Otherwise
-// it is that of the queue or of ctx, and it is not known whether the pause was ended. ClearThrottle may
-// be called at any time.
+// An answer that comes during the call may order another pause: that is obeyed, or cleared too. The
+// error wraps [errors.ErrUnsupported] if the queue is no [Operator]: nothing has changed. Any other
+// error is from the queue or ctx, and it is not known whether the pause was ended. ClearThrottle
+// may be called at any time.
 func (s *Sender) ClearThrottle(ctx context.Context) error {
 	var err error
 	switch {
@@ -39,7 +39,7 @@ func (s *Sender) clearThrottle(ctx context.Context) error {
 	case <-s.began:
 	default:
 		c.clear(s)
-		s.inbox.leave(cleared{c}) // Run may have begun meanwhile, and know the pause
+		s.inbox.leave(cleared{c}) // Run may have begun since, and know the pause
 		return c.err
 	}
 	s.inbox.leave(c)
@@ -119,8 +119,8 @@ func (l *loop) throttleCleared(c *clearing, now time.Time) {
 	c.done <- c.err
 }
 
-// clear ends a pause: the probe may go at once. was says that there is a pause that the silence does
-// not know, as one that another lane was told. A hold stays.
+// clear ends a pause: the probe may go at once. was says that there is a pause that the silence
+// does not know, as one that another lane was told. A hold stays.
 func (s *silence) clear(now time.Time, was bool) {
 	switch {
 	case s.paused.After(now):

@@ -38,7 +38,8 @@ func explain(w sender.Wait, s sender.Stats, stores bool, now time.Time) sender.E
 	return e
 }
 
-// final returns the only reason of an item that nothing else holds: it is on its way, or never goes.
+// final returns the only reason of an item that nothing else holds: it is on its way, or never
+// goes.
 func final(w sender.Wait, now time.Time) (sender.Reason, bool) {
 	switch {
 	case w.Err != nil:
@@ -114,8 +115,8 @@ func broken(s sender.Stats) string {
 	return "The destination does not work; it is tried again" + at(s.Probe) + "."
 }
 
-// rank orders reasons as they give way: by their time, then those that somebody must end, and last
-// those that end only when the lane sends.
+// rank orders reasons as they give way: by their time, then reasons that a person must end, and
+// last reasons that end only when the lane sends.
 func rank(r sender.Reason) int64 {
 	const unknown = 1 << 62
 	switch {

@@ -22,7 +22,7 @@ const (
 	keyVersion = ":version"
 	keyMethod  = ":method"
 	keyURL     = ":url"  // absolute, without userinfo and fragment
-	keyHost    = ":host" // only if the Host differs from that of the URL
+	keyHost    = ":host" // only if the Host differs from the host of the URL
 
 	version = "1"
 )

@@ -21,8 +21,8 @@ const (
 	defaultScan  = 10000 // items that are looked at
 )
 
-// List implements [sender.Browser]. Items that are retrying or scheduled come in the order of Due, the
-// others in that of Seq.
+// List implements [sender.Browser]. Items that are retrying or scheduled come in the order of Due,
+// the others in the order of Seq.
 func (m *Memory) List(ctx context.Context, q sender.Query) (p sender.Page, err error) {
 	m.mu.Lock()
 	items, ok := m.listed(q.State)
@@ -82,8 +82,8 @@ func (e *entry) cursor() string {
 	return fmt.Sprintf("%020d %020d", due, e.Seq)
 }
 
-// listed returns what a listing of a state holds; false: there is no such state. It requires that mu is
-// held.
+// listed returns what a listing of a state holds; false: there is no such state. It requires that
+// mu is held.
 func (m *Memory) listed(state sender.State) (items []entry, ok bool) {
 	var from []place
 	switch state {
@@ -127,8 +127,8 @@ func (m *Memory) listed(state sender.State) (items []entry, ok bool) {
 	return items, true
 }
 
-// state says where an item is in its life; waits: if it is ready, another of its key goes before. It
-// requires that mu is held.
+// state says where an item is in its life; waits: if it is ready, another of its key goes before.
+// It requires that mu is held.
 func (m *Memory) state(it *sender.Item, waits bool) sender.State {
 	in := func(p place) bool {
 		i, ok := p.find(it.Due, it.Seq)
@@ -173,8 +173,8 @@ func (m *Memory) before(it *sender.Item) []sender.Item {
 	return slices.SortedFunc(maps.Values(bySeq), func(a, b sender.Item) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
-// find returns the item with that ID, the one at seq first; nil: there is none. It requires that mu is
-// held.
+// find returns the item with that ID, the one at seq first; nil: there is none. It requires that mu
+// is held.
 func (m *Memory) find(id uuid.UUID, seq uint64) (found *sender.Item) {
 	for _, it := range slices.Concat(m.ready, m.timed, m.later, m.dead) {
 		if it.ID == id && (found == nil || it.Seq == seq) {
