@@ -28,9 +28,9 @@ const (
 
 // Pending lists the pending items: ready, failed, scheduled, and then the items in flight that are
 // stored in dead because they are sent at most once. It reads page by page and holds no transaction
-// while the caller works. An item that moves meanwhile may be listed twice or not at all. A record
-// that does not decode yields an error and an item that has only Seq and ID, with which it can be
-// dropped. The listing goes on with the next one.
+// while the caller works. An item that moves during this time may be listed twice or not at all. A
+// record that does not decode yields an error and an item that has only Seq and ID, with which it
+// can be dropped. The listing goes on with the next one.
 func (s *Store) Pending() iter.Seq2[sender.Item, error] {
 	return func(yield func(sender.Item, error) bool) {
 		for _, in := range [...]box{ready, later, timed} {

@@ -26,10 +26,10 @@ import (
 // wraps [ErrCorrupt]; only [ErrSealed] if some records could not be opened and nothing else was
 // found.
 //
-// Check reads all records in one transaction; pages that are freed meanwhile cannot be reused until
-// then. It then reads all pages in the place of a commit; writes wait until it returns. It needs
-// about 10 bytes of memory for each scheduled or failed item and 100 for each page. When ctx ends,
-// it returns the error of ctx.
+// Check reads all records in one transaction; pages that are freed while it runs cannot be reused
+// until then. It then reads all pages in the place of a commit; writes wait until it returns. It
+// needs about 10 bytes of memory for each scheduled or failed item and 100 for each page. When ctx
+// ends, it returns the error of ctx.
 func (s *Store) Check(ctx context.Context) error {
 	if ctx == nil {
 		return s.wrap("check", boltfile.ErrNilContext)

@@ -17,7 +17,7 @@ import (
 const claimSteps = 512
 
 // maxReadings is how many times one Claim reads the file at most. A reading is thrown away when a
-// commit or an outcome has made it wrong meanwhile.
+// commit or an outcome has made it wrong.
 const maxReadings = 16
 
 // Claim hands out due items: at most max, with payloads of about maxBytes bytes in all, and one at
@@ -109,7 +109,8 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max, maxBytes int) ([]
 //     and each outcome that adds to what a reading has left out.
 //   - A claim belongs to the goroutine that holds Store.claims. Its fields need no other lock.
 //   - Claim itself writes nothing. quarantineAll and releaseDue commit afterwards, without
-//     Store.mu; releaseAllDue beside Claim. A crash forgets what was handed out, and the next process claims it again.
+//     Store.mu; releaseAllDue beside Claim. A crash forgets what was handed out, and the next
+//     process claims it again.
 type claim struct {
 	s             *Store
 	now           time.Time
@@ -163,7 +164,7 @@ func (c *claim) run(ctx context.Context) error {
 		err := s.view(r.from)
 		s.mu.Lock()
 		if err == nil {
-			err = ctx.Err() // the sender may have gone meanwhile, and another one be attached
+			err = ctx.Err() // during the read the sender may have gone, and another one be attached
 		}
 		if err != nil { // take back all that was handed out
 			for i := range c.items {

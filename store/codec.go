@@ -49,8 +49,8 @@ type codec struct {
 	kinds  format.Interned // strings that the kinds of decoded items share
 }
 
-// set makes c the codec of a sealed lane. No other method may run meanwhile. secret has secretLen
-// bytes.
+// set makes c the codec of a sealed lane. No other method may run at the same time. secret has
+// secretLen bytes.
 func (c *codec) set(sealer Sealer, lane, secret []byte) {
 	c.sealer, c.lane = sealer, lane
 	c.since = binary.BigEndian.Uint64(secret[sha256.Size:])

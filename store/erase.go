@@ -31,8 +31,8 @@ import (
 // errors.ErrUnsupported: all were removed, and the file cannot be compacted where it is, as for
 // Compact. It keeps the bytes until the pages are used again; to call Erase again does not help.
 //
-// Erase reads the lane page by page and needs many commits. After any other error, or when ctx ends, at
-// least n items were removed; call it again.
+// Erase reads the lane page by page and needs many commits. After any other error, or when ctx
+// ends, at least n items were removed; call it again.
 func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	if key == "" {
 		return 0, s.wrap("erase", errors.New("the key is empty: such items have nothing in common"))
@@ -61,7 +61,7 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 // Compact makes the file as small as its contents, for all its lanes. A file also compacts itself
 // when a large backlog has been delivered.
 //
-// Writes wait meanwhile, about two seconds for a million items; reads do not. Compact needs disk
+// Writes wait for it, about two seconds for a million items; reads do not. Compact needs disk
 // space for a copy, and gives it the owner and the mode of the file. After an error, for example on
 // a full disk, the file is as it was.
 //
@@ -131,7 +131,7 @@ func (t *txn) tellMoved(to place, rec format.Record) {
 	}
 }
 
-// run removes what the buckets hold, and then what has moved meanwhile.
+// run removes what the buckets hold, and then what moved while it ran.
 func (e *erasure) run(ctx context.Context) error {
 	// An empty commit: every transaction after it knows of the erasure.
 	if err := e.s.update(ctx, func(*txn) error { return refused{} }); err != nil {

@@ -252,7 +252,7 @@ func (r *reading) stop(err error) { r.blocked = cmp.Or(r.blocked, err) }
 
 // install takes over what was read. s.mu is held, and Store.changes is as it was at plan. It works
 // out until: when the next item of timed or later is due. untilKnown is set only if no commit came
-// meanwhile.
+// since plan.
 func (c *claim) install(r *reading) {
 	s := c.s
 	c.read = r
@@ -287,8 +287,8 @@ func (c *claim) install(r *reading) {
 	c.round.Resume()
 }
 
-// discard forgets what this claim has read: an item of it may have been dropped or settled since. Every
-// source is asked again. s.mu is held.
+// discard forgets what this claim has read: an item of it may have been dropped or settled since.
+// Every source is asked again. s.mu is held.
 func (c *claim) discard() {
 	c.read, c.turns, c.due, c.dueEnd, c.lastDue = nil, nil, nil, false, nil
 	c.round.Resume()

@@ -23,8 +23,9 @@ import (
 // and goes on; until that succeeds it returns sender.ErrStorage. After a failed commit of the
 // application, the application must call [Heal] before it begins its next transaction. bbolt would
 // build that on a meta page that may not be on disk, and a crash could then damage the file. A lane
-// is not told of such a failure, but notices it if [Store.AppendTx] was called in the transaction:
-// it then stores nothing more until it has healed. Likewise when the file is not at its path.
+// is not told of that failure, but notices it if [Store.AppendTx] was called in the transaction:
+// it then stores nothing more until it has healed. It also stores nothing while the file is not at
+// its path.
 //
 // A database with NoSync or NoGrowSync is refused, because it can lose what a commit has stored.
 // [ErrLocked]: the lane is open already. [ErrFormat] and [ErrCorrupt]: the bucket is not usable.

@@ -26,15 +26,16 @@ const (
 	listBytes    = 64 << 20
 )
 
-// List returns one page of the items in a state, in the order of Seq; those that are retrying or
-// scheduled in the order of Due. It reads up to 128 records a transaction, and holds none when it
-// returns. A page ends early with a Next when its payloads have 64 MiB.
+// List returns one page of the items in a state, in the order of Seq; retrying and scheduled items
+// in the order of Due. It reads up to 128 records a transaction, and holds none when it returns. A
+// page ends early with a Next when its payloads have 64 MiB.
 //
 //   - An item that is in flight is listed as such only, except by StateReady, which lists whatever
-//     is in that part of the lane. One that is sent at most once has left that part meanwhile.
+//     is in that part of the lane. An item that is sent at most once is not in that part while in
+//     flight.
 //   - Which items are in line is as Claim has seen it: an item that it has not met is ready.
-//   - An item that moves meanwhile may be listed twice, under different states, or not at all. One
-//     that stays where it is, is listed once.
+//   - An item that moves between two pages may be listed twice, under different states, or not at
+//     all. An item that does not move is listed once.
 //
 // See [sender.Browser].
 func (s *Store) List(ctx context.Context, q sender.Query) (sender.Page, error) {
@@ -216,7 +217,8 @@ func placed(ps []order.Place, seq uint64) order.Place {
 	return ps[i]
 }
 
-// nextFlights returns those of the items in flight that the listing has yet to come to, in its order.
+// nextFlights returns those of the items in flight that the listing has yet to come to, in its
+// order.
 func (l *listing) nextFlights(flying []order.Place) []order.Place {
 	flying = slices.Clone(flying)
 	if l.Newest {
@@ -231,8 +233,8 @@ func (l *listing) nextFlights(flying []order.Place) []order.Place {
 	})
 }
 
-// readFlights reads up to n items in flight, which were claimed at these places. It marks as gone what
-// is neither there nor, as Sending, in dead.
+// readFlights reads up to n items in flight, which were claimed at these places. It marks as gone
+// what is neither there nor, as Sending, in dead.
 func (t *txn) readFlights(flying []order.Place, n int) (fs []found, more bool) {
 	for i, at := range flying {
 		if i == n {
@@ -250,8 +252,8 @@ func (t *txn) readFlights(flying []order.Place, n int) (fs []found, more bool) {
 	return fs, false
 }
 
-// readPart reads up to n records of a bucket that follow the key after, or precede it if back is set.
-// It leaves out those with a Seq above last, which only ready may be asked for.
+// readPart reads up to n records of a bucket that follow the key after, or precede it if back is
+// set. It leaves out those with a Seq above last, which only ready may be asked for.
 func (t *txn) readPart(in box, after format.Key, back bool, n int, last uint64) (fs []found, more bool, err error) {
 	c, size := t.bucket(in).Cursor(), 0
 	move := c.Next
@@ -308,9 +310,9 @@ func (s *Store) found(in box, k format.Key, v format.Record) found {
 	return f
 }
 
-// stateOf labels what was found. flew is where it was claimed, if it was in flight before it was read.
-// An item that is in flight and lies elsewhere has been settled: memory will hear of that. s.mu is
-// held.
+// stateOf labels what was found. flew is where it was claimed, if it was in flight before it was
+// read. An item that is in flight and lies elsewhere has been settled: memory will hear of that.
+// s.mu is held.
 func (s *Store) stateOf(f *found, flew order.Place) sender.State {
 	flies := func(p order.Place) bool {
 		return p.Seq != 0 && p.Seq == f.Seq && (f.in == dead && f.sending || f.in != dead && p.Due == f.due)

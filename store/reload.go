@@ -14,9 +14,9 @@ import (
 // outcome. Items in flight stay in flight.
 //
 //   - The commit goroutine calls it, or Open before the lane is in use. So no commit of this file
-//     runs meanwhile, except a transaction of the application.
-//   - A Claim may run meanwhile. What it hands out after flights was read cannot be in dead: its
-//     Sending has not been committed.
+//     runs at the same time, except a transaction of the application.
+//   - A Claim may run at the same time. What it hands out after flights was read cannot be in dead:
+//     its Sending has not been committed.
 //   - It makes the order stale. The next Claim rebuilds the order from later.
 //   - A crash before it returns changes nothing: it writes nothing.
 func (s *Store) reload() error {

@@ -20,10 +20,10 @@
 //
 // # Caveats
 //
-// No process may use the file meanwhile. There must be room for a second file beside it.
+// No process may use the file at the same time. There must be room for a second file beside it.
 //
-// An item that was delivered right before the damage may come back, under the same ID. Suspicious items
-// are dead until somebody revives them.
+// An item that was delivered right before the damage may come back, under the same ID. Suspicious
+// items are dead until somebody revives them.
 //
 // Only lanes are copied. An application's own buckets in the same file are not.
 package salvage
@@ -56,8 +56,8 @@ type Report struct {
 	// suspicious.
 	Lost int
 	// LostUnknown means that Lost is only a lower bound: what the newest commit held is not known,
-	// as when the file was cut short, or the root page or a ledger cannot be read. False: the ledger
-	// of each lane was read, and Lost is what it counts and was not found.
+	// as when the file was cut short, or the root page or a ledger cannot be read. False: the
+	// ledger of each lane was read, and Lost is what it counts and was not found.
 	LostUnknown bool
 	// Problems is the damage that was found: the first hundred.
 	Problems []error

@@ -30,8 +30,8 @@ const salvaging = ".salvaging-"
 // A writer makes the fresh file under the name tmp, which File renames at the end. One goroutine
 // uses it.
 //
-//   - No item is written twice to a lane: the first copy wins. Lane and Seq tell an item, not its ID
-//     alone, which may be repeated.
+//   - No item is written twice to a lane: the first copy wins. Lane and Seq tell an item, not its
+//     ID alone, which may be repeated.
 //   - No two records of a lane have one Seq, and no two records in later have one key of items.
 //   - The ledger of a lane counts what was written to it.
 //   - Once err is set, nothing more is written, and finish returns err.
@@ -74,7 +74,7 @@ type laneCopy struct {
 	format   uint32               // version as it was read; 0: it was not
 	newer    bool                 // a record is intact and of a version that this build does not know
 	known    bool                 // old could be read
-	exact    bool                 // old is that of the newest commit
+	exact    bool                 // old is of the newest commit
 	found    uint64               // records that were saved or quarantined
 	lost     uint64               // records of which nothing is left
 	meta     map[string][]byte    // entries of meta to be written
@@ -149,8 +149,8 @@ func (w *writer) sequence(name string, seq uint64) {
 }
 
 // keepEntry keeps an entry of meta or notes; the first entry of a key wins. It returns false if the
-// entry has a checksum and that is wrong. A damaged pause of the operator becomes one without an end:
-// the lane must not send what its operator may have stopped.
+// entry has a checksum and that is wrong. A damaged pause of the operator becomes one without an
+// end: the lane must not send what its operator may have stopped.
 func (w *writer) keepEntry(lane, bucket string, k, v []byte) bool {
 	_, l := w.lane(lane)
 	kept := l.meta
@@ -198,8 +198,8 @@ func (w *writer) hash(seq uint64, id uuid.UUID) uint64 {
 	return maphash.Bytes(w.seed, append(format.ReadyKey(seq), id[:]...))
 }
 
-// body returns the hash of the payload of a record; 0: it is sealed, and sealed anew each time. Copies
-// of one item have the same body, and one event in two lanes may not.
+// body returns the hash of the payload of a record; 0: it is sealed, with other bytes each time.
+// Copies of one item have the same body, and one event in two lanes may not.
 func (w *writer) body(v format.Record) uint64 {
 	if v.IsSealed() {
 		return 0
@@ -207,8 +207,8 @@ func (w *writer) body(v format.Record) uint64 {
 	return maphash.Bytes(w.seed, v.Payload())
 }
 
-// has reports whether an item was written to a lane under the Seq of this key. A lane of "" means any,
-// if its body is the same.
+// has reports whether an item was written to a lane under the Seq of this key. A lane of "" means
+// any, if its body is the same.
 func (w *writer) has(lane string, k format.Key, v format.Record) bool {
 	h := w.hash(k.Seq(), v.ID())
 	if lane != "" {
@@ -298,8 +298,8 @@ func (w *writer) suspect(lane string, k format.Key, v format.Record) {
 }
 
 // quarantine writes a record that does not decode to dead, wrapped in one that does. from says
-// where it was found. It comes last: the damage may be in its key, and it must not take the place of
-// a sound item. It does so only for the tree of the newest commit.
+// where it was found. It comes last: the damage may be in its key, and it must not take the place
+// of a sound item. It does so only for the tree of the newest commit.
 func (w *writer) quarantine(from hole, k format.Key, v format.Record) {
 	if w.err != nil || w.trust != nil {
 		return

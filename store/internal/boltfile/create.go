@@ -34,7 +34,7 @@ func create(path string, mode os.FileMode, init func(*bolt.Tx) error) (made bool
 	if err := Make(tmp, mode, init); err != nil {
 		return false, err
 	}
-	// Unlike a rename, a link never replaces a file that another process has made meanwhile.
+	// Unlike a rename, a link never replaces a file that another process has made since.
 	switch err := os.Link(tmp, path); {
 	case err == nil:
 	case errors.Is(err, fs.ErrExist):
@@ -69,7 +69,8 @@ const (
 )
 
 // tempPrefix returns the path and kind. A name that would be too long with the random text is
-// replaced by a hash of it, because the leftovers of one file must not be taken for those of another.
+// replaced by a hash of it, because the leftovers of one file must not be taken for those of
+// another.
 func tempPrefix(path, kind string) string {
 	dir, name := filepath.Split(path)
 	if len(name)+len(kind)+randomLen > longestName {

@@ -251,7 +251,7 @@ func rewriteMetas(f *os.File, pageSize int) error {
 }
 
 // heal closes the database after a failed commit and opens it again, so that nothing is built on
-// pages that may not be on disk. Only the commit goroutine calls it. Readers wait meanwhile.
+// pages that may not be on disk. Only the commit goroutine calls it. Readers wait until it returns.
 // Another process may take the lock in between; then the file stays failed.
 //
 // While the path does not name the open file it stays open, and nobody reads it: it may be the last

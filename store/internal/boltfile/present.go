@@ -44,7 +44,7 @@ func (f *File) notTruncated() error {
 	if !f.own {
 		return nil
 	}
-	used := f.used.Load()               // before the length is read: the file may grow meanwhile
+	used := f.used.Load()               // before the length is read: the file may grow in between
 	n, err := f.raw.Seek(0, io.SeekEnd) // not Stat, see isAt; the offset is not used
 	if err != nil {
 		return fmt.Errorf("%w: reading the length of the file: %w", ErrDisk, withoutPath(err))

@@ -68,10 +68,10 @@ func (w *witness) lost(newest uint64) bool {
 	return stats.GetWrite() > 0 && stats.GetWriteTime() == 0
 }
 
-// Join tells a shared File that a lane takes part in tx, which may write, and which has changed
-// nothing of the lane yet. [ErrDisk]: nothing may be stored in tx, because a commit of this handle
-// failed, or the file is not at its path. The File then heals as soon as tx has ended. Whoever has
-// begun tx calls Join, before it ends.
+// Join tells a shared File that a lane takes part in tx, which may write and has not yet changed
+// the lane. [ErrDisk]: nothing may be stored in tx, because a commit of this handle failed, or the
+// file is not at its path. The File then heals as soon as tx has ended. The goroutine that began tx
+// calls Join, before tx ends.
 func (f *File) Join(tx *bolt.Tx) error {
 	if f.witness != nil && f.witness.tx == tx {
 		return f.Err()
@@ -129,8 +129,8 @@ func HealShared(db *bolt.DB) error {
 	return nil
 }
 
-// healShared is heal for the application's database, which stays open: its last commit may be in the
-// page cache only, see rewriteMetas. reload is called before another transaction can begin.
+// healShared is heal for the application's database, which stays open: its last commit may be in
+// the page cache only, see rewriteMetas. reload is called before another transaction can begin.
 func (f *File) healShared(reload func() error) error {
 	if f.broken.Load() {
 		return fmt.Errorf("bbolt panicked: the database must be opened again: %w", f.Err())
@@ -145,7 +145,7 @@ func (f *File) healShared(reload func() error) error {
 }
 
 // healing writes the meta pages of db back and syncs them, and calls then. No transaction writes
-// meanwhile. last is the newest transaction.
+// while it runs. last is the newest transaction.
 func healing(db *bolt.DB, then func(last uint64) error) error {
 	return Catch(func() (err error) {
 		tx, err := db.Begin(true)

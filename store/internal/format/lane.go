@@ -72,9 +72,9 @@ const (
 	MaxQuarantined = 16 << 20 // bytes of a damaged record that are kept as a dead item
 )
 
-// Versions of the format. The version of a lane is checked before anything else in it is read. It has
-// no checksum, so the number of the next format must differ from each other one in two bits at least,
-// as 4, 7 and 8 do: see [DamagedVersion].
+// Versions of the format. The version of a lane is checked before anything else in it is read. It
+// has no checksum, so the number of the next format must differ from each other one in two bits at
+// least, as 4, 7 and 8 do: see [DamagedVersion].
 const (
 	formatPlain   = 1            // the lane was never open with a Sealer
 	FormatSealed  = 2            // the lane has a secret, and its records may be sealed
@@ -103,8 +103,8 @@ func DamagedVersion(v uint32, understood bool) bool {
 	return v == 0 || v >= formatLimit || understood && (bits.OnesCount32(v^formatPlain) == 1 || bits.OnesCount32(v^FormatSealed) == 1)
 }
 
-// understood reports whether the lane has records, and the first and the last one of each bucket are
-// records of a known version.
+// understood reports whether the lane has records, and the first and the last one of each bucket
+// are records of a known version.
 func (l *Lane) understood() bool {
 	n := 0
 	for _, name := range [...][]byte{BucketReady, BucketTimed, BucketLater, BucketDead} {
@@ -202,7 +202,8 @@ func Open(tx *bolt.Tx, name []byte) (Lane, error) {
 	return l, nil
 }
 
-// IsLane reports whether a top-level bucket looks like a lane, damaged or not. A nil bucket does not.
+// IsLane reports whether a top-level bucket looks like a lane, damaged or not. A nil bucket does
+// not.
 func IsLane(b *bolt.Bucket) bool {
 	if b == nil {
 		return false

@@ -11,7 +11,7 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/pages"
 )
 
-// PageSize is that of an [Image].
+// PageSize is the page size of an [Image].
 const PageSize = 4096
 
 // An Image is a file in memory whose pages can be found and damaged.
