@@ -67,8 +67,8 @@ func hush(o *Options) *redactor {
 	return newRedactor(secrets...)
 }
 
-// post sends JSON once. The error is that of httpsend.Do, with its probable cause. A success that is
-// not one of the service is an error too.
+// post sends JSON once. Its error is the error of httpsend.Do, with the probable cause. A success
+// that did not come from the service is an error too.
 func (a *api) post(ctx context.Context, path string, body []byte) (*httpsend.Answer, error) {
 	return a.do(ctx, http.MethodPost, path, body)
 }
@@ -100,8 +100,8 @@ func foreign(answer *httpsend.Answer) error {
 	return sender.Unavailable(fmt.Errorf("customerio: status %d with %d bytes that are not JSON of the service: something between us and the service answers", answer.Status, len(answer.Body)))
 }
 
-// Probe asks the service a question that changes nothing, with the credentials of the lane. nil: the
-// service itself answered. It may refuse to answer this question to a key that may send.
+// Probe asks the service a question that changes nothing, with the credentials of the lane. nil:
+// the service itself answered. It may refuse to answer this question to a key that may send.
 func (a *api) Probe(ctx context.Context) error {
 	answer, err := a.do(ctx, http.MethodGet, a.probe, nil)
 	if answer == nil {
@@ -145,8 +145,8 @@ func (a *api) explain(path string, answer *httpsend.Answer, err error) error {
 var errAddress = errors.New("API at this address")
 
 // lost reports whether an answer says that the request has come to a wrong address. The service
-// answers 405 to a wrong path. A 404 may be about the item, if the service itself says so. The paths
-// of the Track API always exist, except the path of a segment.
+// answers 405 to a wrong path. A 404 may be about the item, if the service itself says so. The
+// paths of the Track API always exist, except the path of a segment.
 func (a *api) lost(path string, answer *httpsend.Answer) bool {
 	switch answer.Status {
 	case http.StatusMethodNotAllowed:

@@ -7,12 +7,12 @@ import (
 	"github.com/seed8107221f/outbox"
 )
 
-// Drain waits until no lane has anything pending: through retries, pauses and outages, and for what
-// is put meanwhile. It sends nothing sooner than without it, and the dead do not count. A lane
-// without credentials cannot get there, so it fails at once.
+// Drain waits until no lane has anything pending: through retries, pauses and outages, and also for
+// what is put during the call. It makes nothing go sooner. The dead do not count. A lane without
+// credentials cannot get there, so it fails at once.
 //
 // At the end of ctx the error wraps outbox.ErrPending and the error of ctx, and says for each lane
-// how many remain and why. A Shutdown or Close meanwhile ends Drain when it has ended: nil if
+// how many remain and why. A Shutdown or Close that ends during the call ends Drain: with nil if
 // nothing remains, otherwise the error wraps outbox.ErrPending and outbox.ErrClosed. After Close it
 // is outbox.ErrClosed.
 func (c *Client) Drain(ctx context.Context) error {

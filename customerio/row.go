@@ -21,7 +21,8 @@ import (
 // vendor documents no trimming, so each spelling would be a person of its own. Invisible characters
 // inside them make the row invalid. Attributes arrive as they are.
 type Row struct {
-	// Line is the line of the input where the row begins, counted from 1. 0: Import counts the rows.
+	// Line is the line of the input where the row begins, counted from 1. 0: Import counts the
+	// rows.
 	Line int
 	ID   string
 	// Email becomes an attribute if there is an ID.
@@ -58,7 +59,7 @@ const byteOrderMark = "\ufeff"
 // control characters other than tab and line feed.
 //
 // Values are strings, except created_at, which must be a whole number: Unix seconds. ID and Email
-// are trimmed as [Row] says, names of columns and created_at likewise; other cells are not. Empty
+// are trimmed as [Row] says, and so are names of columns and created_at; other cells are not. Empty
 // cells are left out. To convert values, range over ReadCSV and yield changed rows. A malformed row
 // yields a [RowError]. Any other error is the last value.
 func ReadCSV(r io.Reader) iter.Seq2[Row, error] {

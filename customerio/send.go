@@ -33,8 +33,8 @@ type Message struct {
 	// Identifiers name the person: by ID, Email or CioID.
 	Identifiers Identifiers
 	// To is where the message goes. Of an email: an address, or several separated by commas;
-	// required. Of a text or WhatsApp message: a phone number, such as "+15551234567"; "" means
-	// that of the template. Of a push message: the token of a device, or what else the API
+	// required. Of a text or WhatsApp message: a phone number, such as "+15551234567"; "" means the
+	// number in the template. Of a push message: the token of a device, or what else the API
 	// documents; "" means as the template says. "" for other messages.
 	To string
 	// Attachments are the files of an email, by name: below 2,000,000 bytes in all, and below
@@ -45,8 +45,8 @@ type Message struct {
 	Data map[string]any
 	// SendAt is when to send it, in Unix seconds, at most 90 days ahead. 0: at once.
 	SendAt int64
-	// Extra is what else the API documents for the channel, such as "from", "headers" or "language". A
-	// field that is above is refused here.
+	// Extra is what else the API documents for the channel, such as "from", "headers" or
+	// "language". A field that is above is refused here.
 	Extra map[string]any
 }
 

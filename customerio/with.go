@@ -12,19 +12,20 @@ import (
 	"github.com/seed8107221f/outbox"
 )
 
-// Meta is what a call stores besides its arguments; see [Client.With].
+// Meta is what a call stores in addition to its arguments; see [Client.With].
 type Meta struct {
 	// ID names the operation, message or broadcast: in the file, among the dead and in its Outcome.
-	// The service sees that of an event, page or screen, as a ULID, and ignores a second one with
-	// the same. Messages have no such protection: two with one ID are two. Zero: a new UUIDv7.
+	// The service sees the ID of an event, page or screen, as a ULID, and ignores a second one with
+	// the same ID. Messages are not protected in this way: two messages with one ID are both sent.
+	// Zero: a new UUIDv7.
 	ID uuid.UUID
 	// Time is when it happened, in whole seconds, for what has a time: events, pages, screens,
 	// deliveries and identifies of people. The others leave it out. Zero: the moment of the call.
 	Time time.Time
 	// NoteKey and Note are stored in the same commit, both or neither: what the application must
 	// remember together with what it puts, for example that the message for an order was put. See
-	// store.Store.AppendNoted for their sizes. A note stays in the file until an empty Note removes
-	// that of its key. "": no note.
+	// store.Store.AppendNoted for their sizes. A note stays in the file until an empty Note for its
+	// key removes it. "": no note.
 	NoteKey string
 	Note    []byte
 }
@@ -97,7 +98,7 @@ func (m *Meta) name() (uuid.UUID, error) {
 }
 
 // Note returns the note that was last stored under key; nil: there is none. Each lane has its own
-// notes: use a key for one kind of call, because Note returns that of the first lane of [Lanes]
+// notes: use a key for one kind of call, because Note returns the note of the first lane of [Lanes]
 // that has one.
 func (c *Client) Note(key string) ([]byte, error) {
 	for _, name := range Lanes() {
@@ -137,9 +138,9 @@ func (l *lane) commit(ctx context.Context, m *Meta, events []outbox.Event) ([]uu
 //		return errors.Join(err1, err2)
 //	})
 //
-// An error of fn is returned, and nothing is stored. A commit has one lane: operations and segments,
-// or messages, or broadcasts; anything else is ErrInvalid, and so is a second note. Import and
-// ImportJob are not part of it. After fn has returned its client accepts nothing more.
+// An error of fn is returned, and nothing is stored. A commit has one lane: operations and
+// segments, or messages, or broadcasts; anything else is ErrInvalid, and so is a second note.
+// Import and ImportJob are not part of it. After fn has returned its client accepts nothing more.
 func (c *Client) Together(ctx context.Context, fn func(*Client) error) error {
 	if c.group != nil {
 		return fn(c)

@@ -10,7 +10,8 @@ import (
 //go:embed assets/style.css assets/script.js assets/*.html
 var files embed.FS
 
-// An asset is a file that pages refer to. Its address has a hash of it, so that it is kept for a year.
+// An asset is a file that pages refer to. Its address has a hash of it, so that it is kept for a
+// year.
 type asset struct {
 	body []byte
 	kind string
@@ -31,7 +32,8 @@ func newAsset(name, kind string) asset {
 	return asset{body, kind, link("asset", name, "h", hex.EncodeToString(sum[:8]))}
 }
 
-// asset answers with an asset. It says nothing about lanes, and whoever is refused sees it too.
+// asset answers with an asset. It says nothing about lanes, so also a person who is refused may see
+// it.
 func (q *request) asset(name string) error {
 	a, ok := assets[name]
 	if !ok {

@@ -1,8 +1,8 @@
-// Package monitor shows what outboxes do, and lets those who may act on them.
+// Package monitor shows what outboxes do, and lets permitted people act on them.
 //
-// It is one [net/http.Handler]. People get HTML pages, which work without a script, and programs get
-// JSON from the same addresses. It answers at whatever path it is mounted and needs to know none,
-// because all its links are queries:
+// It is one [net/http.Handler]. People get HTML pages, which work without a script, and programs
+// get JSON from the same addresses. It answers at whatever path it is mounted and needs to know
+// none, because all its links are queries:
 //
 //	m, err := monitor.New(map[string]*outbox.Outbox{"mail": b}, &monitor.Options{
 //		Allow: func(r *http.Request, lane string) monitor.Access {
@@ -16,9 +16,10 @@
 //	defer m.Close()
 //	mux.Handle("/outbox/", m)
 //
-// Without Options whoever reaches the handler may read counts, keys and errors. Nobody may act, and
-// nobody sees a payload. Reading is GET and changes nothing. Acting is POST, is confirmed where it is
-// final, is logged with the name of who did it, and is refused when another site sent it.
+// Without Options everyone who reaches the handler may read counts, keys and errors. Nobody may
+// act, and nobody sees a payload. Reading is GET and changes nothing. Acting is POST, is confirmed
+// where it is final, is logged with the name of who did it, and is refused when another site sent
+// it.
 //
 // # Caveats
 //

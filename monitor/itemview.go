@@ -34,7 +34,7 @@ type itemView struct {
 	Act            bool
 	Run            bool
 	Unknown        bool   // it may have arrived
-	Editable       bool   // as text, by whoever may
+	Editable       bool   // as text, if the reader may act
 	Text           string // of the payload, to be edited
 }
 

@@ -24,20 +24,20 @@ import (
 type Options struct {
 	// Allow says what the sender of r may do with a lane; lane is "" for the overview, which shows
 	// the lanes that may be read. It is asked for every request, and again before each event of a
-	// stream, and must be safe for concurrent use. nil: who reaches the handler may read; nobody may
-	// act or see payloads.
+	// stream, and must be safe for concurrent use. nil: who reaches the handler may read; nobody
+	// may act or see payloads.
 	Allow func(r *http.Request, lane string) Access
-	// Payload makes a payload readable, for those who may read it. nil: JSON is indented, other text
-	// is as it is, the rest is hexadecimal. 64 KiB are shown.
+	// Payload makes a payload readable, for those who may read it. nil: JSON is indented, other
+	// text is as it is, the rest is hexadecimal. 64 KiB are shown.
 	Payload func(sender.Item) string
 	// Hosts are the host names to answer to, without port; nil: all. Set it where nothing in front
 	// asks for a password: see Caveats.
 	Hosts []string
-	// Origins are further origins to take actions from, as "https://ops.example.com": behind a proxy
-	// that changes the Host of requests.
+	// Origins are further origins to take actions from, as "https://ops.example.com": behind a
+	// proxy that changes the Host of requests.
 	Origins []string
-	// Logger is told every action, by whom, and refusals, at most one a second. It is never told a
-	// payload or a key. nil: nothing is logged.
+	// Logger gets every action with who did it, and at most one refusal a second. It is never told
+	// a payload or a key. nil: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -82,8 +82,8 @@ type watched struct {
 	stop func() // ends Observe
 }
 
-// A Monitor is a handler for the pages and the JSON of some lanes. It is safe for concurrent use. It
-// has no goroutine of its own.
+// A Monitor is a handler for the pages and the JSON of some lanes. It is safe for concurrent use.
+// It has no goroutine of its own.
 type Monitor struct {
 	lanes   []*watched // by name
 	options Options    // Logger and Allow are not nil
@@ -97,9 +97,9 @@ type Monitor struct {
 	refused occasionally  // limits the log
 }
 
-// New returns a handler for lanes, by the names they are shown under. It observes them until Close. It
-// is an error if there is no lane, if one is nil or has no name, or if one of o.Origins is not an
-// origin.
+// New returns a handler for lanes, by the names they are shown under. It observes them until Close.
+// It is an error if there is no lane, if one is nil or has no name, or if one of o.Origins is not
+// an origin.
 func New(lanes map[string]*outbox.Outbox, o *Options) (*Monitor, error) {
 	all := make(map[string]lane, len(lanes))
 	for name, b := range lanes {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// pages are the templates. Nothing from outside is ever marked as safe: html/template escapes all of
-// it, in text and in quoted attributes.
+// pages are the templates. Nothing from outside is ever marked as safe: html/template escapes all
+// of it, in text and in quoted attributes.
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"icon": func(name string) string { return icons[name] },
 	"num":  func(n int) string { return count(n) },
@@ -47,7 +47,7 @@ type frame struct {
 	You    string // who reads, and what they may do
 	Live   string // the address of the stream; "": the page does not renew itself
 	Renew  string // the same page, which then renews itself
-	Stay   string // the same page, which does not; "": it does not anyhow
+	Stay   string // the same page, which does not renew itself; "": this one does not
 	JSON   string // the same as JSON; "": it has none
 	Style  string
 	Script string
@@ -76,8 +76,8 @@ func (q *request) frame(title string, crumbs ...crumb) frame {
 	return f
 }
 
-// again returns a link to this page with one part of the query changed; without what only tells of an
-// action.
+// again returns a link to this page with one part of the query changed; without what only tells of
+// an action.
 func (q *request) again(name, value string) string {
 	v := url.Values{}
 	for _, k := range []string{"lane", "list", "key", "kind", "id", "after", "newest", "limit", "item", "at", "renew", "format"} {
@@ -161,7 +161,7 @@ type refusalView struct {
 func (q *request) refusalView(r *refusal) refusalView {
 	heads := map[string]string{
 		"bad_request": "This cannot be understood", "not_allowed": "This is not allowed", "cross_origin": "This came from another site",
-		"wrong_host": "This is not the place", "not_found": "There is no such thing", "changed": "It has changed meanwhile",
+		"wrong_host": "This is not the place", "not_found": "There is no such thing", "changed": "It has changed since",
 		"too_large": "This is too large", "closed": "The outbox is closed", "busy": "Not now", "full": "There is no room", "storage": "The storage fails",
 	}
 	v := refusalView{frame: q.frame(heads[r.code], crumb{heads[r.code], ""}), Status: r.status, Head: heads[r.code], Text: visible(r.text), Back: "?"}

@@ -27,7 +27,7 @@ func badRequest(format string, args ...any) *refusal {
 	return refuse(http.StatusBadRequest, "bad_request", format, args...)
 }
 
-// refusalOf returns what an error means to whoever asked. Where the file is remains with the program.
+// refusalOf returns what an error means to the client. It does not say where the file is.
 func refusalOf(err error) *refusal {
 	var r *refusal
 	var tooLong *http.MaxBytesError
@@ -55,8 +55,8 @@ func refusalOf(err error) *refusal {
 	return code(http.StatusInternalServerError, "storage")
 }
 
-// textOf returns the text of an error without the operation and the file, which whoever asked knows
-// or need not know.
+// textOf returns the text of an error without the operation and the file, which the client knows or
+// need not know.
 func textOf(err error) string {
 	var s *sender.StoreError
 	if errors.As(err, &s) {

@@ -14,14 +14,14 @@ import (
 // maxPath is the longest path of a socket, in bytes: what every system takes.
 const maxPath = 104
 
-// Serve answers on a unix socket that only this user may open, until ctx ends: best beside the file,
-// at b.Path()+".sock", where the command looks for it. Whoever can open the socket may do what h
-// allows; a [Monitor] for it has an Allow of its own. It replaces a socket that nobody answers on, and
-// refuses one that somebody does, or a path that is something else. A path above 104 bytes is an
-// error, since systems do not take it.
+// Serve answers on a unix socket that only this user may open, until ctx ends: best beside the
+// file, at b.Path()+".sock", where the command looks for it. A process that can open the socket may
+// do what h allows; a [Monitor] for it has an Allow of its own. It replaces a socket that nobody
+// answers on, and refuses one that somebody does, or a path that is something else. A path above
+// 104 bytes is an error, since systems do not take it.
 //
-// When ctx ends, streams end, other requests have five seconds, and the socket is removed. It returns
-// nil then, and otherwise why it could not listen or serve.
+// When ctx ends, streams end, other requests have five seconds, and the socket is removed. It
+// returns nil then, and otherwise why it could not listen or serve.
 func Serve(ctx context.Context, path string, h http.Handler) error {
 	l, err := listen(path)
 	if err != nil {

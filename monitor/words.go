@@ -58,7 +58,8 @@ func (d *summary) tries() string {
 	return "the last " + count(d.past.failing) + " tries failed"
 }
 
-// stateWords are those of items. Class is that of the banner or tag, and Icon also that of a gate.
+// stateWords are the words for states of items. Class is for the banner or tag, Icon also for a
+// gate.
 var stateWords = map[sender.State]word{
 	sender.StateReady:     {Text: "Ready", Class: "info", Icon: "clock"},
 	sender.StateInFlight:  {Text: "In flight", Class: "ok", Icon: "arrow"},

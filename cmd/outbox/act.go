@@ -109,8 +109,8 @@ func (c *command) actOn(ctx context.Context, cl *client, lane string, a act, ids
 	return c.did(a, sum)
 }
 
-// actAll does it to all events that a filter selects. It ends where the list ended when it began: what
-// dies meanwhile stays dead.
+// actAll does it to all events that a filter selects. It ends where the list ended when it began:
+// what dies while it runs stays dead.
 func (c *command) actAll(ctx context.Context, cl *client, lane string, a act, f filter, dry bool) error {
 	n, unknown := 0, 0
 	_, of, _, err := cl.each(ctx, lane, &f, 0, func(e *event, _ []byte) error {
@@ -149,8 +149,8 @@ func (c *command) actAll(ctx context.Context, cl *client, lane string, a act, f 
 	}
 }
 
-// unknown reports whether a dead event may have arrived: it was sent at most once, and nobody knows the
-// answer.
+// unknown reports whether a dead event may have arrived: it was sent at most once, and nobody knows
+// the answer.
 func (e *event) unknown() bool {
 	return e.State == "dead" && strings.HasPrefix(e.LastErr, "sent, answer unknown")
 }

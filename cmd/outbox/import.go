@@ -35,7 +35,7 @@ func (c *command) importVerb() *cobra.Command {
 		Long: `Import puts events as export wrote them, in that order, from --in or from standard input.
 
 They keep ID, kind, key, header, payload, the time of their Put, and the time that they are scheduled
-for. Everything else begins anew: what was dead is sent again. Events whose ID is there already are
+for. Everything else starts from the beginning: what was dead is sent again. Events whose ID is there already are
 skipped, so an import that broke off can be repeated, as long as nothing was delivered between.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -208,8 +208,8 @@ func (i *importer) commit(ctx context.Context) error {
 	return nil
 }
 
-// until returns a reader that ends with ctx, even if in gives nothing. Its goroutine ends with in, or
-// with the process.
+// until returns a reader that ends with ctx, even if in gives nothing. Its goroutine ends with in,
+// or with the process.
 func until(ctx context.Context, in io.Reader) io.Reader {
 	r, w := io.Pipe()
 	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })

@@ -12,12 +12,12 @@ type Operation struct {
 	// Type is "person", "object", "delivery", "segment", "form" or "metric" at the Track API, and
 	// "message", "broadcast" or "import" at the App API.
 	Type string
-	// Action is what is to be done, such as "identify", "event", "page", "delete" or "suppress" with a
-	// person; of a message its channel, such as "email".
+	// Action is what is to be done, such as "identify", "event", "page", "delete" or "suppress"
+	// with a person; of a message its channel, such as "email".
 	Action string
-	// Subject is whom it concerns. A person by the identifier that was given, whatever its kind, with
-	// the prefix "cio_" for a cio_id; of a merge the primary one. An object as "type/id". "": nobody
-	// in particular.
+	// Subject is who it is about. A person by the identifier that was given, whatever its kind,
+	// with the prefix "cio_" for a cio_id; of a merge the primary one. An object as "type/id". "":
+	// nobody in particular.
 	Subject string
 	// Name is the name of an event, page or screen, without the spaces around it.
 	Name string
@@ -40,8 +40,8 @@ func (o Operation) isEvent() bool {
 	return o.Type == "person" && (o.Action == "event" || o.Action == "page" || o.Action == "screen")
 }
 
-// Attribute returns a function for Options.Sequence that reads the place of an operation from one of
-// its attributes, a whole number. Operations without it have no place.
+// Attribute returns a function for Options.Sequence that reads the place of an operation from one
+// of its attributes, a whole number. Operations without it have no place.
 func Attribute(name string) func(Operation) (int64, bool) {
 	return func(o Operation) (int64, bool) {
 		f, ok := o.Attributes[name].(float64)
