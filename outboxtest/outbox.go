@@ -37,21 +37,22 @@ type Outbox struct {
 
 // Options are the settings of an [Outbox]. nil and the zero value are fine.
 type Options struct {
-	// Transport is what it delivers to. nil: a Transport that accepts everything, found in Outbox.Sent.
+	// Transport is what it delivers to. nil: a Transport that accepts everything, found in
+	// Outbox.Sent.
 	Transport sender.Transport
-	// Outbox are the settings of the outbox itself. A nil Logger means the log of t. Outside a bubble
-	// a nil Backoff means 10ms.
+	// Outbox are the settings of the outbox itself. A nil Logger means the log of t. Outside a
+	// bubble a nil Backoff means 10ms.
 	Outbox outbox.Options
 	// Limiter makes the Limiter of each process: New calls it, and Crash and Restart do. A new one
-	// knows nothing of past starts. nil: that of Outbox, which lives on.
+	// knows nothing of past starts. nil: all processes use the Limiter of Outbox.
 	Limiter func() sender.Limiter
 	// Patience is how long Drain and Settle wait. 0 means 48h in a bubble and 10s outside.
 	Patience time.Duration
 }
 
-// New opens an outbox in t's folder. When t ends, requests in flight are cut off, the outbox is closed,
-// and its file is checked (store.Store.Check). If t failed, what was put and what became of it is
-// logged, event by event, without payloads. nil options mean the defaults.
+// New opens an outbox in t's folder. When t ends, requests in flight are cut off, the outbox is
+// closed, and its file is checked (store.Store.Check). If t failed, what was put and what became of
+// it is logged, event by event, without payloads. nil options mean the defaults.
 func New(t testing.TB, o *Options) *Outbox {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -144,12 +145,13 @@ func (b *Outbox) store() (*store.Store, error) {
 	return store.Open(b.path, &o)
 }
 
-// Crash is kill -9: the outbox is abandoned, and its file as it lies on disk is opened again. What was
-// in flight goes again; a Put that has not returned gives an error, and its event is stored or not.
+// Crash is kill -9: the outbox is abandoned, and its file as it lies on disk is opened again. What
+// was in flight goes again; a Put that has not returned gives an error, and its event is stored or
+// not.
 //
-// The outbox in b.Outbox is a new one. The code under test is to be given that, as a program that was
-// started again would be; the old one is closed. The new file has a path of its own, so that nothing
-// of the old outbox can touch it. Faults of the disk are over.
+// The outbox in b.Outbox is a new one. The code under test is to be given that, as a program that
+// was started again would be; the old one is closed. The new file has a path of its own, so that
+// nothing of the old outbox can touch it. Faults of the disk are over.
 //
 // The Limiter of Options.Outbox lives on, and with it what it knows of past starts, unless
 // Options.Limiter makes a new one. A pause that it was told ends, if it is a sender.Resumer: a new
@@ -171,9 +173,9 @@ func (b *Outbox) Crash() {
 	b.again("crash")
 }
 
-// Restart closes the outbox as a program does that ends in good order, and opens it again. Requests in
-// flight may finish for five seconds. The outbox in b.Outbox is a new one, in the same file, and so
-// the old one must have nothing to do; see Crash. Faults of the disk are over.
+// Restart closes the outbox as a program does that ends in good order, and opens it again. Requests
+// in flight may finish for five seconds. The outbox in b.Outbox is a new one, in the same file, and
+// so the old one must have nothing to do; see Crash. Faults of the disk are over.
 func (b *Outbox) Restart() {
 	b.t.Helper()
 	b.disk.heal()

@@ -18,15 +18,16 @@ import (
 )
 
 const (
-	// grace is how long after a Retry-After was told requests may still arrive that were on their way.
+	// grace is how long after a Retry-After was told requests may still arrive that were on their
+	// way.
 	grace = 50 * time.Millisecond
 	// most is what a Receiver reads of a request, in bytes.
 	most = 64 << 20
 )
 
 // A Receiver is an HTTP server as strict as a vendor: it counts requests in any rolling window,
-// answers 429 beyond the limit, and judges its clients. A request beyond the limit counts too, as it
-// does with vendors. What it accepts it answers with 200 and an empty JSON object.
+// answers 429 beyond the limit, and judges its clients. A request beyond the limit counts too, as
+// it does with vendors. What it accepts it answers with 200 and an empty JSON object.
 //
 // In a bubble of testing/synctest it listens on pipes, and only Client reaches it. All methods are
 // safe for concurrent use.
@@ -62,8 +63,8 @@ const maxDisorder = 5
 
 // ReceiverOptions are the settings of a [Receiver]. nil and the zero value are fine.
 type ReceiverOptions struct {
-	// Addr is where it listens, as host:port. "": on a free port of this machine. In a bubble it has
-	// no meaning.
+	// Addr is where it listens, as host:port. "": on a free port of this machine. In a bubble it
+	// has no meaning.
 	Addr   string
 	Limit  int           // requests in any rolling Window; 0: no limit
 	Window time.Duration // 0 means 1s
@@ -75,26 +76,27 @@ type ReceiverOptions struct {
 	// IDHeader names the header by which the server knows a repetition. "": by no header; requests
 	// with the same method, path and body are the same.
 	IDHeader string
-	// Key names what a request is about, from the request and its body; "": nothing that has an order.
-	// It is called by several goroutines at once. nil: no order is judged.
+	// Key names what a request is about, from the request and its body; "": nothing that has an
+	// order. It is called by several goroutines at once. nil: no order is judged.
 	Key func(*http.Request, []byte) string
 	// Seq tells the place of a request in the order of its key, as sender.Item.Seq does, from the
-	// request and its body. It is called by several goroutines at once. nil: the order is that of
-	// first arrivals, so that a swap of two that are both accepted at once is not seen.
+	// request and its body. It is called by several goroutines at once. nil: the order is the order
+	// of first arrivals. Then two requests that are swapped and both accepted at once go unnoticed.
 	Seq func(*http.Request, []byte) uint64
 	// Partial answers what is accepted, for batches: a 207 of one's own. The answer is written as
-	// JSON. A status from 300 on means that nothing was accepted. It is called by several goroutines
-	// at once. nil: 200 and an empty object.
+	// JSON. A status from 300 on means that nothing was accepted. It is called by several
+	// goroutines at once. nil: 200 and an empty object.
 	Partial func(body []byte) (status int, answer any)
-	// Faults gives what the n-th request that arrives meets, counted from 1, if it is within the limit
-	// and neither Script nor Outage has something for it: now and then a fault, for as long as the
-	// server runs. It is called by several goroutines at once. nil: none.
+	// Faults gives what the n-th request that arrives meets, counted from 1, if it is within the
+	// limit and neither Script nor Outage has something for it: now and then a fault, for as long
+	// as the server runs. It is called by several goroutines at once. nil: none.
 	Faults func(n int) Fault
 }
 
 // A Fault is what one request meets. The zero Fault is none: the request passes.
 type Fault struct {
-	// Status is answered in place of the proper answer, and nothing is accepted. 0: the proper answer.
+	// Status is answered in place of the proper answer, and nothing is accepted. 0: the proper
+	// answer.
 	Status int
 	// RetryAfter is told with Status, in the form of ReceiverOptions.RetryAfter. 0: it is not told.
 	RetryAfter time.Duration
@@ -165,8 +167,8 @@ func (v *Receiver) Close() {
 	v.serving.Wait()
 }
 
-// Client returns a client that reaches the server, also in a bubble. Its transport uses no proxy. The
-// caller may change the client, and must not change its transport.
+// Client returns a client that reaches the server, also in a bubble. Its transport uses no proxy.
+// The caller may change the client, and must not change its transport.
 func (v *Receiver) Client() *http.Client {
 	c := *v.client
 	return &c
@@ -180,16 +182,16 @@ func (v *Receiver) Script(f ...Fault) {
 	v.script = append(v.script, f...)
 }
 
-// Outage has every request be answered 503, with a page and without a Retry-After, from now on for as
-// long as it lasts. 0 ends an outage.
+// Outage has every request be answered 503, with a page and without a Retry-After, from now on for
+// as long as it lasts. 0 ends an outage.
 func (v *Receiver) Outage(lasts time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.until = time.Now().Add(lasts)
 }
 
-// arrive counts a request and decides what it meets. The clock is read under the lock, since windows
-// want arrivals in order.
+// arrive counts a request and decides what it meets. The clock is read under the lock, since
+// windows want arrivals in order.
 func (v *Receiver) arrive() (f Fault, ok bool) {
 	v.mu.Lock()
 	if v.closed {
@@ -297,8 +299,8 @@ func (v *Receiver) hold(r *http.Request, until <-chan time.Time) {
 	}
 }
 
-// tell writes the Date and, if the fault has one, the Retry-After. It notes from when to when nothing
-// should arrive.
+// tell writes the Date and, if the fault has one, the Retry-After. It notes from when to when
+// nothing should arrive.
 func (v *Receiver) tell(h http.Header, f Fault) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -7,10 +7,10 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// RequirePut fails t unless exactly one such event was put since the last RequirePut, RequirePuts,
-// RequireNothingPut or Forget, and returns it. Two are ambiguous, and fail: say more in w. Events that
-// are not such are passed over, and count as seen; RequirePuts names several events at once. Of the
-// item, Seq is zero; methods that take an item find it by its ID.
+// RequirePut fails t unless exactly one event that matches w was put since the last RequirePut,
+// RequirePuts, RequireNothingPut or Forget, and returns it. Two are ambiguous, and fail: say more
+// in w. Other events are passed over, and count as seen; RequirePuts names several events at once.
+// The Seq of the item is zero; methods that take an item find it by its ID.
 func (b *Outbox) RequirePut(w Want) sender.Item {
 	b.t.Helper()
 	put := b.journal.since()
@@ -34,9 +34,9 @@ func (b *Outbox) RequirePut(w Want) sender.Item {
 }
 
 // RequirePuts fails t unless exactly these events were put since the last RequirePut, RequirePuts,
-// RequireNothingPut or Forget, and no others: those of each key in this order, those of different keys
-// in any. Each event takes the first Want that fits and is not taken. It returns them in the order of
-// ws.
+// RequireNothingPut or Forget, and no others: those of each key in this order, those of different
+// keys in any. Each event takes the first Want that fits and is not taken. It returns them in the
+// order of ws.
 func (b *Outbox) RequirePuts(ws ...Want) []sender.Item {
 	b.t.Helper()
 	if len(ws) == 0 {
@@ -91,11 +91,12 @@ func (b *Outbox) RequireNothingPut() {
 	}
 }
 
-// Forget takes what was put so far as set-up: no RequirePut, RequirePuts or RequireNothingPut sees it.
+// Forget takes what was put so far as set-up: no RequirePut, RequirePuts or RequireNothingPut sees
+// it.
 func (b *Outbox) Forget() { b.journal.since() }
 
-// RequireDelivered fails t unless exactly one such event was delivered, according to the latest Drain
-// or Settle or after it, and returns it.
+// RequireDelivered fails t unless exactly one event that matches w was delivered, according to the
+// latest Drain or Settle or after it, and returns it.
 func (b *Outbox) RequireDelivered(w Want) sender.Item {
 	b.t.Helper()
 	var found []outcome
@@ -114,8 +115,8 @@ func (b *Outbox) RequireDelivered(w Want) sender.Item {
 	return found[0].item
 }
 
-// RequireDead fails t unless exactly one such event is among the dead now, and returns it, with the
-// reason in LastErr and with its History. Revive, Drop and Edit take it as it is.
+// RequireDead fails t unless exactly one event that matches w is among the dead now, and returns
+// it, with the reason in LastErr and with its History. Revive, Drop and Edit take it as it is.
 func (b *Outbox) RequireDead(w Want) sender.Item {
 	b.t.Helper()
 	var found []sender.Item

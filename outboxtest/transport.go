@@ -12,8 +12,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A Transport answers as scripted, then accepts. It is a sender.BatchTransport, of one item a request
-// unless Batch was called. It is safe for concurrent use.
+// A Transport answers as scripted, then accepts. It is a sender.BatchTransport, of one item a
+// request unless Batch was called. It is safe for concurrent use.
 type Transport struct {
 	mu       sync.Mutex // a leaf; guards what follows
 	script   script     // the common one
@@ -52,9 +52,10 @@ func (tr *Transport) Next(script ...Answer) {
 	tr.script.add(script)
 }
 
-// For adds answers for such events alone, which come before the common script and take nothing from
-// it. Of several that match, the first that has answers left counts. In a batch the common answer is
-// for the other items. After a retry the NotBefore of an event is that of the retry.
+// For adds answers for events that match w. They come before the common script, and take nothing
+// from it. Of several that match, the first that has answers left counts. In a batch the common
+// answer is for the other items. After a failure the NotBefore of an event is the time of its
+// retry.
 func (tr *Transport) For(w Want, answers ...Answer) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

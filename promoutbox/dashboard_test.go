@@ -48,7 +48,7 @@ func read(t *testing.T, path string) []byte {
 	return text
 }
 
-// expressions returns those of the dashboard, with values in place of its variables.
+// expressions returns the expressions of the dashboard, with values in place of its variables.
 func expressions(d dashboard) (all []string) {
 	values := strings.NewReplacer("$job", ".*", "$instance", ".*", "$lane", ".*", "$__rate_interval", "5m")
 	for _, p := range d.Panels {
@@ -139,8 +139,8 @@ func described(t *testing.T) (metrics []string, series map[string]bool) {
 	return metrics, series
 }
 
-// Each metric that the dashboard, the rules and the documents name is one of the collector's, and the
-// README of this package names all of these.
+// Each metric that the dashboard, the rules and the documents name is one of the collector's, and
+// the README of this package names all of these.
 func TestNames(t *testing.T) {
 	metrics, series := described(t)
 	if len(metrics) < 20 {

@@ -1,16 +1,18 @@
 // Durable-sdk makes go-customerio durable: what the SDK sends is stored in a file and answered with
-// success; the outbox sends it later, at the pace that the service allows, across restarts and outages.
+// success; the outbox sends it later, at the pace that the service allows, across restarts and
+// outages.
 //
 //	go run -C examples/durable-sdk . -db events.db
 //
-// It is a module of its own because of the SDK, so go run needs its folder, and so does a path of -db.
+// It is a module of its own because of the SDK, so go run needs its folder, and so does a path of
+// -db.
 //
-// All that changes for the SDK is its HTTP client. Without credentials in the environment the calls go to
-// a stand-in; with CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY to the service, or to whatever
-// CUSTOMERIO_TRACK_URL names. The exit status is 1 when calls remain or were refused.
+// All that changes for the SDK is its HTTP client. Without credentials in the environment the calls
+// go to a stand-in; with CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY to the service, or to
+// whatever CUSTOMERIO_TRACK_URL names. The exit status is 1 when calls remain or were refused.
 //
-// Package customerio of the outbox does more with less: batches, validation, an id for every event, and
-// its RoundTripper takes the calls of this SDK. What is here is the same for any SDK.
+// Package customerio of the outbox does more with less: batches, validation, an id for every event,
+// and its RoundTripper takes the calls of this SDK. What is here is the same for any SDK.
 package main
 
 import (
@@ -100,7 +102,7 @@ func durable(b *outbox.Outbox) *http.Client {
 	}}
 }
 
-// customer is the person whom a call of the Track API concerns: /api/v1/customers/{id}/….
+// customer is the person that a call of the Track API is about: /api/v1/customers/{id}/….
 func customer(req *http.Request) string {
 	path, found := strings.CutPrefix(req.URL.EscapedPath(), "/api/v1/customers/")
 	if !found {
@@ -138,10 +140,11 @@ func eventID() string {
 	return string(random)
 }
 
-// A target is where the calls go, and as whom.
+// A target is where the calls go, and with which credentials.
 type target struct{ url, site, key string }
 
-// destination is the service if the environment has credentials, else a stand-in that the caller closes.
+// destination is the service if the environment has credentials, else a stand-in that the caller
+// closes.
 func destination() (target, *customeriotest.Server) {
 	d := target{os.Getenv("CUSTOMERIO_TRACK_URL"), os.Getenv("CUSTOMERIO_SITE_ID"), os.Getenv("CUSTOMERIO_TRACK_API_KEY")}
 	if d.site == "" || d.key == "" {

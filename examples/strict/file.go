@@ -65,8 +65,8 @@ func (f *file) close() error {
 	return nil
 }
 
-// feed puts what is new in r, chunk by chunk, until its end or that of ctx. report is told of each
-// line that is passed over.
+// feed puts what is new in r, chunk by chunk, until r or ctx ends. report gets each line that is
+// passed over.
 func (f *file) feed(ctx context.Context, r io.Reader, report func(malformed)) error {
 	known, err := loadPositions(f.db)
 	if err != nil {

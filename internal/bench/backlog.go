@@ -78,8 +78,8 @@ type backlog struct {
 	err   error
 }
 
-// step has a process of its own do an operation, with the file cold unless it is reopen, and keeps of its metrics those
-// that are named, under their new names.
+// step runs an operation in a process of its own, and keeps the named metrics under their new
+// names. The file is cold, except for reopen.
 func (b *backlog) step(op string, names map[string]string) {
 	if b.err == nil && op != "fill" && op != "reopen" {
 		b.err = evict(b.path)
@@ -171,8 +171,8 @@ func reopenOp(s spec) (metrics, error) {
 	return m, b.Close()
 }
 
-// firstOp opens the outbox and measures until its transport is called; of an empty one, until a put has
-// it called. What is sent is not delivered: the backlog stays as it is.
+// firstOp opens the outbox and measures until its transport is called; of an empty one, until a put
+// has it called. What is sent is not delivered: the backlog stays as it is.
 func firstOp(s spec) (metrics, error) {
 	called := make(chan struct{}, 1)
 	began := time.Now()
@@ -222,7 +222,7 @@ func lookOp(s spec) (metrics, error) {
 	return m, b.Close()
 }
 
-// drainLiveOp drains everything in batches and looks at the heap meanwhile.
+// drainLiveOp drains everything in batches, and looks at the heap while it does.
 func drainLiveOp(s spec) (metrics, error) {
 	b, m, err := openTimed(s, peers.FreeBatch{})
 	if err != nil {

@@ -23,7 +23,7 @@ type sample struct {
 
 // A harness runs suites and keeps what they measured.
 type harness struct {
-	ctx     context.Context // of the command: its end is that of all
+	ctx     context.Context // of the command: when it ends, everything ends
 	dir     string          // where data goes; each run has a directory of its own in it
 	scale   scale
 	only    *regexp.Regexp // of "suite/group/name"
@@ -36,7 +36,8 @@ type harness struct {
 }
 
 // run measures the cells of a suite, round by round. In each round the members of a group come one
-// after the other, each time with another one first, so that what else the machine does meets all alike.
+// after the other, each time with another one first, so that what else the machine does meets all
+// alike.
 func (h *harness) run(s suite) error {
 	groups := map[string][]cell{}
 	var order []string

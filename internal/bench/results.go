@@ -16,8 +16,8 @@ func (r results) values(suite, group, name, metric string) []float64 {
 	return all
 }
 
-// ratios returns, of every round in which both were measured, how many times that of b the metric of
-// a was.
+// ratios returns the metric of a divided by the metric of b, for every round in which both were
+// measured.
 func (r results) ratios(suite, group, a, b, metric string) []float64 {
 	return r.ratiosAcross(suite, group, a, metric, group, b, metric)
 }

@@ -1,5 +1,5 @@
-// Package fault lets package outboxtest make the disk of a file fail. A file that no faults were set
-// for costs a check for nil.
+// Package fault lets package outboxtest make the disk of a file fail. A file without faults costs a
+// check for nil.
 package fault
 
 import "sync"
@@ -9,8 +9,8 @@ type Faults struct {
 	// Full is asked before a commit that stores new records. Its error refuses them as a full disk
 	// does; what else is in the commit goes on.
 	Full func() error
-	// Commit is asked before and after each commit. Its error makes that commit fail, before or after
-	// it is on disk. It is asked after a commit only if it let that commit begin.
+	// Commit is asked before and after each commit. Its error makes that commit fail, before or
+	// after it is on disk. It is asked after a commit only if it let that commit begin.
 	Commit func(committed bool) error
 }
 

@@ -12,9 +12,9 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// Mount makes the disk the content of the directory at dir, until unmount is called. It needs root and
-// /dev/fuse, and Linux 6.6. Every write goes to the disk at once, and shared mappings for reading follow
-// it; those of a write that failed do not show what it did not write.
+// Mount makes the disk the content of the directory at dir, until unmount is called. It needs root
+// and /dev/fuse, and Linux 6.6. Every write goes to the disk at once, and shared mappings for
+// reading follow it; those of a write that failed do not show what it did not write.
 func Mount(d *Disk, dir string) (unmount func() error, err error) {
 	syscall.ForkLock.RLock()
 	server, err := fuse.NewServer(&front{fuse.NewDefaultRawFileSystem(), d}, dir, &fuse.MountOptions{
@@ -40,9 +40,9 @@ func Mount(d *Disk, dir string) (unmount func() error, err error) {
 	}, nil
 }
 
-// keepServer keeps the descriptors of /dev/fuse in this process. One that inherited them would keep the
-// file system waiting for answers after the process that gives them has been killed, and could itself
-// not be killed. The caller holds syscall.ForkLock.
+// keepServer keeps the descriptors of /dev/fuse in this process. One that inherited them would keep
+// the file system waiting for answers after the process that gives them has been killed, and could
+// itself not be killed. The caller holds syscall.ForkLock.
 func keepServer() {
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -174,7 +174,7 @@ func (f *front) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryLi
 		}
 		number, err := f.disk.Lookup(name)
 		if err != nil {
-			continue // removed meanwhile
+			continue // removed since
 		}
 		if !out.AddDirEntry(fuse.DirEntry{Name: name, Ino: number, Mode: syscall.S_IFREG}) {
 			break

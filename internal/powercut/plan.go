@@ -13,7 +13,7 @@ type Plan struct {
 	Stop int
 	// AtSync makes Stop count syncs alone.
 	AtSync bool
-	// Fault is what fails besides.
+	// Fault is what else fails.
 	Fault Fault
 	// NoLinks refuses hard links, as some file systems do.
 	NoLinks bool
@@ -54,8 +54,8 @@ func (d *Disk) Arm(p Plan, kill func()) {
 	d.ops, d.done, d.failed, d.rest = 0, [kinds]int{}, 0, false
 }
 
-// Disarm turns the disk off, and reports what became of the plan: whether it stopped the process, and
-// how many operations it failed.
+// Disarm turns the disk off, and reports what became of the plan: whether it stopped the process,
+// and how many operations it failed.
 func (d *Disk) Disarm() (stopped bool, failed int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

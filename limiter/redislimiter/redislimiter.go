@@ -19,16 +19,17 @@
 // less than jitter after its instant. So the destination counts at most limit requests in any
 // rolling window.
 //
-//   - An instant is a time of the clock of Redis. A process learns how long to wait, and counts that
-//     from the moment the reply arrives. So it starts late by the way of the reply, never early. A
-//     start that would be late by more than half of the jitter is given up, and its instant is lost.
+//   - An instant is a time of the clock of Redis. A process learns how long to wait, and counts
+//     that from the moment the reply arrives. So it starts late by the way of the reply, never
+//     early. A start that would be late by more than half of the jitter is given up, and its
+//     instant is lost.
 //   - Instants are reserved at most a second before they come, and at most a window.
-//   - A server that may have forgotten starts grants nothing for window + jitter + that second. Such
-//     a server has another run id, or has no state: after a restart, a failover, FLUSHALL, an
+//   - A server that may have forgotten starts grants nothing for window + jitter + that second.
+//     Such a server has another run id, or has no state: after a restart, a failover, FLUSHALL, an
 //     eviction.
 //
 // Nothing starts while Redis cannot be asked, unless there is an [Options.Local]. In an outbox the
-// events wait on disk meanwhile.
+// events wait on disk until then.
 //
 // # Turns
 //
@@ -43,9 +44,9 @@
 // jitter of 100 ms.
 //
 // Two masters at once (a split brain) each grant, up to twice the limit. min-replicas-to-write 1
-// in the configuration of Redis bounds the time. When the clock of Redis is set forward, up to limit
-// starts too many are granted, once; when it is set back, nothing starts for as long. Let the clock
-// be slewed.
+// in the configuration of Redis bounds the time. When the clock of Redis is set forward, up to
+// limit starts too many are granted, once; when it is set back, nothing starts for as long. Let the
+// clock be slewed.
 //
 // Redis 7.0 or later is needed. The client needs the commands EVALSHA, EVAL, TIME, INFO, HMGET,
 // HGET, HSET, HDEL, DEL and PEXPIRE for the key outbox:{name}, and should have PUBLISH and SUBSCRIBE for
@@ -93,8 +94,9 @@ type Options struct {
 	// Timeout of a call to Redis. 0 means 250 ms.
 	Timeout time.Duration
 	// WithoutRunID is for a Redis that forbids INFO in a script. A failover or a restart with older
-	// data then goes unnoticed, and may exceed the limit once. All processes must have the same, or
-	// each takes the state of the others for that of another server, and nothing starts.
+	// data then goes unnoticed, and may exceed the limit once. All processes must have the same
+	// setting. Otherwise each takes the state of the others for the state of another server, and
+	// nothing starts.
 	WithoutRunID bool
 	// Logger receives a line for each change of the mode. nil means slog.Default().
 	Logger *slog.Logger
@@ -272,7 +274,8 @@ func (l *Limiter) wait(ctx context.Context, last bool, yield <-chan struct{}) er
 	}
 }
 
-// shared waits for a start that Redis has reserved. local: Redis is away, and Options.Local decides.
+// shared waits for a start that Redis has reserved. local: Redis is away, and Options.Local
+// decides.
 func (l *Limiter) shared(ctx context.Context, yield <-chan struct{}) (local bool, err error) {
 	select {
 	case l.turn <- struct{}{}:
@@ -339,8 +342,8 @@ func (l *Limiter) next() (wait time.Duration, s *start, local bool) {
 	return wait, nil, wait > 0 && l.status.away() && l.opts.Local != nil
 }
 
-// usable reports whether a start may begin now: its instant has not passed for too long, and no
-// pause was told meanwhile. One that may not is lost.
+// usable reports whether a start may begin now: its instant did not pass too long ago, and no pause
+// was told since. A start that may not begin is lost.
 func (l *Limiter) usable(s *start) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -405,8 +408,8 @@ func (l *Limiter) wakeTeller() {
 	}
 }
 
-// Rate returns the rate that the fleet is allowed now, in starts per second, as of the last reply of
-// Redis. While Redis is away it is the rate of Local, or the rate of the last reply.
+// Rate returns the rate that the fleet is allowed now, in starts per second, as of the last reply
+// of Redis. While Redis is away it is the rate of Local, or the rate of the last reply.
 func (l *Limiter) Rate() float64 {
 	l.mu.Lock()
 	away, rate := l.status.away(), l.inForce.rate()*l.ratio
@@ -427,7 +430,8 @@ func (l *Limiter) Limit() float64 {
 
 func (s settings) rate() float64 { return float64(s.limit) / (s.window + s.jitter).Seconds() }
 
-// background tells Redis of pauses and slow-downs, and hears of the pauses of others. Close ends it.
+// background tells Redis of pauses and slow-downs, and hears of the pauses of others. Close ends
+// it.
 func (l *Limiter) background() {
 	sub := l.c.Subscribe(l.ctx, l.channel)
 	defer sub.Close()
