@@ -211,8 +211,8 @@ func TestCommandsRun(t *testing.T) {
 func TestReadmeIsShort(t *testing.T) {
 	t.Parallel()
 	text := documents(t)["README.md"]
-	if n := strings.Count(text, "\n"); n > 170 {
-		t.Errorf("the README has %d lines, at most 170", n)
+	if n := strings.Count(text, "\n"); n >= 170 {
+		t.Errorf("the README has %d lines, fewer than 170 expected", n)
 	}
 	for _, section := range strings.Split(text, "\n## ")[1:] {
 		title, body, _ := strings.Cut(section, "\n")
