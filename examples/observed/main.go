@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,7 +39,7 @@ func main() {
 	outage := flag.Duration("outage", 30*time.Second, "how long the destination refuses the credentials")
 	lasts := flag.Duration("for", 0, "how long to run; 0: until an interrupt")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if *lasts > 0 {
 		var cancel context.CancelFunc
