@@ -88,7 +88,7 @@ func addresses(list string) (all []string) {
 		}
 		return r == ',' && !quoted
 	}) {
-		part = strings.TrimSpace(part)
+		part = strings.Trim(part, " \t\r\n") // other white space is refused, as it goes out as it is
 		if open := strings.LastIndexByte(part, '<'); open >= 0 && strings.HasSuffix(part, ">") {
 			part = part[open+1 : len(part)-1]
 		}

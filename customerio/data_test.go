@@ -260,14 +260,15 @@ func TestEnvelope(t *testing.T) {
 			t.Errorf("%d arrived: %q", v.Operations, dead(t, c, customerio.LaneTransactional))
 		}
 		for want, m := range map[string]customerio.Message{
-			"To has, with cc and bcc, 16 addresses":       {To: list(16)},
-			"To has, with cc and bcc, 17 addresses":       {To: list(6), Extra: map[string]any{"cc": list(6), "bcc": list(5)}},
-			"To has 4 bytes and is no email address":      {To: "a@example.org, hush"},
-			"Extra.bcc has 4 bytes":                       {To: "a@example.org", Extra: map[string]any{"bcc": "hush"}},
-			"Extra.cc must be a string":                   {To: "a@example.org", Extra: map[string]any{"cc": []string{"a@example.org"}}},
-			"Extra.attachments.f.txt has 5 bytes that":    {To: "a@example.org", Extra: file("hush!")},
-			"Extra.attachments must be names of files":    {To: "a@example.org", Extra: map[string]any{"attachments": []string{"hush"}}},
-			"Extra.attachments have 2000000 bytes, less ": {To: "a@example.org", Extra: map[string]any{"attachments": map[string][]byte{"f": make([]byte, 2_000_000)}}},
+			"To has, with cc and bcc, 16 addresses":        {To: list(16)},
+			"To has, with cc and bcc, 17 addresses":        {To: list(6), Extra: map[string]any{"cc": list(6), "bcc": list(5)}},
+			"To has 4 bytes and is no email address":       {To: "a@example.org, hush"},
+			"To has a space or a character that cannot be": {To: "a@example.org\u00a0"},
+			"Extra.bcc has 4 bytes":                        {To: "a@example.org", Extra: map[string]any{"bcc": "hush"}},
+			"Extra.cc must be a string":                    {To: "a@example.org", Extra: map[string]any{"cc": []string{"a@example.org"}}},
+			"Extra.attachments.f.txt has 5 bytes that":     {To: "a@example.org", Extra: file("hush!")},
+			"Extra.attachments must be names of files":     {To: "a@example.org", Extra: map[string]any{"attachments": []string{"hush"}}},
+			"Extra.attachments have 2000000 bytes, less ":  {To: "a@example.org", Extra: map[string]any{"attachments": map[string][]byte{"f": make([]byte, 2_000_000)}}},
 		} {
 			m.Template, m.Identifiers = "7", customerio.ID("17")
 			if _, err := c.SendEmail(t.Context(), m); !errors.Is(err, customerio.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
