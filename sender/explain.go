@@ -29,7 +29,7 @@ type ReasonCode string
 // The codes. The last three, and ReasonInFlight, stand alone.
 const (
 	ReasonScheduled ReasonCode = "scheduled" // its NotBefore has not come
-	ReasonRetrying  ReasonCode = "retrying"  // it failed, and waits for its next try
+	ReasonRetrying  ReasonCode = "retrying"  // it failed, and waits for its next try; without Until it is due
 	ReasonThrottled ReasonCode = "throttled" // the destination asked for a pause
 	ReasonHeld      ReasonCode = "held"      // something is broken
 	ReasonPaused    ReasonCode = "paused"    // the operator paused the lane

@@ -219,6 +219,10 @@ func (s *explained) follow(id uuid.UUID) {
 			continue
 		case sender.ReasonBehind:
 			continue
+		case sender.ReasonRetrying:
+			if r.Until.IsZero() {
+				continue // it is due, and goes when the lane does
+			}
 		case sender.ReasonHeld:
 			time.Sleep(max(0, time.Until(r.Until)))
 			continue

@@ -32,7 +32,7 @@ func explain(w sender.Wait, s sender.Stats, stores bool, now time.Time) sender.E
 		e.Reasons, e.Ahead = []sender.Reason{r}, 0
 		return e
 	}
-	e.Reasons = append(ofItem(w), ofLane(s, stores)...)
+	e.Reasons = append(ofItem(w, now), ofLane(s, stores)...)
 	slices.SortStableFunc(e.Reasons, func(a, b sender.Reason) int { return cmp.Compare(rank(a), rank(b)) })
 	e.About = about(e, s, now)
 	return e
@@ -57,8 +57,12 @@ func final(w sender.Wait, now time.Time) (sender.Reason, bool) {
 }
 
 // ofItem returns why the item itself waits.
-func ofItem(w sender.Wait) []sender.Reason {
+func ofItem(w sender.Wait, now time.Time) []sender.Reason {
+	overdue := !w.Due.After(now) // its time has come, and the lane holds it up
 	switch {
+	case w.State == sender.StateRetrying && overdue:
+		return []sender.Reason{{Code: sender.ReasonRetrying, Cause: w.LastErr,
+			Text: "Its last try failed; it has been due again since " + w.Due.Format(time.RFC3339) + "."}}
 	case w.State == sender.StateScheduled:
 		return []sender.Reason{{Code: sender.ReasonScheduled, Until: w.Due, Text: "It is scheduled for " + w.Due.Format(time.RFC3339) + "."}}
 	case w.State == sender.StateRetrying:
@@ -122,7 +126,7 @@ func rank(r sender.Reason) int64 {
 	switch {
 	case !r.Until.IsZero():
 		return min(r.Until.UnixMilli(), unknown-1)
-	case r.Code == sender.ReasonInLine || r.Code == sender.ReasonBehind:
+	case r.Code == sender.ReasonInLine || r.Code == sender.ReasonBehind || r.Code == sender.ReasonRetrying:
 		return unknown + 1
 	}
 	return unknown

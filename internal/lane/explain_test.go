@@ -21,6 +21,8 @@ func TestExplain(t *testing.T) {
 	scheduled.Due = in(60)
 	retrying := wait(sender.StateRetrying, 0)
 	retrying.Due, retrying.LastErr = in(30), "500"
+	overdue := retrying
+	overdue.Due = in(-10)
 	line := wait(sender.StateInLine, 2)
 	line.Head, line.Behind = &sender.Item{}, 2
 	failing := line
@@ -52,6 +54,8 @@ func TestExplain(t *testing.T) {
 			"throttled: The destination asked for a pause until 2026-11-28T08:01:30Z.", in(90)},
 		{"retrying", retrying, held, false, "retrying (500): Its last try failed; the next one is due at 2026-11-28T08:00:30Z.\n" +
 			"held (destination unavailable: no route): The destination does not work; it is tried again at 2026-11-28T08:00:45Z.", time.Time{}},
+		{"retrying, and overdue", overdue, held, false, "held (destination unavailable: no route): The destination does not work; it is tried again at 2026-11-28T08:00:45Z.\n" +
+			"retrying (500): Its last try failed; it has been due again since 2026-11-28T07:59:50Z.", time.Time{}},
 		{"in line", line, sender.Stats{Rate: 2}, false, "in-line: 2 earlier events of its key go first.", in(1)},
 		{"in line behind a failure", failing, sender.Stats{Rate: 2}, false, "in-line (503): An earlier event of its key goes first. The first failed, and is tried again.", time.Time{}},
 		{"dead", dead, all, true, "dead (400): It failed for good at 2026-11-28T07:59:00Z, and stays until it is revived or dropped.", time.Time{}},
