@@ -190,8 +190,8 @@ func ReadMetas(r io.ReaderAt, size int64) (metas [2]Meta, bad [2]error, err erro
 		}
 	}
 	second := cmp.Or(bad[1], errNoMeta)
-	if bad[0].Error() == second.Error() {
-		return metas, bad, fmt.Errorf("%w: no meta page is valid: %v", kind, second)
+	if bad[0].Error() == second.Error() || errors.Is(bad[0], errNoMeta) && errors.Is(second, errNoMeta) {
+		return metas, bad, fmt.Errorf("%w: no meta page is valid: %v", kind, bad[0])
 	}
 	return metas, bad, fmt.Errorf("%w: no meta page is valid: %v, %v", kind, bad[0], second)
 }
