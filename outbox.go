@@ -516,9 +516,14 @@ func (b *Outbox) ClearThrottle(ctx context.Context) error {
 }
 
 // SetConcurrency changes how many requests may be in flight, until the outbox ends; 0 means 10. It
-// is not supported without a transport.
+// is not supported without a transport. ErrClosed after Shutdown or Close.
 func (b *Outbox) SetConcurrency(n int) error {
-	return b.wrap("set concurrency", b.lane.SetConcurrency(n))
+	err := b.life.Enter()
+	if err == nil {
+		defer b.life.Leave()
+		err = b.lane.SetConcurrency(n)
+	}
+	return b.wrap("set concurrency", err)
 }
 
 // Observe has fn told every outcome from now on, by the rules of sender.Options.OnOutcome, until

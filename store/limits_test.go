@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -264,6 +265,14 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%+v was accepted", o)
 		} else if n := o.MaxPayload + o.MaxPending + int(o.MaxBytes) + int(o.KeepDead); !strings.Contains(err.Error(), fmt.Sprint(n)) {
 			t.Errorf("error %q does not say %d", err, n)
+		}
+	}
+	for _, mode := range []os.FileMode{0o111, 0o400, os.ModeDir | 0o600, os.ModeSetuid | 0o600} {
+		if s, err := Open(t.TempDir()+"/outbox", &Options{Mode: mode}); err == nil {
+			s.Close()
+			t.Errorf("the Mode %v was accepted", mode)
+		} else if !strings.Contains(err.Error(), "Mode is "+mode.String()) {
+			t.Errorf("error %q does not say %v", err, mode)
 		}
 	}
 	db := openDB(t, t.TempDir()+"/app")

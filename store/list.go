@@ -39,6 +39,9 @@ const (
 //
 // See [sender.Browser].
 func (s *Store) List(ctx context.Context, q sender.Query) (sender.Page, error) {
+	if ctx == nil {
+		return sender.Page{}, s.wrap("list", boltfile.ErrNilContext)
+	}
 	l, err := s.newListing(q)
 	if err == nil {
 		err = l.run(ctx)
@@ -124,9 +127,6 @@ func (l *listing) full() bool {
 }
 
 func (l *listing) run(ctx context.Context) error {
-	if ctx == nil {
-		return boltfile.ErrNilContext
-	}
 	for more := true; more; {
 		if l.s.closed.Load() {
 			return sender.ErrClosed

@@ -42,7 +42,8 @@ type Options struct {
 	// Gather is how long an outcome may wait to share a commit. A crash in that time delivers the
 	// item again. 0 means 100ms; negative: it does not wait.
 	Gather time.Duration
-	// Mode is the permission of a file that Open creates. 0 means 0600. Only Open uses it.
+	// Mode is the permission of a file that Open creates: permission bits only, and the owner must be
+	// able to read and write. 0 means 0600. Only Open uses it.
 	Mode os.FileMode
 	// Sealer encrypts what records hold. nil: records are stored in plain text, and a lane that was
 	// ever opened with a Sealer is ErrSealed. The first Open with a Sealer seals the lane for good;
@@ -281,6 +282,9 @@ func (o *Options) withDefaults() (Options, error) {
 		if n := len(opts.Sealer.Current()); n < 1 || n > maxKeyID {
 			return opts, fmt.Errorf("store: the Sealer's current key id has %d bytes, 1 to %d expected", n, maxKeyID)
 		}
+	}
+	if m := opts.Mode; m != 0 && (m&^os.ModePerm != 0 || m&0o600 != 0o600) {
+		return opts, fmt.Errorf("store: Mode is %v, permissions with -rw------- expected", m)
 	}
 	if opts.MaxPayload > format.MaxMaxPayload {
 		return opts, fmt.Errorf("store: MaxPayload is %d bytes, at most %d", opts.MaxPayload, format.MaxMaxPayload)

@@ -36,6 +36,7 @@ func TestNilContext(t *testing.T) {
 				"Outbox.Find":       func() error { _, err := b.Find(none, it.ID); return err },
 				"Outbox.Revive":     func() error { _, err := b.Revive(none, it); return err },
 				"Outbox.Drop":       func() error { _, err := b.Drop(none, it); return err },
+				"Outbox.List":       func() error { _, err := b.List(none, sender.Query{}); return err },
 				"Outbox.Erase":      func() error { _, err := b.Erase(none, "ann"); return err },
 				"Outbox.Check":      func() error { return b.Check(none) },
 				"Outbox.Compact":    func() error { return b.Compact(none) },

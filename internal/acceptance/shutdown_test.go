@@ -41,6 +41,9 @@ func TestClosedRefusesAndStillTells(t *testing.T) {
 		if err := b.Flush(t.Context()); !errors.Is(err, outbox.ErrClosed) {
 			t.Errorf("Flush: %v", err)
 		}
+		if err := b.SetConcurrency(3); !errors.Is(err, outbox.ErrClosed) {
+			t.Errorf("SetConcurrency: %v", err)
+		}
 		if err := b.Shutdown(t.Context()); err != nil {
 			t.Errorf("Shutdown after Close: %v", err)
 		}
