@@ -14,10 +14,11 @@ import (
 // A CSVOption changes what [WriteImportCSV] writes.
 type CSVOption int
 
-// NoFormulas puts an apostrophe before each text that a spreadsheet would run as a formula: one that
-// begins with =, +, -, @, a tab or CR, and is no number
-// (https://owasp.org/www-community/attacks/CSV_Injection). The apostrophe is then part of the value.
-// So it is for files that people open, not for files that the service imports. Off by default.
+// NoFormulas puts an apostrophe before each text that a spreadsheet would run as a formula: one
+// that begins with =, +, -, @, a tab or CR, and is no number
+// (https://owasp.org/www-community/attacks/CSV_Injection). The apostrophe is then part of the
+// value. So it is for files that people open, not for files that the service imports. Off by
+// default.
 const NoFormulas CSVOption = 1
 
 // WriteImportCSV writes people as CSV, for an import in the service's dashboard or

@@ -210,8 +210,8 @@ func (c *Client) Lane(name Lane) *outbox.Outbox {
 	return nil
 }
 
-// Outboxes returns the outbox of each lane by its name, as packages that show or measure outboxes take
-// them. The map belongs to the caller. What [Client.Lane] says about its results applies.
+// Outboxes returns the outbox of each lane by its name, as packages that show or measure outboxes
+// take them. The map belongs to the caller. What [Client.Lane] says about its results applies.
 func (c *Client) Outboxes() map[string]*outbox.Outbox {
 	all := make(map[string]*outbox.Outbox, len(c.lanes))
 	for name, l := range c.lanes {
@@ -249,9 +249,9 @@ func (c *Client) each(op string, fn func(*lane) error) error {
 	return errors.Join(errs...)
 }
 
-// Shutdown refuses new operations, flushes under ctx, lets requests in flight finish, and closes the
-// file; see outbox.Outbox.Shutdown. What is not sent when ctx ends stays in the file for the next
-// start, and the error wraps outbox.ErrPending. Shutdown returns at most two seconds after ctx
+// Shutdown refuses new operations, flushes under ctx, lets requests in flight finish, and closes
+// the file; see outbox.Outbox.Shutdown. What is not sent when ctx ends stays in the file for the
+// next start, and the error wraps outbox.ErrPending. Shutdown returns at most two seconds after ctx
 // ends. So give it 7 seconds where SIGKILL follows SIGTERM after 10. A second call waits for the
 // first and returns the same. A nil ctx is an error, and nothing ends.
 func (c *Client) Shutdown(ctx context.Context) error {

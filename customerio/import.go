@@ -20,9 +20,9 @@ import (
 // ImportOptions are the settings of [Client.Import]. nil and the zero value mean the defaults.
 type ImportOptions struct {
 	// Name identifies an import: an import with the same name continues where the last one was
-	// interrupted. One that is complete has nothing left to put but rows that were added at the end,
-	// so use each name once. "" means that the first row is the name, until the import is complete
-	// and another one has put rows: then it starts from the beginning. At most 200 bytes.
+	// interrupted. One that is complete has nothing left to put but rows that were added at the
+	// end, so use each name once. "" means that the first row is the name, until the import is
+	// complete and another one has put rows: then it starts from the beginning. At most 200 bytes.
 	Name string
 	// OnProgress is called with the progress, by the goroutine of Import. nil: no calls.
 	OnProgress func(Progress)

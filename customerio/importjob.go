@@ -53,8 +53,8 @@ type jobState struct {
 // ImportJob starts an import over the App API and returns when it has ended. It asks for the state
 // every five seconds. A workspace runs one import at a time, so ImportJob waits for an import that
 // an earlier call started, also before a restart. If that was the same Job, its result is returned.
-// It waits as well while the service answers 409: an import runs that somebody else started. A crash
-// between the start and the commit that records it starts the Job again.
+// It waits as well while the service answers 409: an import runs that somebody else started. A
+// crash between the start and the commit that records it starts the Job again.
 //
 // Failed questions are repeated until ctx ends. A failed start is repeated only after a 429 or 409.
 // When ctx ends, the import goes on, and the next call finds it.

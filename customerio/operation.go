@@ -90,8 +90,8 @@ func ID(id string) Identifiers { return Identifiers{ID: id} }
 // Email names a person by email address.
 func Email(address string) Identifiers { return Identifiers{Email: address} }
 
-// Phone names a person by phone number in E.164, such as "+15551234567". Messages and segments do not
-// accept it.
+// Phone names a person by phone number in E.164, such as "+15551234567". Messages and segments do
+// not accept it.
 func Phone(number string) Identifiers { return Identifiers{Phone: number} }
 
 // CioID names a person by the id that the service gave it, without the prefix "cio_" that paths of
@@ -163,8 +163,8 @@ func (i Identifiers) named() []named {
 // crockford is the alphabet of ULIDs.
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// ULID writes the 128 bits of a UUID as a ULID: 26 characters of Crockford's alphabet. So the ID of a
-// stored event is the id under which the service knows it.
+// ULID writes the 128 bits of a UUID as a ULID: 26 characters of Crockford's alphabet. So the ID of
+// a stored event is the id under which the service knows it.
 func ULID(id uuid.UUID) string {
 	var text [26]byte
 	bits, n := uint(0), 2 // 26 characters of 5 bits: the first is short of 2

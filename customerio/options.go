@@ -85,9 +85,9 @@ type Options struct {
 	BatchItems int
 	// BatchBytes is the largest size of such a request in bytes. 0 means 500,000.
 	BatchBytes int
-	// OperationBytes is the largest size of one operation as JSON, in bytes. 0 means 32,000. An event
-	// above it goes alone, by API v1, which takes 100,000 bytes of data, but no phone numbers and no
-	// ids that look like an address or a cio_id.
+	// OperationBytes is the largest size of one operation as JSON, in bytes. 0 means 32,000. An
+	// event above it goes alone, by API v1, which takes 100,000 bytes of data, but no phone numbers
+	// and no ids that look like an address or a cio_id.
 	OperationBytes int
 
 	// AtLeastOnce makes the client deliver messages and broadcasts at least once: after a crash or
@@ -103,14 +103,14 @@ type Options struct {
 	// OnOutcome is called with what became of each operation, message and broadcast, of all lanes,
 	// by the rules of sender.Options.OnOutcome, which it replaces unless nil. nil: no calls.
 	OnOutcome func(Outcome)
-	// OnPut is called for each operation, message and broadcast before it is stored, by the rules of
-	// outbox.Options.OnPut; with Together that is when its function has returned. The event is complete
-	// by then: only its header should change. nil: no calls.
+	// OnPut is called for each operation, message and broadcast before it is stored, by the rules
+	// of outbox.Options.OnPut; with Together that is when its function has returned. The event is
+	// complete by then: only its header should change. nil: no calls.
 	OnPut func(ctx context.Context, e *outbox.Event) (done func(id uuid.UUID, err error))
-	// Instrument is called for each lane while Open starts it, with its options and its transport, and
-	// returns the transport to use: to trace or measure requests, as oteloutbox.Instrument does. It may
-	// change o.OnPut, and nothing else of o. t is nil if the credentials of the lane are missing; then
-	// the result does not count. nil: no calls.
+	// Instrument is called for each lane while Open starts it, with its options and its transport,
+	// and returns the transport to use: to trace or measure requests, as oteloutbox.Instrument
+	// does. It may change o.OnPut, and nothing else of o. t is nil if the credentials of the lane
+	// are missing; then the result does not count. nil: no calls.
 	Instrument func(name Lane, o *outbox.Options, t sender.Transport) sender.Transport
 	// UserAgent names the application to the service, in the header User-Agent of all requests. ""
 	// means outbox-customerio.
@@ -125,16 +125,17 @@ type Options struct {
 	Sender sender.Options
 }
 
-// Limiters takes the place of the limits of this client, API by API. Clients with the same limiter keep
-// to one limit together: within a process by limiter.Within, across processes by limiter/redislimiter.
-// nil: the client keeps to the limit of Options alone. With a limiter the limit of Options must be 0.
+// Limiters takes the place of the limits of this client, API by API. Clients with the same limiter
+// keep to one limit together: within a process by limiter.Within, across processes by
+// limiter/redislimiter. nil: the client keeps to the limit of Options alone. With a limiter the
+// limit of Options must be 0.
 //
 // The caller owns the limiters, and closes them after the client if they have to be closed. Open
 // returns the error of a method Check() error, if a limiter has one.
 type Limiters struct {
 	// Track is in place of TrackLimit. Live operations and imports both ask it. An import gives way
-	// to live operations if Track has the method WaitLast(context.Context) error of limiter.Limiter.
-	// Without it an import takes turns with them, at ImportRate at most.
+	// to live operations if Track has the method WaitLast(context.Context) error of
+	// limiter.Limiter. Without it an import takes turns with them, at ImportRate at most.
 	Track sender.Limiter
 	// Transactional is in place of TransactionalLimit.
 	Transactional sender.Limiter

@@ -54,8 +54,8 @@ type pause struct {
 // longestPause is the longest wait that is believed.
 const longestPause = 24 * time.Hour
 
-// restore reads a pause from the file. One that ends later than any order can say comes from a clock
-// that was wrong, and is ignored.
+// restore reads a pause from the file. One that ends later than any order can say comes from a
+// clock that was wrong, and is ignored.
 func (c *Client) restore(p *pause) error {
 	raw, err := c.file.Note(p.note)
 	if err != nil || raw == nil {
@@ -98,7 +98,8 @@ func (c *Client) heed(p *pause, verdict error) {
 	}
 }
 
-// keepPause stores a pause. The end of the caller's context does not stop it: the pause is in force.
+// keepPause stores a pause. The end of the caller's context does not stop it: the pause is in
+// force.
 func (c *Client) keepPause(p *pause) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A redactor strikes secrets out of text that a destination sent, whatever form they come in. What a
-// destination says goes into errors, and errors go to disk.
+// A redactor strikes secrets out of text that a destination sent, whatever form they come in. What
+// a destination says goes into errors, and errors go to disk.
 type redactor struct {
 	forms []string // what a secret looks like once no character of it is escaped
 }
@@ -112,8 +112,8 @@ func (r *redactor) mark(v view, secret []bool) (found bool) {
 	return found
 }
 
-// A view is text with some escapes taken away. at holds, for each byte and for the end, its place in
-// the text as it came.
+// A view is text with some escapes taken away. at holds, for each byte and for the end, its place
+// in the text as it came.
 type view struct {
 	text []byte
 	at   []int
@@ -127,8 +127,8 @@ func newView(text string) view {
 	return v
 }
 
-// unescape takes one level of escapes away, and line breaks, with which base64 is folded. It reports
-// whether there were any.
+// unescape takes one level of escapes away, and line breaks, with which base64 is folded. It
+// reports whether there were any.
 func (v *view) unescape() (changed bool) {
 	n := 0
 	for i := 0; i < len(v.text); {

@@ -23,12 +23,12 @@ import (
 //
 // It stores what the SDK sends, each call in its lane, and answers 200 with an empty object when it
 // is durable. So the SDK's responses have no delivery id and no trigger id: see Options.OnOutcome.
-// Calls of a person become operations, and go in batches; with the same checks, whose errors the SDK
-// returns. An event id that is no ULID is replaced by one made from it.
+// Calls of a person become operations, and go in batches; with the same checks, whose errors the
+// SDK returns. An event id that is no ULID is replaced by one made from it.
 //
-// It stores the calls of the SDK's methods, at the hosts of the options and of customer.io, whatever
-// the region and the credentials: they are delivered with those of the options. Any other request is
-// sent at once, by the transport of Options.Client.
+// It stores the calls of the SDK's methods, at the hosts of the options and of customer.io,
+// whatever the region and the credentials: they are delivered with those of the options. Any other
+// request is sent at once, by the transport of Options.Client.
 func (c *Client) RoundTripper() http.RoundTripper {
 	next := c.http.Transport
 	if next == nil {

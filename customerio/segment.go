@@ -20,8 +20,8 @@ const (
 	maxV1      = 500_000 // bytes of a body; the API documents 100,000 for the data of an event only
 )
 
-// AddPeopleToSegment adds people to a manual segment, by its number: at most 1,000, all named by ID,
-// or all by Email, or all by CioID. The service passes over people that it does not know, and a
+// AddPeopleToSegment adds people to a manual segment, by its number: at most 1,000, all named by
+// ID, or all by Email, or all by CioID. The service passes over people that it does not know, and a
 // segment has no order with the identify of a person: deliver that first, as by [Client.Drain].
 //
 // API v2 does not have this call, so it is a request of its own, in LaneTrack. Its key is the

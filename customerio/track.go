@@ -102,13 +102,14 @@ func batch(items []sender.Item) []byte {
 }
 
 // refuses reports whether a success refuses operations, or may do so in the part of the answer that
-// is missing. The service refuses some of a batch under 207; what is between us and it may change the
-// status, and seldom the body.
+// is missing. The service refuses some of a batch under 207; what is between us and it may change
+// the status, and seldom the body.
 func refuses(answer *httpsend.Answer) bool {
 	return len(refusals(answer.Body)) > 0 || answer.Cut && bytes.Contains(answer.Body, []byte(`"errors"`))
 }
 
-// refuse sets the errors of the operations that an answer refuses, or returns why it cannot tell which.
+// refuse sets the errors of the operations that an answer refuses, or returns why it cannot tell
+// which.
 func (t *trackTransport) refuse(errs []error, answer *httpsend.Answer) error {
 	refused := refusals(answer.Body)
 	if answer.Cut || len(refused) == 0 {

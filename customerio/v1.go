@@ -6,7 +6,8 @@ import (
 )
 
 // maxEventData is the size of an event's data in API v1, in bytes
-// (https://docs.customer.io/journeys/invalid-api-requests). An operation of API v2 has 32,000 in all.
+// (https://docs.customer.io/journeys/invalid-api-requests). An operation of API v2 has 32,000 in
+// all.
 const maxEventData = 100_000
 
 // byV1 returns an event as a call of API v1: its path and its body. Without an identifier it is an

@@ -114,8 +114,8 @@ func checkCreatedAt(field string, raw []byte) error {
 	return nil
 }
 
-// encode writes JSON without the escapes that only HTML needs. Text that is not UTF-8 is ErrInvalid:
-// encoding/json would write U+FFFD in its place, and leave a json.RawMessage broken.
+// encode writes JSON without the escapes that only HTML needs. Text that is not UTF-8 is
+// ErrInvalid: encoding/json would write U+FFFD in its place, and leave a json.RawMessage broken.
 func encode(field string, v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

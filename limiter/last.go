@@ -22,8 +22,8 @@ func (l *Limiter) WaitLast(ctx context.Context) error {
 // A yields says whose turn it is: of Wait or of WaitLast. The mutex of its Limiter guards it.
 //
 //   - Only the first call of WaitLast takes part. The others wait behind it.
-//   - When passed reaches lastEvery-1 the next start belongs to WaitLast, and Wait waits for it, or for
-//     the end of its context.
+//   - When passed reaches lastEvery-1 the next start belongs to WaitLast, and Wait waits for it, or
+//     for the end of its context.
 type yields struct {
 	waiting int           // calls of Wait that have not returned
 	last    bool          // a call of WaitLast waits

@@ -8,22 +8,23 @@ import (
 )
 
 // SetRate changes the rate of a Limiter in use to what [Within] would set for limit and window: the
-// destination now allows limit requests in any rolling window. Calls of Wait that wait already go by
-// the new rate. Bounds are those of Within; after an error, which names them, nothing has changed.
+// destination now allows limit requests in any rolling window. Calls of Wait that wait already go
+// by the new rate. Bounds are those of Within; after an error, which names them, nothing has
+// changed.
 //
 // Each start after SetRate leaves at most limit starts in the window that ends with it, and the
 // starts before SetRate count. So every window that holds a start after the change keeps to the new
 // limit, also the one that spans the change. Lowering may therefore let nothing start for up to a
-// window. The earlier limit no longer holds. Of starts that the log has forgotten, the latest possible
-// time is assumed: after a change to a longer window it may wait a little longer than it must. A
-// Limiter that was not made by Within has no log yet, and waits as Within does at the start; what a
-// plain Limiter started before is not counted.
+// window. The earlier limit no longer holds. Of starts that the log has forgotten, the latest
+// possible time is assumed: after a change to a longer window it may wait a little longer than it
+// must. A Limiter that was not made by Within has no log yet, and waits as Within does at the
+// start; what a plain Limiter started before is not counted.
 //
-// A pause and the tokens in the bucket stay as they are. After Slow the lowered rate keeps its share
-// of the setting. PerSecond and Burst are overwritten; a Floor above the new rate counts as that
-// rate. The log keeps the size of the highest limit so far. The silence at the start assumes that an
-// earlier process kept the limit that is set now. So a program that knows its limit when it starts
-// should make its Limiter with that.
+// A pause and the tokens in the bucket stay as they are. After Slow the lowered rate keeps its
+// share of the setting. PerSecond and Burst are overwritten; a Floor above the new rate counts as
+// that rate. The log keeps the size of the highest limit so far. The silence at the start assumes
+// that an earlier process kept the limit that is set now. So a program that knows its limit when it
+// starts should make its Limiter with that.
 func (l *Limiter) SetRate(limit int, window time.Duration) error {
 	if err := checkWindow("SetRate", limit, window); err != nil {
 		return err

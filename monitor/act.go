@@ -68,7 +68,8 @@ func (q *request) act(a *action) error {
 		to = append(to, a.query("", "")[2:]...)
 		to = append(to, "more", string(d.Next))
 	}
-	// Relative, because nobody here knows the path: http.Redirect would make one of what a router left.
+	// Relative, because nobody here knows the path: http.Redirect would make one of what a router
+	// left.
 	q.w.Header().Set("Location", link(to...))
 	q.w.WriteHeader(http.StatusSeeOther)
 	return nil
@@ -122,8 +123,8 @@ func (q *request) perform(ctx context.Context, a *action) (d done, ids []string,
 	return d, ids, err
 }
 
-// edit replaces what is in an event. A browser ends the lines of a text with CR and LF, whatever they
-// ended with; so the text gets back the ends that it had.
+// edit replaces what is in an event. A browser ends the lines of a text with CR and LF, whatever
+// they ended with; so the text gets back the ends that it had.
 func (q *request) edit(ctx context.Context, a *action, it sender.Item) error {
 	if a.fields != nil {
 		if e, err := q.lane.Explain(ctx, it.ID, it.Seq); err != nil {
@@ -157,7 +158,8 @@ func (q *request) chosen(ctx context.Context, a *action) (items []sender.Item, n
 	return items, next, err
 }
 
-// matching returns what a filter matches, at most a thousand, and how many of these may have arrived.
+// matching returns what a filter matches, at most a thousand, and how many of these may have
+// arrived.
 func (q *request) matching(ctx context.Context, f *filter) (refs []ref, next sender.Cursor, unknown int, err error) {
 	l, err := q.lane.list(ctx, f)
 	for _, e := range l.Items {

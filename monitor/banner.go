@@ -174,7 +174,8 @@ type askView struct {
 	Back   string
 }
 
-// askView asks about n events, of which so many may have arrived. more: there are others that match.
+// askView asks about n events, of which so many may have arrived. more: there are others that
+// match.
 func (q *request) askView(a *action, n int, more bool, unknown int) *askView {
 	name := visible(q.lane.name)
 	v := &askView{Fields: a.hidden(), Back: link("lane", q.lane.name, "list", string(a.State))}

@@ -28,7 +28,8 @@ type ages struct {
 	Buckets []age `json:"buckets"`
 }
 
-// An age is the share of events that were put at most UpTo seconds ago, and before the age in front.
+// An age is the share of events that were put at most UpTo seconds ago, and before the age in
+// front.
 type age struct {
 	UpTo  float64 `json:"up_to,omitempty"` // 0: older than all others
 	Share float64 `json:"share"`
@@ -52,8 +53,8 @@ const (
 	sampleAtPlace = 20
 )
 
-// sampleAges looks at ready events in places that lie evenly between the first and the last. nil: none
-// could be read.
+// sampleAges looks at ready events in places that lie evenly between the first and the last. nil:
+// none could be read.
 func sampleAges(ctx context.Context, w *watched, ready int, now time.Time) *ages {
 	put := samplePut(ctx, w, ready)
 	if len(put) == 0 {
@@ -87,8 +88,8 @@ func ageBounds(oldest time.Duration) []time.Duration {
 }
 
 // samplePut returns when ready events were put: all of them if they are few. To look in between, it
-// needs to know where a Cursor has its Seq. If the store has another way of writing it, the sample is
-// of both ends.
+// needs to know where a Cursor has its Seq. If the store has another way of writing it, the sample
+// is of both ends.
 func samplePut(ctx context.Context, w *watched, ready int) (put []time.Time) {
 	s := w.Stats()
 	places := samplePlaces

@@ -64,8 +64,8 @@ func (q *request) stillMay(right func(Access) bool) bool {
 	return right(q.access(q.query.Get("lane")))
 }
 
-// writeLines writes events with header and payload. One that cannot be read has no payload, and says
-// why.
+// writeLines writes events with header and payload. One that cannot be read has no payload, and
+// says why.
 func (q *request) writeLines(items []sender.Listed) error {
 	for i := range items {
 		it := &items[i]

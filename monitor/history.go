@@ -43,8 +43,8 @@ type group struct {
 }
 
 // A history is what was seen of a lane: in the last quarter of an hour, by bucket, and the latest
-// episodes and errors. It is filled by outcomes, and when somebody looks; in between nothing runs. It
-// takes less than 64 KB.
+// episodes and errors. It is filled by outcomes, and when somebody looks; in between nothing runs.
+// It takes less than 64 KB.
 type history struct {
 	stats func() outbox.Stats // does not block
 
@@ -73,8 +73,8 @@ func startOf(n int64) time.Time { return time.Unix(0, n*int64(step)).UTC() }
 
 func (h *history) bucket(n int64) *bucket { return &h.ring[n%int64(len(h.ring))] }
 
-// advance empties the buckets that time has reached. A clock that went back stays in the newest. h.mu
-// is held.
+// advance empties the buckets that time has reached. A clock that went back stays in the newest.
+// h.mu is held.
 func (h *history) advance(now time.Time) {
 	n := number(now)
 	for k := max(h.newest+1, n-buckets); k <= n; k++ {
@@ -274,8 +274,8 @@ func (h *history) perSecond(n int64, now, since time.Time, count func(*bucket) u
 	return sum / max(1, now.Sub(from).Seconds())
 }
 
-// puts returns how many events were put since a time about a minute ago at which somebody looked, and
-// how long ago that was; 0: nobody did. h.mu is held.
+// puts returns how many events were put since a time about a minute ago at which somebody looked,
+// and how long ago that was; 0: nobody did. h.mu is held.
 func (h *history) puts(now time.Time) (uint64, time.Duration) {
 	var from *bucket
 	for k := h.newest - 1; k >= h.newest-buckets; k-- {

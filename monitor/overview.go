@@ -13,8 +13,8 @@ import (
 // version is the version of the JSON. Fields are only ever added.
 const version = 1
 
-// An overview is the JSON of the lanes. Times are in UTC, and absent when there is none; durations are
-// in seconds.
+// An overview is the JSON of the lanes. Times are in UTC, and absent when there is none; durations
+// are in seconds.
 type overview struct {
 	V     int       `json:"v"`
 	Now   time.Time `json:"now"`
@@ -149,8 +149,8 @@ type left struct {
 	why   string // by what it was reckoned
 }
 
-// timeLeft reckons with what is allowed, or with the pace of the last minute if that is lower and the
-// lane sends. It does not count what is scheduled.
+// timeLeft reckons with what is allowed, or with the pace of the last minute if that is lower and
+// the lane sends. It does not count what is scheduled.
 func timeLeft(s *outbox.Stats, p *past) left {
 	n := float64(s.Pending - s.Scheduled)
 	if n <= 0 {

@@ -156,8 +156,8 @@ func clock(t, now time.Time) string {
 	return t.Format("2 January 2006 15:04")
 }
 
-// readable returns a payload as text for people, and whether all of it: JSON indented, other text as
-// it is, else hexadecimal.
+// readable returns a payload as text for people, and whether all of it: JSON indented, other text
+// as it is, else hexadecimal.
 func readable(p []byte) string {
 	var indented bytes.Buffer
 	switch {
@@ -177,6 +177,6 @@ func isText(p []byte) bool {
 	}) < 0
 }
 
-// brief is the beginning of an ID: the time in it, and the count of those of one millisecond. Less is
-// the same for all events that were put together.
+// brief is the beginning of an ID: the time in it, and the count of those of one millisecond. Less
+// is the same for all events that were put together.
 func brief(id string) string { return cut(id, 18) }

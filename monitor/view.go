@@ -156,7 +156,8 @@ func (q *request) readLane() error {
 	return nil
 }
 
-// firstList is the list that a page shows when none was asked for: the one that most likely matters.
+// firstList is the list that a page shows when none was asked for: the one that most likely
+// matters.
 func (q *request) firstList() sender.State {
 	s := q.lane.Stats()
 	switch {

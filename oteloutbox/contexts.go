@@ -45,8 +45,8 @@ func (c contexts) add(ctx context.Context, e *outbox.Event) {
 	e.Header = header
 }
 
-// A carrier is a header that is only read. Names of HTTP headers have no case, and those that come from
-// a http.Header are capitalised.
+// A carrier is a header that is only read. Names of HTTP headers have no case, and those that come
+// from a http.Header are capitalised.
 type carrier map[string]string
 
 func (c carrier) Get(name string) string {

@@ -83,8 +83,9 @@ func (l *lane) startRequest(ctx context.Context, items []sender.Item) (context.C
 	return l.tracer.Start(ctx, l.request.span, append(start, trace.WithNewRoot(), trace.WithLinks(links...))...)
 }
 
-// judge returns the error.type of a request, "" for success, whether that is the system working and no
-// failure, and the text of the error. Of a batch the first failure counts, or else the first error.
+// judge returns the error.type of a request, "" for success, whether that is the system working and
+// no failure, and the text of the error. Of a batch the first failure counts, or else the first
+// error.
 func judge(errs []error) (errorType string, working bool, text string) {
 	for _, err := range errs {
 		if err == nil {
@@ -142,8 +143,8 @@ func putErrorType(err error) string {
 	return errorOther
 }
 
-// valid returns text as OTLP has to have it, UTF-8: an exporter loses the whole batch over one that is
-// not.
+// valid returns text as OTLP has to have it, UTF-8: an exporter loses the whole batch over one that
+// is not.
 func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // textOf returns the text of an error of a transport, which may panic, cut as the sender cuts it.

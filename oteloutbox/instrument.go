@@ -20,14 +20,14 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Instrument adds tracing to o and t before outbox.Open or outbox.New, for the lane that is shown under
-// name, and the three instruments of messaging clients: see the README of this package. It returns the
-// transport to open the lane with, and sets o.OnPut; one that is there is called first. A nil t stays
-// nil. For a customerio.Client it is called by customerio.Options.Instrument.
+// Instrument adds tracing to o and t before outbox.Open or outbox.New, for the lane that is shown
+// under name, and the three instruments of messaging clients: see the README of this package. It
+// returns the transport to open the lane with, and sets o.OnPut; one that is there is called first.
+// A nil t stays nil. For a customerio.Client it is called by customerio.Options.Instrument.
 //
-// A Put is a span named send and the lane. It is a child of the span in its context. Its own context
-// goes into the event's header, unless there is one already: then the span links to that. A request is
-// a span named process and the lane, linked to each Put of its events.
+// A Put is a span named send and the lane. It is a child of the span in its context. Its own
+// context goes into the event's header, unless there is one already: then the span links to that. A
+// request is a span named process and the lane, linked to each Put of its events.
 func Instrument(o *outbox.Options, t sender.Transport, name string, opts *Options) sender.Transport {
 	l := newLane(name, opts)
 	if _, unmeasured := l.o.MeterProvider.(metricnoop.MeterProvider); l.off && unmeasured {

@@ -17,9 +17,9 @@ import (
 // Measure registers instruments for lanes, which are shown by their names in the map, until stop.
 // Between two readings it only hears of outcomes. A nil outbox is left out. The map is copied.
 //
-// stop unregisters the instruments and stops observing. It does not wait for a reading that goes on,
-// and may be called more than once. An error of Measure or of stop is one of the MeterProvider; then
-// nothing is registered.
+// stop unregisters the instruments and stops observing. It does not wait for a reading that goes
+// on, and may be called more than once. An error of Measure or of stop is one of the MeterProvider;
+// then nothing is registered.
 func Measure(lanes map[string]*outbox.Outbox, opts *Options) (stop func() error, err error) {
 	o := opts.complete()
 	m := newMeter(o.meter())

@@ -14,8 +14,8 @@ type Options struct {
 	Propagator     propagation.TextMapPropagator // nil: the global one
 	// Keys puts the key of an event on spans, as outbox.key. A key often names a person.
 	Keys bool
-	// Inline has a request continue the trace of its Put instead of linking to it, for lanes without a
-	// backlog. A request of several events is still linked.
+	// Inline has a request continue the trace of its Put instead of linking to it, for lanes
+	// without a backlog. A request of several events is still linked.
 	Inline bool
 }
 

@@ -107,8 +107,8 @@ func Lose(then Answer) Answer {
 	}}
 }
 
-// Always answers all requests with a, so that nothing behind it in a script is reached. Inside another
-// answer it counts once.
+// Always answers all requests with a, so that nothing behind it in a script is reached. Inside
+// another answer it counts once.
 func Always(a Answer) Answer { return Times(math.MaxInt, a) }
 
 // Times answers n requests with a. Below 1 it is no answer at all. Inside another answer it counts

@@ -6,7 +6,8 @@ import (
 	"testing/synctest"
 )
 
-// inBubble reports whether the caller runs in a bubble of testing/synctest. Outside one, Wait panics.
+// inBubble reports whether the caller runs in a bubble of testing/synctest. Outside one, Wait
+// panics.
 func inBubble() (in bool) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -22,16 +22,16 @@ type Report struct {
 }
 
 // Drain waits until nothing is pending, scheduled and failed events included, and returns what
-// happened since the last Drain or Settle. A dead event is done. When Options.Patience is over, t fails
-// with what each event that is left waits for.
+// happened since the last Drain or Settle. A dead event is done. When Options.Patience is over, t
+// fails with what each event that is left waits for.
 func (b *Outbox) Drain() Report {
 	b.t.Helper()
 	return b.wait("Drain", func(s outbox.Stats) bool { return s.Pending == 0 })
 }
 
-// Settle waits until nothing can be sent now: scheduled events stay, retries that are not due, what is
-// behind them in the order of their key, and everything while the lane is paused, throttled, held or
-// closed. It returns what happened since the last Drain or Settle.
+// Settle waits until nothing can be sent now: scheduled events stay, retries that are not due, what
+// is behind them in the order of their key, and everything while the lane is paused, throttled,
+// held or closed. It returns what happened since the last Drain or Settle.
 func (b *Outbox) Settle() Report {
 	b.t.Helper()
 	return b.wait("Settle", func(s outbox.Stats) bool {
@@ -48,7 +48,8 @@ func (b *Outbox) Settle() Report {
 const (
 	// lag is how long the journal may take to hear what is on disk already.
 	lag = time.Second
-	// How often to look although nothing was told: for what is dropped, and for what Settle waits for.
+	// How often to look although nothing was told: for what is dropped, and for what Settle waits
+	// for.
 	oftenest, rarest = time.Millisecond, 100 * time.Millisecond
 	rarestInBubble   = time.Minute
 )

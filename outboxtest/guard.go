@@ -9,11 +9,12 @@ import (
 )
 
 // Guard makes t fail, and the dial with it, when anything dials another machine through
-// http.DefaultTransport or one of also, until t has ended. Addresses of this machine and "localhost"
-// are dialled as before; proxies are not used.
+// http.DefaultTransport or one of also, until t has ended. Addresses of this machine and
+// "localhost" are dialled as before; proxies are not used.
 //
-// Guard changes the transports in place. It is for tests that do not run in parallel with others, and
-// to be called before the code under test copies a transport. DialTLS, which is deprecated, escapes it.
+// Guard changes the transports in place. It is for tests that do not run in parallel with others,
+// and to be called before the code under test copies a transport. DialTLS, which is deprecated,
+// escapes it.
 func Guard(t testing.TB, also ...*http.Transport) {
 	t.Helper()
 	transports := also

@@ -153,7 +153,8 @@ func cut(err error) string {
 	return text
 }
 
-// onOutcome is sender.Options.OnOutcome. Unlike an observer it misses nothing of a sender that starts.
+// onOutcome is sender.Options.OnOutcome. Unlike an observer it misses nothing of a sender that
+// starts.
 func (j *journal) onOutcome(next func(sender.Outcome, time.Duration)) func(sender.Outcome, time.Duration) {
 	return func(o sender.Outcome, took time.Duration) {
 		if next != nil {

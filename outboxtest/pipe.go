@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// A Pipe is a listener in memory, for servers in a bubble of testing/synctest: a goroutine that waits
-// for the network would keep the bubble's clock from moving.
+// A Pipe is a listener in memory, for servers in a bubble of testing/synctest: a goroutine that
+// waits for the network would keep the bubble's clock from moving.
 //
 //	pipe := outboxtest.NewPipe()
 //	s := &http.Server{Handler: app}

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// RetryAfter is a way of writing, or of not writing, a Retry-After header. [RFC 9110, section 10.2.3]
-// knows seconds and, by section 5.6.7, three forms of a date. Dates are told by the server's clock,
-// which is wrong by ReceiverOptions.Skew, as its Date header shows.
+// RetryAfter is a way of writing, or of not writing, a Retry-After header. [RFC 9110, section
+// 10.2.3] knows seconds and, by section 5.6.7, three forms of a date. Dates are told by the
+// server's clock, which is wrong by ReceiverOptions.Skew, as its Date header shows.
 //
 // [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 type RetryAfter int

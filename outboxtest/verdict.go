@@ -39,11 +39,11 @@ func (v *Receiver) RequireManners() {
 }
 
 // Manners returns nil if requests have arrived and kept to the rules, else an error that names each
-// rule that was broken: no window above the limit, nothing before a Retry-After had passed, and order
-// within keys. A request is out of order that arrives while another one of its key is being answered,
-// or that is accepted for the first time after a later one of its key; so a request that was refused
-// for a while must not be overtaken. A repetition of what was accepted may come at any time, as after a
-// crash. Later is what ReceiverOptions.Seq says, or what first arrived later.
+// rule that was broken: no window above the limit, nothing before a Retry-After had passed, and
+// order within keys. A request is out of order that arrives while another one of its key is being
+// answered, or that is accepted for the first time after a later one of its key; so a request that
+// was refused for a while must not be overtaken. A repetition of what was accepted may come at any
+// time, as after a crash. Later is what ReceiverOptions.Seq says, or what first arrived later.
 func (v *Receiver) Manners() error {
 	verdict := v.Verdict()
 	var wrong []string
@@ -101,8 +101,8 @@ func (v *Receiver) begin(key, id string, seq uint64) {
 	}
 }
 
-// decided notes the decision about a request. It is made before the latency passes, so that it counts
-// also if the client gives up.
+// decided notes the decision about a request. It is made before the latency passes, so that it
+// counts also if the client gives up.
 func (v *Receiver) decided(key, id string, status int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 type Want struct {
 	Kind, Key string
 	// Payload is compared byte for byte if it is a []byte or a string, so "" wants an empty one.
-	// Anything else is written as JSON, and compared with the payload as a value: the order of fields
-	// and the white space do not matter, 1 and 1.0 are equal.
+	// Anything else is written as JSON, and compared with the payload as a value: the order of
+	// fields and the white space do not matter, 1 and 1.0 are equal.
 	Payload any
 	// Header holds what the header must have; it may have more.
 	Header    map[string]string

@@ -49,8 +49,8 @@ func (v *vecs) all() []prometheus.Collector {
 	return []prometheus.Collector{v.outcomes, v.duration, v.delay}
 }
 
-// of returns the metrics of a lane. All series exist from then on, at zero: increase() does not see the
-// first step of a series that begins with it.
+// of returns the metrics of a lane. All series exist from then on, at zero: increase() does not see
+// the first step of a series that begins with it.
 func (v *vecs) of(lane string, kinds []string) *counts {
 	c := &counts{duration: v.duration.WithLabelValues(lane), delay: v.delay.WithLabelValues(lane)}
 	counters := func(more ...string) (by byVerdict) {
@@ -102,9 +102,10 @@ func (l *lane) observe(o sender.Outcome) {
 	if o.Request == 0 {
 		return
 	}
-	// The first item of a request finds another number in its place. A request is counted twice only if
-	// one a multiple of 1024 later is told between two of its items, which are told together, except
-	// for one that is refused while the sender waits for a success to tell it apart from an outage.
+	// The first item of a request finds another number in its place. A request is counted twice
+	// only if one a multiple of 1024 later is told between two of its items, which are told
+	// together, except for one that is refused while the sender waits for a success to tell it
+	// apart from an outage.
 	if l.seen[o.Request%uint64(len(l.seen))].Swap(o.Request) != o.Request {
 		l.counts.duration.Observe(o.Took.Seconds())
 	}

@@ -11,14 +11,15 @@ import (
 
 // A Prober is a [Transport] that can ask whether the destination works without sending an item. The
 // sender finds it by type assertion, and uses it for a lane that must not send twice
-// ([Options].AtMostOnce). While such a lane is held, Probe goes out in place of an item, at the times
-// of the lane's backoff and only while something is due. One answer that leaves it unknown what was
-// accepted is enough to hold the lane. So an outage costs the items that were in
-// flight when it began, and no more. Without a Prober each probe of the lane is an item, and is dead
-// if its answer is unknown.
+// ([Options].AtMostOnce). While such a lane is held, Probe goes out in place of an item, at the
+// times of the lane's backoff and only while something is due. One answer that leaves it unknown
+// what was accepted is enough to hold the lane. So an outage costs the items that were in flight
+// when it began, and no more. Without a Prober each probe of the lane is an item, and is dead if
+// its answer is unknown.
 //
-// After a Probe that returned nil one item goes next, alone: its success opens the lane. If it fails,
-// the hold goes on. So a Prober that is content while items fail costs one item for each probe.
+// After a Probe that returned nil one item goes next, alone: its success opens the lane. If it
+// fails, the hold goes on. So a Prober that is content while items fail costs one item for each
+// probe.
 type Prober interface {
 	// Probe makes one harmless request, best to the same host with the same credentials. nil means
 	// that the destination answers; any error keeps the hold, and its text becomes the reason in
@@ -98,8 +99,8 @@ type Editor interface {
 	Edit(ctx context.Context, it Item, payload []byte, header map[string]string) error
 }
 
-// A Pauser is a [Limiter] that tells its pause. Without it a lane does not show a pause that another
-// lane with the same limiter was told.
+// A Pauser is a [Limiter] that tells its pause. Without it a lane does not show a pause that
+// another lane with the same limiter was told.
 type Pauser interface {
 	// Paused returns when the pause ends; zero or past: there is none. It does not wait.
 	Paused() time.Time
@@ -132,8 +133,8 @@ type Fallbacker interface {
 // An Announcer is a store that says what was found when it was opened. Without it an outbox that
 // begins logs nothing.
 type Announcer interface {
-	// Announce writes one line to the log: where the store is, whether it was just made, and what is
-	// in it. If the newest commit is missing it warns of that, too.
+	// Announce writes one line to the log: where the store is, whether it was just made, and what
+	// is in it. If the newest commit is missing it warns of that, too.
 	Announce(log *slog.Logger)
 }
 

@@ -5,8 +5,8 @@ import "time"
 // An Explanation says what keeps an item from being sent now. It is a snapshot: the lane goes on.
 type Explanation struct {
 	Item Listed
-	// Reasons are what holds the item, in the order in which they give way: first those with a time,
-	// the earliest first. None: it is next, under the limit.
+	// Reasons are what holds the item, in the order in which they give way: first those with a
+	// time, the earliest first. None: it is next, under the limit.
 	Reasons []Reason
 	// Ahead is at most how many items go before it.
 	Ahead int

@@ -153,9 +153,9 @@ type Outcome struct {
 	// Due is the moment before which a Retry does not come again.
 	Due time.Time
 	// PauseUntil, unless zero, is the moment before which the whole lane starts nothing: the
-	// destination ordered that. The queue records it with the outcomes, also if it does not find the
-	// item. It can only extend an earlier pause. What a [Prober] was told comes without an item: Item
-	// is zero, the Verdict is Released, and OnOutcome does not hear of it.
+	// destination ordered that. The queue records it with the outcomes, also if it does not find
+	// the item. It can only extend an earlier pause. What a [Prober] was told comes without an
+	// item: Item is zero, the Verdict is Released, and OnOutcome does not hear of it.
 	PauseUntil time.Time
 	// Err is what the transport returned; nil when Delivered.
 	Err error

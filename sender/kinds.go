@@ -17,8 +17,8 @@ const (
 // kind. The sender logs each such kind once. Items go one by one, also to a [BatchTransport].
 // ByKind copies m.
 //
-// The result closes the idle connections of each [IdleCloser] in m. It is a [Prober] if all of m are;
-// then all have to answer.
+// The result closes the idle connections of each [IdleCloser] in m. It is a [Prober] if all of m
+// are; then all have to answer.
 func ByKind(m map[string]Transport) Transport {
 	all := byKind(maps.Clone(m))
 	for _, t := range all {

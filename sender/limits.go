@@ -37,7 +37,8 @@ func (it *Item) Check() error {
 	return nil
 }
 
-// utc returns a time as text. It has no reading of the monotonic clock, which means nothing to people.
+// utc returns a time as text. It has no reading of the monotonic clock, which means nothing to
+// people.
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // storable reports whether a time is zero or fits into nanoseconds since 1970.

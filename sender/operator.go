@@ -24,12 +24,12 @@ func (p Pause) On(now time.Time) bool {
 // force, Claim hands out nothing; its next is the end of the pause, or zero if it has none. Settle
 // and everything else works. Without this ability the operator cannot pause the lane.
 type Operator interface {
-	// Pause records p durably, in place of an earlier one, and sets Since. By or Reason that are too
-	// long, or an Until that is not after now, are an error, and nothing is recorded. It wakes the
-	// sender.
+	// Pause records p durably, in place of an earlier one, and sets Since. By or Reason that are
+	// too long, or an Until that is not after now, are an error, and nothing is recorded. It wakes
+	// the sender.
 	Pause(ctx context.Context, p Pause) error
-	// Resume ends the operator's pause durably, and wakes the sender. It does not touch a pause that
-	// the destination asked for. Without a pause it does nothing.
+	// Resume ends the operator's pause durably, and wakes the sender. It does not touch a pause
+	// that the destination asked for. Without a pause it does nothing.
 	Resume(ctx context.Context) error
 	// OperatorPause returns the latest pause; a zero Since: there is none. It may be over: see
 	// [Pause.On]. It never waits.
@@ -39,8 +39,8 @@ type Operator interface {
 	ClearThrottle(ctx context.Context) error
 }
 
-// A Resumer is a [Limiter] whose Pause can be taken back. Without it, clearing the throttle of a lane
-// does not reach a pause that its limiter was told.
+// A Resumer is a [Limiter] whose Pause can be taken back. Without it, clearing the throttle of a
+// lane does not reach a pause that its limiter was told.
 type Resumer interface {
 	// Resume ends the pause. It grants no burst.
 	Resume()
@@ -48,8 +48,8 @@ type Resumer interface {
 
 // A Limited is a [Limiter] that tells its setting. Without it the setting is not shown.
 type Limited interface {
-	// Limit returns the rate as set, in requests per second, where Rate is what is allowed now; 0: no
-	// limit.
+	// Limit returns the rate as set, in requests per second, where Rate is what is allowed now; 0:
+	// no limit.
 	Limit() float64
 }
 

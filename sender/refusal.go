@@ -9,13 +9,13 @@ import (
 )
 
 // manyRefused is how many different items have to be refused for good in a row, alike and without a
-// success between, until the destination is at fault. A program that sends three bad events in a row
-// is common; five are more likely a gateway that lost its routes, or a mistyped path.
+// success between, until the destination is at fault. A program that sends three bad events in a
+// row is common; five are more likely a gateway that lost its routes, or a mistyped path.
 const manyRefused = 5
 
-// longestRefused is the longest wait before the next probe of a lane that is held because everything
-// is refused. It is short, because the destination answers, and because good items may stand behind
-// many bad ones.
+// longestRefused is the longest wait before the next probe of a lane that is held because
+// everything is refused. It is short, because the destination answers, and because good items may
+// stand behind many bad ones.
 const longestRefused = 5 * time.Second
 
 // refusedAlike begins the reason of an item that was refused, and is not dead because others were
@@ -24,20 +24,20 @@ const refusedAlike = "refused like others: "
 
 // refusals are the items that were refused for good since the last success. The loop owns them.
 //
-// They wait, claimed, until something tells whose fault it is. A success of a request that began after
-// the refusal, a refusal with another status, or that nothing else is there to be sent, means that the
-// item is dead; one refusal too many in a row means that all of them are kept. A success of an older
-// request ends the row, but kills nothing: it may be from before the destination broke. A crash
-// forgets them: they are sent again. With AtMostOnce a crash leaves them among the dead, "sent, answer
-// unknown".
+// They wait, claimed, until something tells whose fault it is. A success of a request that began
+// after the refusal, a refusal with another status, or that nothing else is there to be sent, means
+// that the item is dead; one refusal too many in a row means that all of them are kept. A success
+// of an older request ends the row, but kills nothing: it may be from before the destination broke.
+// A crash forgets them: they are sent again. With AtMostOnce a crash leaves them among the dead,
+// "sent, answer unknown".
 type refusals struct {
 	status  int       // of the last; 0: its error has none
 	count   int       // different items in a row, dead ones included
 	waiting []refusal // in the order of their answers; at most maxRefusedWaiting
 }
 
-// maxRefusedWaiting bounds refusals.waiting. Only a lane that refuses and accepts in turn, and whose
-// requests take long, has so many.
+// maxRefusedWaiting bounds refusals.waiting. Only a lane that refuses and accepts in turn, and
+// whose requests take long, has so many.
 const maxRefusedWaiting = 256
 
 type refusal struct {
@@ -116,8 +116,8 @@ func (l *loop) killRefused(upTo time.Time) {
 	f.waiting = slices.Delete(f.waiting, 0, n)
 }
 
-// judgeLonely decides about the items that wait if nothing else is there to compare them with: few are
-// dead; many are kept, and hold the lane.
+// judgeLonely decides about the items that wait if nothing else is there to compare them with: few
+// are dead; many are kept, and hold the lane.
 func (l *loop) judgeLonely(now time.Time) {
 	n := len(l.refusals.waiting)
 	switch {

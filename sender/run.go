@@ -35,9 +35,9 @@ type Options struct {
 	//
 	// What an outage costs: an answer that says nothing was accepted (HTTP 429, 503, a refused
 	// connection) costs no item. Otherwise (500, 502, 504, timeouts) the items in flight when it
-	// begins are dead. Then a transport that is a [Prober] loses no more, unless its harmless request
-	// succeeds while items fail. Any other loses at least five requests, until the lane holds, and
-	// then one item for each probe; probes are up to a minute apart.
+	// begins are dead. Then a transport that is a [Prober] loses no more, unless its harmless
+	// request succeeds while items fail. Any other loses at least five requests, until the lane
+	// holds, and then one item for each probe; probes are up to a minute apart.
 	//
 	// Each request waits for this commit, which requests in flight share. If it took more than
 	// 10ms, the request waits for a second token. The commit may take as long as Timeout.
@@ -50,8 +50,9 @@ type Options struct {
 	// recovered, and the first one is logged. nil: no function is called.
 	OnOutcome func(Outcome, time.Duration)
 	// Logger gets what stops the lane and what ends that, and what became of dead items; nil:
-	// nothing is logged. What lasts is repeated each hour, what happens again and again is one line a
-	// minute. It never gets a payload, a header or a key. Of a dead item it gets kind, ID and reason.
+	// nothing is logged. What lasts is repeated each hour, what happens again and again is one line
+	// a minute. It never gets a payload, a header or a key. Of a dead item it gets kind, ID and
+	// reason.
 	Logger *slog.Logger
 }
 

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// limitKept is how long a learnt limit holds before a larger request is tried again. A limit that is
-// still there then costs one refused request an hour.
+// limitKept is how long a learnt limit holds before a larger request is tried again. A limit that
+// is still there then costs one refused request an hour.
 const limitKept = time.Hour
 
 // maxParts bounds the memory of a learning. What is forgotten may be learnt later.
@@ -18,8 +18,9 @@ const maxParts = 4096
 // A batch is refused as a whole because it is too large, or because one item spoils it. In the
 // second case one of its parts is refused too, and so on down to that item. So when all parts of a
 // refused batch are accepted, the batch was too large, and their size is the limit from then on. It
-// is not raised step by step: a limit of 100 may be learnt as 62. After an hour the double is tried.
-// That two items were refused together teaches nothing: a limit of 1 would be no batches at all.
+// is not raised step by step: a limit of 100 may be learnt as 62. After an hour the double is
+// tried. That two items were refused together teaches nothing: a limit of 1 would be no batches at
+// all.
 type learning struct {
 	limit int               // items in a request; 0: nothing is learnt
 	at    time.Time         // when it was learnt, or last raised

@@ -31,8 +31,8 @@ type Status struct {
 	Requests uint64
 	// Concurrency is how many requests may now be in flight.
 	Concurrency int
-	// PausedUntil is the end of the pause that the destination ordered; zero: it ordered none. It is
-	// also a pause that another lane was told, if they share a limiter that is a [Pauser].
+	// PausedUntil is the end of the pause that the destination ordered; zero: it ordered none. It
+	// is also a pause that another lane was told, if they share a limiter that is a [Pauser].
 	PausedUntil time.Time
 }
 

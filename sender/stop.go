@@ -28,10 +28,10 @@ func (s *Sender) Stop(ctx context.Context) {
 	s.inbox.leave(ending{ctx, true})
 }
 
-// LastFlush is [Sender.Flush] before a call of Stop with the same ctx. From now on no request starts
-// that the deadline of ctx would probably cut off, judged by how long requests lately took. Once it is
-// too late for another request and none is in flight, LastFlush returns an error that says so. The
-// deadline cannot be taken back.
+// LastFlush is [Sender.Flush] before a call of Stop with the same ctx. From now on no request
+// starts that the deadline of ctx would probably cut off, judged by how long requests lately took.
+// Once it is too late for another request and none is in flight, LastFlush returns an error that
+// says so. The deadline cannot be taken back.
 func (s *Sender) LastFlush(ctx context.Context) error {
 	if ctx != nil {
 		s.inbox.leave(ending{ctx, false})

@@ -79,8 +79,9 @@ func (c *clearing) clear(s *Sender) {
 type cleared struct{ *clearing }
 
 // clearThrottles starts the next clearing. It waits until the queue records nothing, and no Settle
-// starts meanwhile: an outcome with the order would bring the pause back. Nothing is offered meanwhile.
-// It does not wait for those that hear of outcomes: they may be the ones that call ClearThrottle.
+// starts meanwhile: an outcome with the order would bring the pause back. Nothing is offered
+// meanwhile. It does not wait for those that hear of outcomes: they may be the ones that call
+// ClearThrottle.
 func (l *loop) clearThrottles() {
 	if len(l.clearings) == 0 || l.clearing || l.recording.Load() > 0 {
 		return

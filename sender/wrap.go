@@ -9,11 +9,11 @@ import (
 // sent or answered. around gets the items of one request, one alone unless t is a [BatchTransport],
 // and returns what a SendBatch returns. It sends with send, which may be called more than once, or
 // not at all; send returns one error or nil for each item that it is given. around must be safe for
-// concurrent use, and must not modify the items: it passes copies on. Of a request it may return the
-// errors as they are, so that their marks stay.
+// concurrent use, and must not modify the items: it passes copies on. Of a request it may return
+// the errors as they are, so that their marks stay.
 //
-// The result is a [BatchTransport], a [Prober] and an [IdleCloser] exactly if t is. These calls, and
-// BatchLimit, go to t directly. A nil t or around returns t.
+// The result is a [BatchTransport], a [Prober] and an [IdleCloser] exactly if t is. These calls,
+// and BatchLimit, go to t directly. A nil t or around returns t.
 func Wrap(t Transport, around func(ctx context.Context, items []Item, send func(context.Context, []Item) []error) []error) Transport {
 	if f, ok := t.(TransportFunc); t == nil || ok && f == nil || around == nil {
 		return t // New says what is missing

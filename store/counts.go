@@ -25,8 +25,8 @@ func (s *Store) Counts() sender.Counts {
 //
 // A claim may have read a commit of which committed has not told memory yet (ahead). Then order and
 // ledger do not add up, and the old snapshot stays until committed is called. The same holds if an
-// application's transaction is reported before an older commit of ours: the ledger has its outcomes,
-// and the order does not know of them yet (unreported).
+// application's transaction is reported before an older commit of ours: the ledger has its
+// outcomes, and the order does not know of them yet (unreported).
 func (s *Store) publish() {
 	if s.ahead || s.unreported != 0 && s.unreported < s.txid {
 		return

@@ -16,16 +16,17 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// RunNow makes items due now that wait for their next try or for their time, and returns how many. It
-// wakes the sender. What it changes is on disk when it returns.
+// RunNow makes items due now that wait for their next try or for their time, and returns how many.
+// It wakes the sender. What it changes is on disk when it returns.
 //
 //   - It charges nothing, and ends no pause.
 //   - A retry keeps its place in the order of its key. A scheduled item gets the place that it gets
 //     when its time comes: the end.
-//   - It skips items that are anything else: due already, in flight, dead, gone. So it skips an item
-//     in line behind a failed one: name that one.
+//   - It skips items that are anything else: due already, in flight, dead, gone. So it skips an
+//     item in line behind a failed one: name that one.
 //
-// What names an item is as for [Store.Drop]. After an error the outcome is unknown: repeat the call.
+// What names an item is as for [Store.Drop]. After an error the outcome is unknown: repeat the
+// call.
 func (s *Store) RunNow(ctx context.Context, items ...sender.Item) (int, error) {
 	if ctx == nil {
 		return 0, s.wrap("run now", boltfile.ErrNilContext)
@@ -91,12 +92,12 @@ func (s *Store) runNow(t *txn, places []place) (n int, err error) {
 	return len(moves), nil
 }
 
-// Edit replaces payload and header of a dead item, which Seq and ID name; a nil header keeps the old
-// one. ID, kind, key, times and failures stay. It is on disk when Edit returns.
+// Edit replaces payload and header of a dead item, which Seq and ID name; a nil header keeps the
+// old one. ID, kind, key, times and failures stay. It is on disk when Edit returns.
 //
 // sender.ErrChanged: the item is not dead any more, its request is under way, or its record is
-// damaged; nothing changed. Otherwise the errors are those of [Store.Append]; Edit does not wait for
-// room, even with Options.Block.
+// damaged; nothing changed. Otherwise the errors are those of [Store.Append]; Edit does not wait
+// for room, even with Options.Block.
 //
 // The old contents cannot be had again. Their bytes stay in free pages of the file until these are
 // used again, and until then [Store.Compact], or [Store.Erase] of the item's key, clears them.

@@ -16,15 +16,15 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/format"
 )
 
-// Explain finds an item, pending or dead, and says what it waits for. seq is where it was last seen;
-// 0, or if it is not there: Explain reads the whole lane page by page, as [Store.Find] does.
+// Explain finds an item, pending or dead, and says what it waits for. seq is where it was last
+// seen; 0, or if it is not there: Explain reads the whole lane page by page, as [Store.Find] does.
 // sender.ErrNotFound: there is none.
 //
-// Head and Behind are exact for what Claim has met. For any other item Behind is an upper bound, and it
-// is ready if none of its key has failed or is in flight, even if one is before it. Ahead is always an
-// upper bound: by the Seqs between if it is ready and has no key, or nothing is before it; otherwise
-// whatever is pending may go first. A record that cannot be read is no error of Explain:
-// see Err of the result. See [sender.Explainer].
+// Head and Behind are exact for what Claim has met. For any other item Behind is an upper bound,
+// and it is ready if none of its key has failed or is in flight, even if one is before it. Ahead is
+// always an upper bound: by the Seqs between if it is ready and has no key, or nothing is before
+// it; otherwise whatever is pending may go first. A record that cannot be read is no error of
+// Explain: see Err of the result. See [sender.Explainer].
 func (s *Store) Explain(ctx context.Context, id uuid.UUID, seq uint64) (sender.Wait, error) {
 	w, err := s.explain(ctx, id, seq)
 	if err != nil {
@@ -106,8 +106,9 @@ func (s *Store) search(ctx context.Context, id uuid.UUID) (f found, err error) {
 	return f, sender.ErrNotFound
 }
 
-// headAt reads the head of a line: where it was claimed, if at says so, or else in ready, where it has
-// its turn, or in later, by its Seq. nil: it has gone, and the next of its line has its turn soon.
+// headAt reads the head of a line: where it was claimed, if at says so, or else in ready, where it
+// has its turn, or in later, by its Seq. nil: it has gone, and the next of its line has its turn
+// soon.
 func (s *Store) headAt(ctx context.Context, at order.Place) (head *sender.Item, err error) {
 	take := func(k format.Key, v format.Record) {
 		if v != nil && head == nil {
@@ -147,8 +148,8 @@ func (s *Store) headAt(ctx context.Context, at order.Place) (head *sender.Item, 
 
 // mostAhead returns how many items are sent before an item at most. s.mu is held.
 //
-// The sources of a claim take turns. So an item of one source, behind n others of it, is sent after at
-// most n and one of each other source.
+// The sources of a claim take turns. So an item of one source, behind n others of it, is sent after
+// at most n and one of each other source.
 func (s *Store) mostAhead(f *found) int {
 	n := s.order.Counts()
 	pending := int(s.ledger.Pending()) + n.Sent - n.InFlight - 1 // without the item itself
@@ -167,8 +168,8 @@ func (s *Store) mostAhead(f *found) int {
 	return max(0, pending)
 }
 
-// unmet returns how many items of ready there are at most that Claim has not met, before an item. s.mu
-// is held.
+// unmet returns how many items of ready there are at most that Claim has not met, before an item.
+// s.mu is held.
 func (s *Store) unmet(seq uint64) int {
 	between := seq - min(seq, s.order.Cursor()+1)
 	return int(min(between, max(s.ledger.Ready, 1)-1))

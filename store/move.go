@@ -210,8 +210,8 @@ func (s *Store) releaseDue(ctx context.Context, now time.Time) error {
 
 // releaseAllDue does what releaseDue does, in a goroutine of its own, until nothing is due. Then a
 // large number of items that become due at once is moved while others are sent. One goroutine runs
-// at a time. It ends after its commit when the lane is closed, and Close waits for it. An error ends
-// it: the next Claim meets the cause.
+// at a time. It ends after its commit when the lane is closed, and Close waits for it. An error
+// ends it: the next Claim meets the cause.
 func (s *Store) releaseAllDue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

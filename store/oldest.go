@@ -11,12 +11,12 @@ import (
 // maxAges bounds an ages. A commit costs at most so many comparisons for each retry.
 const maxAges = 64
 
-// An ages knows how old the items of later are, without reading them. later is sorted by Due, so its
-// first key tells which items have left it, and not which of the others is the oldest.
+// An ages knows how old the items of later are, without reading them. later is sorted by Due, so
+// its first key tells which items have left it, and not which of the others is the oldest.
 //
 //   - Each entry says: no item whose Due is at most due was created before created.
-//   - Entries ascend in both. An item that is older than another and stays longer makes the entry of
-//     the other superfluous. With more than maxAges entries the first two become one.
+//   - Entries ascend in both. An item that is older than another and stays longer makes the entry
+//     of the other superfluous. With more than maxAges entries the first two become one.
 //   - So oldest is exact with few retries, and never later than the truth. It may be earlier until
 //     the last item of an entry is due.
 //

@@ -10,10 +10,11 @@ import (
 )
 
 // Pause makes Claim hand out nothing until p.Until, by the wall clock; zero: until [Store.Resume].
-// It replaces an earlier pause of the operator, and sets Since. It is on disk when Pause returns, and
-// holds after a crash. What is in flight may be settled, and everything else works. By has at most 64
-// bytes and Reason 200, otherwise it is sender.ErrTooLarge. An Until that is not after now is an
-// error. Then nothing is recorded. After any other error the outcome is unknown: repeat the call.
+// It replaces an earlier pause of the operator, and sets Since. It is on disk when Pause returns,
+// and holds after a crash. What is in flight may be settled, and everything else works. By has at
+// most 64 bytes and Reason 200, otherwise it is sender.ErrTooLarge. An Until that is not after now
+// is an error. Then nothing is recorded. After any other error the outcome is unknown: repeat the
+// call.
 //
 // By and Reason are not sealed, even when the lane has a Sealer. Builds that do not know this pause
 // ignore it, and send. See [sender.Operator].
@@ -94,7 +95,8 @@ func (s *Store) paused(now time.Time) (end time.Time, is bool) {
 	case p.Until.IsZero():
 		return time.Time{}, true
 	default:
-		// How long is left is for the wall clock to say, and when that is over, for the monotonic one.
+		// How long is left is for the wall clock to say, and when that is over, for the monotonic
+		// one.
 		if until := now.Add(p.Until.Sub(now.Round(0))); until.After(end) {
 			end = until
 		}

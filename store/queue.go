@@ -182,8 +182,8 @@ func (s *Store) append(t *txn, recs []prepared) error {
 	return nil
 }
 
-// admit returns an error if the lane would hold more than MaxPending items or MaxBytes bytes, or has
-// no Seq left for so many.
+// admit returns an error if the lane would hold more than MaxPending items or MaxBytes bytes, or
+// has no Seq left for so many.
 func (s *Store) admit(t *txn, items, size int) error {
 	if err := t.checkSeqs(items); err != nil {
 		return err

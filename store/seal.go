@@ -38,8 +38,8 @@ type Sealer interface {
 	Open(dst []byte, id string, sealed, additional []byte) ([]byte, error)
 }
 
-// A guardedSealer is the caller's Sealer. Its panics become errors: they must end neither the commit
-// goroutine nor a caller of Append, who may not even know that there is a Sealer.
+// A guardedSealer is the caller's Sealer. Its panics become errors: they must end neither the
+// commit goroutine nor a caller of Append, who may not even know that there is a Sealer.
 type guardedSealer struct{ Sealer }
 
 func (g guardedSealer) Current() (id string) {
@@ -57,8 +57,8 @@ func (g guardedSealer) Open(dst []byte, id string, sealed, additional []byte) (p
 	return g.Sealer.Open(dst, id, sealed, additional)
 }
 
-// recoverInto is deferred. It makes a panic in a method of a Sealer an error. The value of the panic
-// is left out, unless the runtime made it: it may hold a payload or a key.
+// recoverInto is deferred. It makes a panic in a method of a Sealer an error. The value of the
+// panic is left out, unless the runtime made it: it may hold a payload or a key.
 func recoverInto(method string, err *error) {
 	switch v := recover().(type) {
 	case nil:

@@ -42,8 +42,8 @@ type Options struct {
 	// Gather is how long an outcome may wait to share a commit. A crash in that time delivers the
 	// item again. 0 means 100ms; negative: it does not wait.
 	Gather time.Duration
-	// Mode is the permission of a file that Open creates: permission bits only, and the owner must be
-	// able to read and write. 0 means 0600. Only Open uses it.
+	// Mode is the permission of a file that Open creates: permission bits only, and the owner must
+	// be able to read and write. 0 means 0600. Only Open uses it.
 	Mode os.FileMode
 	// Sealer encrypts what records hold. nil: records are stored in plain text, and a lane that was
 	// ever opened with a Sealer is ErrSealed. The first Open with a Sealer seals the lane for good;
@@ -177,9 +177,9 @@ func (s *Store) Lane(name string, o *Options) (*Store, error) {
 	return ls[0], nil
 }
 
-// OpenLanes opens several lanes as [Store.Lane] does, all or none, with the same options. It creates
-// those that are missing in one commit, so that a thousand take less than a second. After an error
-// none of them is open, and those that were created remain in the file, empty.
+// OpenLanes opens several lanes as [Store.Lane] does, all or none, with the same options. It
+// creates those that are missing in one commit, so that a thousand take less than a second. After
+// an error none of them is open, and those that were created remain in the file, empty.
 func (s *Store) OpenLanes(o *Options, names ...string) (lanes []*Store, err error) {
 	opts, err := o.withDefaults()
 	if err != nil {
@@ -230,8 +230,8 @@ func (s *Store) OpenLanes(o *Options, names ...string) (lanes []*Store, err erro
 // commits of its own, which these share.
 const enterAtOnce = 64
 
-// createLanes creates the lanes that are missing, in one commit, and returns their names. It looks at
-// all lanes of the file the first time only: whether damage has renamed one.
+// createLanes creates the lanes that are missing, in one commit, and returns their names. It looks
+// at all lanes of the file the first time only: whether damage has renamed one.
 func (s *Store) createLanes(names []string) (created map[string]bool, err error) {
 	s.creating.Lock()
 	defer s.creating.Unlock()
@@ -440,16 +440,16 @@ func (s *Store) FlushGathered() { s.file.FlushGathered() }
 // Path returns the path of the file, absolute and with links resolved when Open opened it.
 func (s *Store) Path() string { return s.file.Path() }
 
-// FileBytes returns the length of the file in bytes, with what is kept for a full disk, as of the last
-// read or commit. It never waits.
+// FileBytes returns the length of the file in bytes, with what is kept for a full disk, as of the
+// last read or commit. It never waits.
 func (s *Store) FileBytes() int64 { return s.file.Length() }
 
 // Place names the lane and its file, as errors do.
 func (s *Store) Place() string { return fmt.Sprintf("lane %q of %s", s.name, s.file.Path()) }
 
 // Announce writes one line to the log: the file, the lane, whether it was made because nothing was
-// there, how many items are pending and dead, until when the lane is paused, and who paused it if its
-// operator did. It warns if [Store.Fallback] is not nil. See [sender.Announcer].
+// there, how many items are pending and dead, until when the lane is paused, and who paused it if
+// its operator did. It warns if [Store.Fallback] is not nil. See [sender.Announcer].
 func (s *Store) Announce(log *slog.Logger) {
 	s.mu.Lock()
 	created := s.created

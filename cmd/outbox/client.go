@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// maxAnswer is the largest answer that is read into memory, in bytes: a thousand events, or one with
-// the largest payload.
+// maxAnswer is the largest answer that is read into memory, in bytes: a thousand events, or one
+// with the largest payload.
 const maxAnswer = 2 << 30
 
 // A client speaks to a monitor: over the network, over a socket, or in memory for a file that no
@@ -29,8 +29,8 @@ type client struct {
 	again   func() (*client, error) // opens the target again
 }
 
-// release closes a file that no program has open until the next request, so that a program can have it
-// while a person thinks.
+// release closes a file that no program has open until the next request, so that a program can have
+// it while a person thinks.
 func (c *client) release() error {
 	if !c.stopped || c.http == nil {
 		return nil

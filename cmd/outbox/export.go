@@ -32,8 +32,8 @@ func (c *command) exportVerb() *cobra.Command {
 }
 
 func (c *command) export(ctx context.Context, cl *client, lane string, f *filter) error {
-	// An import puts them in this order: the first event of a key is in flight, retries, or is ready.
-	// The list of ready events has those in flight too, which are not written again.
+	// An import puts them in this order: the first event of a key is in flight, retries, or is
+	// ready. The list of ready events has those in flight too, which are not written again.
 	lists := []string{"in-flight", "retrying", "ready", "scheduled", "dead"}
 	if f.state != "" {
 		lists = []string{f.state}

@@ -37,8 +37,8 @@ type lanes struct {
 	close  func() error
 }
 
-// openFile opens a file and speaks to a monitor of it in memory. wait is how long to wait for another
-// process; negative: not at all. Nothing is sent, since there is no transport.
+// openFile opens a file and speaks to a monitor of it in memory. wait is how long to wait for
+// another process; negative: not at all. Nothing is sent, since there is no transport.
 func (c *command) openFile(path string, wait time.Duration) (*client, error) {
 	ls, err := c.openLanes(path, wait)
 	if err != nil {
@@ -67,8 +67,8 @@ func (c *command) openFile(path string, wait time.Duration) (*client, error) {
 		}}, nil
 }
 
-// openLanes opens the lanes of a file, and never makes a file or a lane. A sealed one is opened with
-// --seal-key; a lane that is not sealed is never sealed by it.
+// openLanes opens the lanes of a file, and never makes a file or a lane. A sealed one is opened
+// with --seal-key; a lane that is not sealed is never sealed by it.
 func (c *command) openLanes(path string, wait time.Duration) (ls lanes, err error) {
 	if at, err := os.Stat(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -98,8 +98,8 @@ func (c *command) openLanes(path string, wait time.Duration) (ls lanes, err erro
 	return ls, err
 }
 
-// openOwn opens the lanes of an outbox's own file. The lane "outbox" is in each such file; where there
-// are others, and it was never used, it is left out.
+// openOwn opens the lanes of an outbox's own file. The lane "outbox" is in each such file; where
+// there are others, and it was never used, it is left out.
 func openOwn(path string, o *store.Options) (ls lanes, err error) {
 	first, err := store.Open(path, o)
 	if err != nil {

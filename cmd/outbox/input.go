@@ -109,8 +109,8 @@ func (in *input) putAll(ctx context.Context, b *outbox.Outbox) error {
 	batches := make(chan batch)
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// It ends after this method has, unless standard input neither ends nor has a line: then with the
-	// process.
+	// It ends after this method has, unless standard input neither ends nor has a line: then with
+	// the process.
 	go func() {
 		for {
 			next := in.read()

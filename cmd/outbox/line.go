@@ -12,8 +12,8 @@ import (
 	"github.com/seed8107221f/outbox"
 )
 
-// event makes an event of a line, whose payload is the line. Its kind, key and ID are what the paths
-// lead to.
+// event makes an event of a line, whose payload is the line. Its kind, key and ID are what the
+// paths lead to.
 func (r *relay) event(line []byte) (e outbox.Event, err error) {
 	e = outbox.Event{Kind: "line", Payload: bytes.Clone(line)}
 	if r.id == "" && r.key == "" && r.kind == "" {

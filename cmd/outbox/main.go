@@ -5,8 +5,8 @@
 //	outbox revive https://ops.example.com/outbox/ --lane mail --all --dry-run
 //	tail -F app.ndjson | outbox send --to https://api.example.com/events --db spool.db --rate 100/1s
 //
-// The target is a file that no program has open, the address of a monitor, or unix:/path of its socket.
-// For a file that is in use, the socket beside it is asked. See docs/command.md.
+// The target is a file that no program has open, the address of a monitor, or unix:/path of its
+// socket. For a file that is in use, the socket beside it is asked. See docs/command.md.
 package main
 
 import (

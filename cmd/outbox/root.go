@@ -57,8 +57,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	return code
 }
 
-// noted is the output of a verb, and knows the first error of it: many a line is written without a look
-// at the error. After it nothing more is written. One goroutine writes at a time.
+// noted is the output of a verb, and knows the first error of it: many a line is written without a
+// look at the error. After it nothing more is written. One goroutine writes at a time.
 type noted struct {
 	w   io.Writer
 	err error
@@ -119,7 +119,8 @@ func oneID(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// usage makes errors about arguments, which all are that there are too many, say so by their exit code.
+// usage makes errors about arguments, which all are that there are too many, say so by their exit
+// code.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {

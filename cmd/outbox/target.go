@@ -19,8 +19,8 @@ import (
 // environment stands in for the target.
 const environment = "OUTBOX"
 
-// split takes the target off the arguments of a verb that needs n more of them. Negative: any number
-// of IDs, and one at least.
+// split takes the target off the arguments of a verb that needs n more of them. Negative: any
+// number of IDs, and one at least.
 func split(args []string, n int) (target string, rest []string, err error) {
 	target = os.Getenv(environment)
 	switch {
@@ -109,8 +109,8 @@ func openSocket(path, name string) *client {
 	return cl
 }
 
-// answerTime is how long a monitor may take to begin an answer about what there is. An action, such as a
-// compaction, may take as long as it takes.
+// answerTime is how long a monitor may take to begin an answer about what there is. An action, such
+// as a compaction, may take as long as it takes.
 const answerTime = 30 * time.Second
 
 // newClient returns a client that follows no redirect.

@@ -44,8 +44,8 @@ func escape(s, keep string) string {
 	return b.String()
 }
 
-// visibleJSON escapes the same characters in a JSON document, where they can be in strings alone, so
-// that it means the same.
+// visibleJSON escapes the same characters in a JSON document, where they can be in strings alone,
+// so that it means the same.
 func visibleJSON(doc []byte) []byte {
 	if bytes.IndexFunc(doc, func(r rune) bool { return hidden(r) && r != '\n' && r != '\t' }) < 0 {
 		return doc

@@ -47,8 +47,8 @@ back, g and G go to the first and the last, q ends it.`,
 	}
 }
 
-// A top is what top shows. Its program owns it, except for cl, which belongs to the look that goes on:
-// there is one at a time.
+// A top is what top shows. Its program owns it, except for cl, which belongs to the look that goes
+// on: there is one at a time.
 type top struct {
 	ctx     context.Context
 	cl      *client

@@ -18,7 +18,8 @@ func (s *Server) authorized(c *call) bool {
 	return strings.EqualFold(scheme, "Basic") && same(decodeBasic(value), s.o.SiteID+":"+s.o.TrackKey)
 }
 
-// decodeBasic reads both alphabets: the SDK for Go writes the one for URLs, all others the usual one.
+// decodeBasic reads both alphabets: the SDK for Go writes the one for URLs, all others the usual
+// one.
 func decodeBasic(value string) string {
 	for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		if b, err := alphabet.DecodeString(value); err == nil {

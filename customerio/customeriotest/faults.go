@@ -46,8 +46,8 @@ type Fault struct {
 	// Break is what the connection suffers; the zero value is nothing.
 	Break Break
 	// Accept has the request handled before its answer is replaced or lost. Without it a request
-	// that meets a Status, Silence or Reset leaves no trace in the record. One that meets a Cut or a
-	// Delay alone is always handled.
+	// that meets a Status, Silence or Reset leaves no trace in the record. One that meets a Cut or
+	// a Delay alone is always handled.
 	Accept bool
 }
 
@@ -80,16 +80,17 @@ type Faults struct {
 	// Refuse returns why a valid operation of the Track API is refused: in a batch by an item of a
 	// 207, else by a 400. nil lets it pass. Index is of no account.
 	Refuse func(Operation) *Refusal
-	// Poison returns the status, such as 400, 413 or 500, with which a request of the Track API that
-	// contains the operation is refused as a whole; 0 lets it pass.
+	// Poison returns the status, such as 400, 413 or 500, with which a request of the Track API
+	// that contains the operation is refused as a whole; 0 lets it pass.
 	Poison func(Operation) int
-	// Rewrite replaces the refusals that a batch of n operations is about to be answered with, which
-	// may be none; what was accepted remains accepted. nil leaves them. [IndexOutOfRange],
+	// Rewrite replaces the refusals that a batch of n operations is about to be answered with,
+	// which may be none; what was accepted remains accepted. nil leaves them. [IndexOutOfRange],
 	// [IndexRepeated] and [IndexMissing] are such functions.
 	Rewrite func(n int, refused []Refusal) []Refusal
 }
 
-// SetFaults replaces the faults for the requests that arrive from now on. What Script has added stays.
+// SetFaults replaces the faults for the requests that arrive from now on. What Script has added
+// stays.
 func (s *Server) SetFaults(f Faults) {
 	f.Only, f.Spans, f.Chances = slices.Clone(f.Only), slices.Clone(f.Spans), slices.Clone(f.Chances)
 	s.mu.Lock()
@@ -97,8 +98,8 @@ func (s *Server) SetFaults(f Faults) {
 	s.faults = f
 }
 
-// Script adds faults that the next requests meet, one each, in order of arrival and before all other
-// faults. A zero Fault lets one request pass unharmed.
+// Script adds faults that the next requests meet, one each, in order of arrival and before all
+// other faults. A zero Fault lets one request pass unharmed.
 func (s *Server) Script(next ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

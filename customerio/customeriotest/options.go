@@ -68,15 +68,15 @@ type Options struct {
 	// Marker names what an operation stands for, so that a repetition is known. It is asked where
 	// there is no event id. "", and a nil Marker: operations with the same body are the same.
 	Marker func(Operation) string
-	// Sequence returns the place of an operation among those of its subject, and whether it has one.
-	// nil: order is not judged. Marker and Sequence are called by many goroutines at once, and must
-	// not modify the operation.
+	// Sequence returns the place of an operation among those of its subject, and whether it has
+	// one. nil: order is not judged. Marker and Sequence are called by many goroutines at once, and
+	// must not modify the operation.
 	Sequence func(Operation) (n int64, ok bool)
 	// Grace is how long after a Retry-After was told requests may still arrive that were on their
 	// way: they are not held against the client. 0 means 50ms; negative: no grace.
 	Grace time.Duration
-	// CountOnly keeps no list of operations, for long runs: Record is empty, the verdict is whole. A
-	// distinct operation then takes some 40 bytes of memory instead of its body and 700 more.
+	// CountOnly keeps no list of operations, for long runs: Record is empty, the verdict is whole.
+	// A distinct operation then takes some 40 bytes of memory instead of its body and 700 more.
 	CountOnly bool
 	// Seed makes Faults.Chances fall as they did in the last run, as far as requests arrive in the
 	// same order.

@@ -130,9 +130,9 @@ func (s *Server) Record() []Accepted {
 	return slices.Clone(s.record.list)
 }
 
-// Attributes returns the attributes that came with the last identify accepted for the person, by the
-// identifier that it named; nil if there was none, or a delete after it. They are not merged with
-// those of earlier ones.
+// Attributes returns the attributes that came with the last identify accepted for the person, by
+// the identifier that it named; nil if there was none, or a delete after it. They are not merged
+// with those of earlier ones.
 func (s *Server) Attributes(person string) map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,8 @@ type RetryAfter struct {
 	Delay time.Duration // from the answer; rounded up, as all forms know whole seconds only
 }
 
-// header returns the value of a header sent at now, and the moment that it tells; "" without a form.
+// header returns the value of a header sent at now, and the moment that it tells; "" without a
+// form.
 func (r RetryAfter) header(now time.Time) (value string, until time.Time) {
 	if r.Form == Untold {
 		return "", time.Time{}

@@ -13,8 +13,8 @@
 //	}
 //
 // One server answers for all hosts: the Track API (v1 and v2), of the App API the transactional
-// messages, broadcasts, imports and a few queries. Where the documentation of the service is silent,
-// [Open] has a switch. outboxtest.Guard fails a test that dials the real hosts.
+// messages, broadcasts, imports and a few queries. Where the documentation of the service is
+// silent, [Open] has a switch. outboxtest.Guard fails a test that dials the real hosts.
 //
 // # Caveats
 //
@@ -100,8 +100,8 @@ func (s *Server) URL() string {
 	return s.url
 }
 
-// Close cuts all connections and returns when the last request has ended. The record and the verdict
-// stay. Close may be called more than once.
+// Close cuts all connections and returns when the last request has ended. The record and the
+// verdict stay. Close may be called more than once.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if !s.closed {

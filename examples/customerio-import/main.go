@@ -2,15 +2,15 @@
 //
 //	go run ./examples/customerio-import -db people.db people.csv
 //
-// The first line names the columns: id, email or both; all others are attributes. Without a file there
-// are 10,000 people of its own making. Without credentials in the environment they go to a stand-in,
-// which is as strict as the service: at most 100 requests in any rolling second. With
+// The first line names the columns: id, email or both; all others are attributes. Without a file
+// there are 10,000 people of its own making. Without credentials in the environment they go to a
+// stand-in, which is as strict as the service: at most 100 requests in any rolling second. With
 // CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY they go to the service, or to whatever
 // CUSTOMERIO_TRACK_URL names.
 //
-// How far it is lies in the outbox file. A run that was killed is finished by the next one with the same
-// -db, which puts no row twice. The last line says what was put and what arrived; the exit status is 1
-// when rows were not put, were refused, or remain.
+// How far it is lies in the outbox file. A run that was killed is finished by the next one with the
+// same -db, which puts no row twice. The last line says what was put and what arrived; the exit
+// status is 1 when rows were not put, were refused, or remain.
 package main
 
 import (
@@ -147,7 +147,8 @@ func deliver(ctx context.Context, set settings, stdin io.Reader, stdout, stderr 
 	return err
 }
 
-// destination is the service if the environment has credentials, else a stand-in that the caller closes.
+// destination is the service if the environment has credentials, else a stand-in that the caller
+// closes.
 func destination() (customerio.Options, *customeriotest.Server, error) {
 	o, err := customerio.FromEnv()
 	if err != nil || o.TrackKey != "" {

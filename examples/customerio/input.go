@@ -45,8 +45,8 @@ func sample() string {
 	return b.String()
 }
 
-// A position says how much of the input lies in the outbox: so many lines, and what they were. It is
-// kept in a note under the hash of the input's first line.
+// A position says how much of the input lies in the outbox: so many lines, and what they were. It
+// is kept in a note under the hash of the input's first line.
 type position struct {
 	Lines int    `json:"lines"`
 	Hash  string `json:"hash"`
@@ -65,8 +65,8 @@ func (r *reader) position() position {
 	return position{r.lines, hex.EncodeToString(r.hash.Sum(nil))}
 }
 
-// next reads a line, and finds out what an earlier run has put at the first one. known is true for a
-// line that was put before.
+// next reads a line, and finds out what an earlier run has put at the first one. known is true for
+// a line that was put before.
 func (r *reader) next(c *customerio.Client) (known bool, err error) {
 	r.lines++
 	r.hash.Write(r.Bytes())

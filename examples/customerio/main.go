@@ -1,18 +1,20 @@
-// Customerio puts operations from a file, one JSON object a line, into an outbox and delivers them to
-// Customer.io:
+// Customerio puts operations from a file, one JSON object a line, into an outbox and delivers them
+// to Customer.io:
 //
 //	go run ./examples/customerio
 //
-// Without credentials in the environment they go to a stand-in, which is as strict as the service: at
-// most 100 requests in any rolling second. With CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY they go
-// to the service, or to whatever CUSTOMERIO_TRACK_URL names. The last line says what was put, and what
-// arrived; the exit status is 1 when operations remain, are dead, or came in a wrong way.
+// Without credentials in the environment they go to a stand-in, which is as strict as the service:
+// at most 100 requests in any rolling second. With CUSTOMERIO_SITE_ID and CUSTOMERIO_TRACK_API_KEY
+// they go to the service, or to whatever CUSTOMERIO_TRACK_URL names. The last line says what was
+// put, and what arrived; the exit status is 1 when operations remain, are dead, or came in a wrong
+// way.
 //
-// A line is {"op":…,"id":…}, with "name", "attributes" (or "data") and "timestamp" where they belong. op
-// is identify, track, page, screen, suppress, unsuppress or delete; an id with an @ is an email address.
+// A line is {"op":…,"id":…}, with "name", "attributes" (or "data") and "timestamp" where they
+// belong. op is identify, track, page, screen, suppress, unsuppress or delete; an id with an @ is
+// an email address.
 //
-// How far the input has been read lies in the same file, in the same commits. So a run that was killed
-// is finished by the next one with the same -db, which puts no line twice.
+// How far the input has been read lies in the same file, in the same commits. So a run that was
+// killed is finished by the next one with the same -db, which puts no line twice.
 package main
 
 import (
@@ -128,7 +130,8 @@ func deliver(ctx context.Context, set settings, stdin io.Reader, stdout, stderr 
 	return errors.Join(err, conclude(service.Verdict(), before, after, stdout))
 }
 
-// destination is the service if the environment has credentials, else a stand-in that the caller closes.
+// destination is the service if the environment has credentials, else a stand-in that the caller
+// closes.
 func destination() (customerio.Options, *customeriotest.Server, error) {
 	o, err := customerio.FromEnv()
 	if err != nil || o.TrackKey != "" {
@@ -166,8 +169,8 @@ func warnOfDead(c *customerio.Client, stderr io.Writer) error {
 	return nil
 }
 
-// conclude prints what the stand-in saw and says what is wrong with it. It saw this run alone: what was
-// delivered before, it cannot know.
+// conclude prints what the stand-in saw and says what is wrong with it. It saw this run alone: what
+// was delivered before, it cannot know.
 func conclude(v customeriotest.Verdict, before, after outbox.Stats, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "put=%d received=%d unique=%d duplicates=%d order_violations=%d fullest_second=%d refused_for_rate=%d\n",
 		after.Put, v.Operations, v.Unique, v.Duplicates, v.OrderViolations, v.FullestSecond, v.RefusedForRate)

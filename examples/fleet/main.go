@@ -1,6 +1,6 @@
-// Command fleet shows one rate limit for several processes. It starts a Redis, a strict receiver and
-// a number of sending processes, each with an outbox of its own. While they send it kills senders
-// and Redis, and starts them again. In the end it prints what the receiver saw:
+// Command fleet shows one rate limit for several processes. It starts a Redis, a strict receiver
+// and a number of sending processes, each with an outbox of its own. While they send it kills
+// senders and Redis, and starts them again. In the end it prints what the receiver saw:
 //
 //	go -C examples/fleet run .
 //

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A receiver accepts at most limit requests in any rolling second, answers 429 beyond, and remembers
-// what it saw.
+// A receiver accepts at most limit requests in any rolling second, answers 429 beyond, and
+// remembers what it saw.
 type receiver struct {
 	limit int
 

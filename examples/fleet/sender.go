@@ -18,8 +18,8 @@ import (
 	"github.com/seed8107221f/outbox/sender/httpsend"
 )
 
-// send is one sending process: it puts events until its input ends, delivers them under the limit of
-// the fleet, and ends when nothing is pending.
+// send is one sending process: it puts events until its input ends, delivers them under the limit
+// of the fleet, and ends when nothing is pending.
 func send() error {
 	c := redis.NewClient(&redis.Options{Addr: *redisAddr, ContextTimeoutEnabled: true})
 	defer c.Close()

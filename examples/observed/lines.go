@@ -11,7 +11,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// lines writes a line for each span: its trace, its name, why it failed, and which traces it links to.
+// lines writes a line for each span: its trace, its name, why it failed, and which traces it links
+// to.
 type lines struct {
 	mu  sync.Mutex // guards out
 	out io.Writer

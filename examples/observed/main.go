@@ -1,6 +1,6 @@
-// Observed is the program of docs/observe.md: an outbox with a page for people, metrics for Prometheus
-// and traces of OpenTelemetry. Its destination refuses the credentials for a while, so that there is
-// something to see.
+// Observed is the program of docs/observe.md: an outbox with a page for people, metrics for
+// Prometheus and traces of OpenTelemetry. Its destination refuses the credentials for a while, so
+// that there is something to see.
 package main
 
 import (

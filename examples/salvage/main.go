@@ -3,9 +3,9 @@
 //	go run ./examples/salvage events.db
 //	go run ./examples/salvage -into fresh.db events.db
 //
-// Without -into the fresh file takes the place of the damaged one, which is kept under another name. A
-// database of an application (store.In) is not replaced: -into is needed. No process may use the file
-// meanwhile.
+// Without -into the fresh file takes the place of the damaged one, which is kept under another
+// name. A database of an application (store.In) is not replaced: -into is needed. No process may
+// use the file meanwhile.
 package main
 
 import (

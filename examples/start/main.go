@@ -1,5 +1,5 @@
-// Start is the program of docs/start.md: it puts one event and delivers it to a receiver that prints
-// what arrives. Run it again, or kill it: the file remembers.
+// Start is the program of docs/start.md: it puts one event and delivers it to a receiver that
+// prints what arrives. Run it again, or kill it: the file remembers.
 package main
 
 import (

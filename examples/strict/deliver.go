@@ -117,9 +117,9 @@ func conclude(s *screen, r *outboxtest.Receiver, after outbox.Stats, expected ui
 	s.printf("put=%d %s", after.Put, summary(v))
 }
 
-// pace is the limit that the receiver states, or what the flags say instead. Each request in flight is
-// taken off it: Within allows for 100 ms of jitter, and a machine that is busy, or a process that was
-// stopped for a moment, delays what it has in flight for longer than that.
+// pace is the limit that the receiver states, or what the flags say instead. Each request in flight
+// is taken off it: Within allows for 100 ms of jitter, and a machine that is busy, or a process
+// that was stopped for a moment, delays what it has in flight for longer than that.
 func pace(set settings) *limiter.Limiter {
 	if set.rate == 0 {
 		return limiter.Within(max(1, limitRequests-set.concurrency), limitWindow)

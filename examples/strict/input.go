@@ -40,8 +40,9 @@ func openInput(name string, stdin io.Reader) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// A position says how much of one input lies in the outbox: so many lines, and what they were. It is
-// kept under the fingerprint of the input's first line, so that one file can take several inputs.
+// A position says how much of one input lies in the outbox: so many lines, and what they were. It
+// is kept under the fingerprint of the input's first line, so that one file can take several
+// inputs.
 type position struct {
 	lines uint64
 	seen  fingerprint

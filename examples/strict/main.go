@@ -4,20 +4,21 @@
 //	go run ./examples/strict
 //
 // Without -url it starts a receiver of its own, as strict as a vendor: at most 100 requests in any
-// rolling second, 429 with Retry-After beyond, now and then a 503 or a slow answer. The last line is
-// that receiver's verdict, with the rate that it measured; the exit status is 1 when the verdict is bad
-// or events remain.
+// rolling second, 429 with Retry-After beyond, now and then a 503 or a slow answer. The last line
+// is that receiver's verdict, with the rate that it measured; the exit status is 1 when the verdict
+// is bad or events remain.
 //
-// Events and the position in the input share one file and its transactions. So a run that was killed
-// at any moment is finished by the next one with the same -db, which puts no line twice. To see it,
-// keep the receiver and its record in a process of their own:
+// Events and the position in the input share one file and its transactions. So a run that was
+// killed at any moment is finished by the next one with the same -db, which puts no line twice. To
+// see it, keep the receiver and its record in a process of their own:
 //
 //	strict -receive 127.0.0.1:8080
 //	strict -url http://127.0.0.1:8080 -db events.db    # kill -9, and again
 //
 // That one gives its verdict when it is interrupted.
 //
-// A line is {"kind":…,"key":…,"payload":…}, with "id" (a UUID) and "not_before" (RFC 3339) if wanted.
+// A line is {"kind":…,"key":…,"payload":…}, with "id" (a UUID) and "not_before" (RFC 3339) if
+// wanted.
 package main
 
 import (

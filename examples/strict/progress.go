@@ -128,8 +128,8 @@ func (s *screen) follow(b *outbox.Outbox) (stop func()) {
 	}
 }
 
-// progressLine says how far the delivery is, how fast it went, in deliveries a second, and what holds
-// it up.
+// progressLine says how far the delivery is, how fast it went, in deliveries a second, and what
+// holds it up.
 func progressLine(s outbox.Stats, rate float64, now time.Time) string {
 	var line strings.Builder
 	fmt.Fprintf(&line, "pending %d  delivered %d", s.Pending, s.Delivered)

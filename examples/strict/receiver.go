@@ -24,8 +24,8 @@ const (
 	slowAnswer = 300 * time.Millisecond
 )
 
-// startReceiver starts what stands in for the vendor. "": on a free port. It keeps its record in memory,
-// for as long as the process lives.
+// startReceiver starts what stands in for the vendor. "": on a free port. It keeps its record in
+// memory, for as long as the process lives.
 func startReceiver(addr string) (*outboxtest.Receiver, error) {
 	r, err := outboxtest.StartReceiver(&outboxtest.ReceiverOptions{
 		Addr: addr, Limit: limitRequests, Window: limitWindow,

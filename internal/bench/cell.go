@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A spec says what one child process is to do. It travels as JSON; what an operation does not use is zero.
+// A spec says what one child process is to do. It travels as JSON; what an operation does not use
+// is zero.
 type spec struct {
 	Op       string        // a key of operations
 	Dir      string        // where its data lies

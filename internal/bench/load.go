@@ -13,7 +13,8 @@ import (
 	"github.com/seed8107221f/outbox/internal/bench/peers"
 )
 
-// payloads returns 256 different documents of JSON of that size, which no compression shortens much.
+// payloads returns 256 different documents of JSON of that size, which no compression shortens
+// much.
 func payloads(size int) [][]byte {
 	const head, tail = `{"data":"`, `"}`
 	random := rand.New(rand.NewPCG(1, 2))

@@ -75,7 +75,8 @@ func paceOp(s spec) (metrics, error) {
 	return metrics{"fullest": float64(fullest(arrivals, time.Second)), "average": average, "share": average / paceLimit, "stall": stall.Seconds()}, nil
 }
 
-// longestStall sleeps for so long, a millisecond at a time, and returns by how much a sleep was too long.
+// longestStall sleeps for so long, a millisecond at a time, and returns by how much a sleep was too
+// long.
 func longestStall(d time.Duration) (longest time.Duration) {
 	for last, end := time.Now(), time.Now().Add(d); last.Before(end); {
 		time.Sleep(time.Millisecond)

@@ -12,7 +12,8 @@ import (
 	"github.com/seed8107221f/outbox/internal/bench/peers"
 )
 
-// The drawing, in pixels. Lines and text are of middling lightness, to be read on white and on black.
+// The drawing, in pixels. Lines and text are of middling lightness, to be read on white and on
+// black.
 const (
 	svgWidth, svgHeight        = 760, 440
 	plotLeft, plotRight        = 70, 540 // names stand to the right

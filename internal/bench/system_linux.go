@@ -25,8 +25,8 @@ func cpuTime() float64 {
 // bytesWritten is what the process has given to write calls.
 func bytesWritten() float64 { return field("/proc/self/io", "wchar:") }
 
-// resident returns the resident set in bytes, mapped pages of files included, and its part that is not
-// of files.
+// resident returns the resident set in bytes, mapped pages of files included, and its part that is
+// not of files.
 func resident() (all, anonymous float64) {
 	return 1024 * field("/proc/self/status", "VmRSS:"), 1024 * field("/proc/self/status", "RssAnon:")
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Wrap gives an error the name of the operation, and the place unless the error names one. A store's
-// error keeps its place and its cause, so that operation, place and cause are said once. nil stays
-// nil.
+// Wrap gives an error the name of the operation, and the place unless the error names one. A
+// store's error keeps its place and its cause, so that operation, place and cause are said once.
+// nil stays nil.
 func Wrap(op, place string, err error) error {
 	if err == nil {
 		return nil

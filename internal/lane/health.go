@@ -9,7 +9,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Health returns why the lane cannot store or record; nil: it can, or a new process could not either.
+// Health returns why the lane cannot store or record; nil: it can, or a new process could not
+// either.
 func (l *Lane) Health() error {
 	if l.Life.Ending() {
 		return sender.ErrClosed

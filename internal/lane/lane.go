@@ -1,5 +1,5 @@
-// Package lane sees a lane as one: its store, its sender and its limiter. It says how the lane is and
-// what its items wait for, and waits for them.
+// Package lane sees a lane as one: its store, its sender and its limiter. It says how the lane is
+// and what its items wait for, and waits for them.
 package lane
 
 import (

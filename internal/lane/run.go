@@ -7,8 +7,8 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Start starts the lane of a store: it sends to t in the background, until Stop. A nil t only stores.
-// The store belongs to the caller, who sets Life before others use the lane.
+// Start starts the lane of a store: it sends to t in the background, until Stop. A nil t only
+// stores. The store belongs to the caller, who sets Life before others use the lane.
 func Start(st Store, t sender.Transport, limiter sender.Limiter, o *sender.Options) (l *Lane, err error) {
 	l = &Lane{Store: st, Limiter: limiter}
 	e, exclusive := st.(sender.Exclusive)
@@ -59,8 +59,8 @@ func (l *Lane) refuse(err error) {
 	}
 }
 
-// Stop ends what Start began; with flush it first delivers what it can. ctx limits the flush and the
-// requests in flight.
+// Stop ends what Start began; with flush it first delivers what it can. ctx limits the flush and
+// the requests in flight.
 func (l *Lane) Stop(ctx context.Context, flush bool) []error {
 	var err error
 	if flush {

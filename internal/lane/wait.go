@@ -11,8 +11,9 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// Flush waits as the method by of the sender does: [sender.Sender.Flush], or LastFlush. nil: nothing
-// remains of what was there before the call. Else the error says how many are pending, and why.
+// Flush waits as the method by of the sender does: [sender.Sender.Flush], or LastFlush. nil:
+// nothing remains of what was there before the call. Else the error says how many are pending, and
+// why.
 func (l *Lane) Flush(ctx context.Context, by func(*sender.Sender, context.Context) error) (err error) {
 	var mark uint64
 	f, marks := l.Store.(sender.Flusher)

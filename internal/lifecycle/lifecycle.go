@@ -85,8 +85,8 @@ func (l *Life) Adopt(part *Life) error {
 }
 
 // End takes the thing down. ctx limits the wait for calls, and the step Stop. It returns at most a
-// second after the end of ctx, with an error; what hangs then goes on in the background. A second call
-// waits for the first, and returns the same. A nil ctx is an error, and nothing ends.
+// second after the end of ctx, with an error; what hangs then goes on in the background. A second
+// call waits for the first, and returns the same. A nil ctx is an error, and nothing ends.
 func (l *Life) End(ctx context.Context, flush bool) error {
 	if ctx == nil {
 		return l.steps.Wrap(errors.New("the context is nil"))
@@ -145,7 +145,8 @@ func (l *Life) run(ctx context.Context, flush bool) {
 	l.note(l.steps.Wrap(l.steps.Close()))
 }
 
-// note keeps an error of the end. A disk that fails makes several steps fail alike: that is said once.
+// note keeps an error of the end. A disk that fails makes several steps fail alike: that is said
+// once.
 func (l *Life) note(err error) {
 	if err != nil && !slices.ContainsFunc(l.errs, func(e error) bool { return e.Error() == err.Error() }) {
 		l.errs = append(l.errs, err)

@@ -1,10 +1,11 @@
-// Package manners counts how well clients keep to a rate limit and to a Retry-After. The servers that
-// stand in for a vendor in tests share it.
+// Package manners counts how well clients keep to a rate limit and to a Retry-After. The servers
+// that stand in for a vendor in tests share it.
 package manners
 
 import "time"
 
-// A window counts arrivals in the last rolling span of time: what came exactly one width ago has left.
+// A window counts arrivals in the last rolling span of time: what came exactly one width ago has
+// left.
 type window struct {
 	width   time.Duration
 	at      []time.Time // oldest first
@@ -54,9 +55,9 @@ func NewTraffic(limit int, width time.Duration) *Traffic {
 // Fullest returns the most requests in any window, and in any second.
 func (t *Traffic) Fullest() (window, second int) { return t.window.fullest, t.second.fullest }
 
-// Arrive counts a request that arrived at now, which must not go back, and tells whether it is within
-// the limit, or else when there will be room. Requests that were on their way for no longer than grace
-// when a Retry-After was told are no sign of disobedience.
+// Arrive counts a request that arrived at now, which must not go back, and tells whether it is
+// within the limit, or else when there will be room. Requests that were on their way for no longer
+// than grace when a Retry-After was told are no sign of disobedience.
 func (t *Traffic) Arrive(now time.Time, grace time.Duration) (within bool, room time.Time) {
 	t.Requests++
 	t.second.arrive(now)

@@ -15,9 +15,9 @@ func (o *Order) Waits(p Place) bool {
 	return waits
 }
 
-// Line returns the head of the line in which the item of ready at p waits, and how many go before it in
-// that line, the head included. It is the line that the item will join, if the cursor has yet to come
-// to it: others may join before. ok is false if the item does not wait, as far as is known.
+// Line returns the head of the line in which the item of ready at p waits, and how many go before
+// it in that line, the head included. It is the line that the item will join, if the cursor has yet
+// to come to it: others may join before. ok is false if the item does not wait, as far as is known.
 func (o *Order) Line(p Place) (head uint64, before int, ok bool) {
 	l, taken := o.taken[p.Key]
 	if !taken || l.head == p.Seq {
@@ -27,8 +27,8 @@ func (o *Order) Line(p Place) (head uint64, before int, ok bool) {
 	return l.head, i + 1, waits || p.Seq > o.cursor
 }
 
-// Turn returns how many items have their turn before this one; ok is false if it has not its turn. An
-// item that its owner has deleted counts until it is noticed.
+// Turn returns how many items have their turn before this one; ok is false if it has not its turn.
+// An item that its owner has deleted counts until it is noticed.
 func (o *Order) Turn(seq uint64) (before int, ok bool) {
 	for i := len(o.front) - 1; i >= 0; i-- {
 		if o.front[i].seq == seq {
@@ -45,8 +45,8 @@ func (o *Order) Turn(seq uint64) (before int, ok bool) {
 	return before, false
 }
 
-// Flight returns where an item in flight was claimed, and whether it lies in dead now; ok is false if
-// it is not in flight.
+// Flight returns where an item in flight was claimed, and whether it lies in dead now; ok is false
+// if it is not in flight.
 func (o *Order) Flight(seq uint64) (p Place, sent, ok bool) {
 	f := o.flights[seq]
 	if f == nil {

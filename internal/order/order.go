@@ -10,8 +10,8 @@
 //
 // Items whose time has not come are unknown here. When it comes they enter ready under a new Seq.
 //
-// The order costs nothing on disk: ready is not sorted by key and has no index. Claiming reads ready
-// from a cursor and remembers the items that it cannot hand out yet, 8 bytes for each.
+// The order costs nothing on disk: ready is not sorted by key and has no index. Claiming reads
+// ready from a cursor and remembers the items that it cannot hand out yet, 8 bytes for each.
 package order
 
 import "iter"
@@ -39,21 +39,22 @@ const defaultMaxWaiting = 1 << 20
 // maxSpare bounds the flights that are kept to be used again.
 const maxSpare = 1024
 
-// An Order is what memory knows of the items of one lane. The zero value knows nothing and is stale.
-// It has no lock: its owner guards it, and each Round, with one of its own.
+// An Order is what memory knows of the items of one lane. The zero value knows nothing and is
+// stale. It has no lock: its owner guards it, and each Round, with one of its own.
 //
-//   - A key is taken while one of its items, its head, is in flight, has its turn, or lies in later.
+//   - A key is taken while one of its items, its head, is in flight, has its turn, or lies in
+//     later.
 //   - An item in flight is the head of its key, if it has one. So no two of a key are in flight.
 //   - Each item of ready up to the cursor is in flight, has its turn, or waits in the line of its
 //     key. One beyond the cursor is none of these, unless it was in flight at the last Rebuild.
-//   - A line is in the order of Seq. It grows at its end when the cursor meets an item of a taken key,
-//     and its first item has its turn when the head is gone.
-//   - An item that has its turn is the head of its key, or has none, and lies in ready. If its owner
-//     has deleted it, the next of the line takes its turn as soon as this is noticed.
+//   - A line is in the order of Seq. It grows at its end when the cursor meets an item of a taken
+//     key, and its first item has its turn when the head is gone.
+//   - An item that has its turn is the head of its key, or has none, and lies in ready. If its
+//     owner has deleted it, the next of the line takes its turn as soon as this is noticed.
 //   - Memory changes only after the commit that changes the disk. A commit that failed changes
 //     nothing here; after one whose outcome is unknown the Order is stale.
-//   - All but the flights follows from the disk. A crash loses the Order and with it the flights: the
-//     items are met again, in order, and items that were in flight are sent again.
+//   - All but the flights follows from the disk. A crash loses the Order and with it the flights:
+//     the items are met again, in order, and items that were in flight are sent again.
 type Order struct {
 	// MaxWaiting is how many items may wait in lines before the cursor stops until some are gone;
 	// 0: 1<<20.
@@ -93,9 +94,9 @@ type turn struct{ seq, key uint64 }
 // Stale reports whether the Order must be rebuilt before it hands out an item.
 func (o *Order) Stale() bool { return !o.rebuilt }
 
-// Invalidate makes the Order stale, because the disk may differ from what it knows: after a commit of
-// unknown outcome, for instance. Until Rebuild nothing is handed out, and outcomes are taken as ever.
-// sent tells of an item in flight whether it lies in dead now; nil: as before.
+// Invalidate makes the Order stale, because the disk may differ from what it knows: after a commit
+// of unknown outcome, for instance. Until Rebuild nothing is handed out, and outcomes are taken as
+// ever. sent tells of an item in flight whether it lies in dead now; nil: as before.
 func (o *Order) Invalidate(sent func(seq uint64) bool) {
 	o.rebuilt = false
 	if sent == nil {
@@ -107,7 +108,8 @@ func (o *Order) Invalidate(sent func(seq uint64) bool) {
 }
 
 // Rebuild works the Order out again: from what is in flight, which stays so, and from later, all
-// its items, in any order. The cursor starts again, and each source keeps its place in the rotation.
+// its items, in any order. The cursor starts again, and each source keeps its place in the
+// rotation.
 func (o *Order) Rebuild(later iter.Seq[Place]) {
 	if o.flights == nil {
 		o.flights = make(map[uint64]*flight)
@@ -168,8 +170,8 @@ func (o *Order) nextOfKey(key uint64) {
 	}
 }
 
-// flight returns the flight of an item that was claimed at p; nil: there is none. It was settled, or
-// claimed elsewhere since.
+// flight returns the flight of an item that was claimed at p; nil: there is none. It was settled,
+// or claimed elsewhere since.
 func (o *Order) flight(p Place) *flight {
 	if f := o.flights[p.Seq]; f != nil && f.due == p.Due {
 		return f

@@ -10,20 +10,20 @@ const (
 	sources
 )
 
-// Records is the disk, as one Round reads it. Each method may find that it cannot tell now: it would
-// need a file that is not open yet, or it has met damage that it cannot pass. Then it returns false
-// and keeps the reason to itself. The Round goes on with the other sources.
+// Records is the disk, as one Round reads it. Each method may find that it cannot tell now: it
+// would need a file that is not open yet, or it has met damage that it cannot pass. Then it returns
+// false and keeps the reason to itself. The Round goes on with the other sources.
 //
 // What the methods return must be true now. A store that reads ahead forgets what it has read when
 // one of these items is deleted, or when [Order.Settled] says so.
 type Records interface {
 	// Ready reports whether ready still holds the item. ok is false if it cannot tell.
 	Ready(seq uint64) (there, ok bool)
-	// Due returns the first item of later that is due and comes behind after, by Due and then by Seq.
-	// The zero Place is before them all. Items in flight need not be left out.
+	// Due returns the first item of later that is due and comes behind after, by Due and then by
+	// Seq. The zero Place is before them all. Items in flight need not be left out.
 	Due(after Place) (Place, bool)
-	// Fresh returns the first item of ready whose Seq is above after. Items in flight need not be left
-	// out. Its place is enough: most items of a taken key are never handed out by this Round.
+	// Fresh returns the first item of ready whose Seq is above after. Items in flight need not be
+	// left out. Its place is enough: most items of a taken key are never handed out by this Round.
 	Fresh(after uint64) (Place, bool)
 }
 
@@ -46,9 +46,9 @@ func (o *Order) Begin(r Records, steps int) Round {
 	return Round{order: o, records: r, steps: steps}
 }
 
-// Next finds the item that goes next, and leaves it where it is until Take; without Take it finds the
-// same item again. It returns false if no source has one, if the steps are used up, or if the Order
-// is stale.
+// Next finds the item that goes next, and leaves it where it is until Take; without Take it finds
+// the same item again. It returns false if no source has one, if the steps are used up, or if the
+// Order is stale.
 func (r *Round) Next() (Place, Source, bool) {
 	for r.order.rebuilt && !r.Spent() && r.exhausted != [sources]bool{true, true, true} {
 		src := r.order.next
@@ -77,12 +77,12 @@ func (r *Round) Take() {
 	r.steps--
 }
 
-// Resume has the sources asked again that had nothing, because the caller can tell more now. The steps
-// count on.
+// Resume has the sources asked again that had nothing, because the caller can tell more now. The
+// steps count on.
 func (r *Round) Resume() { r.exhausted = [sources]bool{} }
 
-// Spent reports whether the steps are used up. There may be more to hand out then: begin another Round,
-// after others had the lock.
+// Spent reports whether the steps are used up. There may be more to hand out then: begin another
+// Round, after others had the lock.
 func (r *Round) Spent() bool { return r.steps <= 0 }
 
 // Awaited reports whether an item has joined a line whose head is on its way into a commit, see
@@ -91,8 +91,8 @@ func (r *Round) Awaited() bool { return r.awaited }
 
 func (o *Order) rotate() { o.next = (o.next + 1) % sources }
 
-// seek puts the next item of a source that may go into r.at. It is false if there is none, or the steps
-// are used up. Each item that is passed by is a step.
+// seek puts the next item of a source that may go into r.at. It is false if there is none, or the
+// steps are used up. Each item that is passed by is a step.
 func (r *Round) seek(src Source) bool {
 	o := r.order
 	for ; r.steps > 0; r.steps-- {
@@ -131,8 +131,8 @@ func (r *Round) seek(src Source) bool {
 	return false
 }
 
-// seekLater is seek for later. Items in flight are met again by each Round, and would use up its steps
-// if they counted.
+// seekLater is seek for later. Items in flight are met again by each Round, and would use up its
+// steps if they counted.
 func (r *Round) seekLater() bool {
 	for {
 		p, ok := r.records.Due(r.later)

@@ -4,8 +4,8 @@ import "iter"
 
 // MarkSettling notes that an outcome of the item claimed at p is on its way into a commit. It is
 // awaited when another item waits for the key, so that the commit should not be delayed. mayBeSent
-// reports whether the item may lie in dead by now, so that releasing it takes a commit too. Both are
-// false if the item is not in flight: the outcome is a repetition.
+// reports whether the item may lie in dead by now, so that releasing it takes a commit too. Both
+// are false if the item is not in flight: the outcome is a repetition.
 func (o *Order) MarkSettling(p Place, to Result) (awaited, mayBeSent bool) {
 	f := o.flight(p)
 	if f == nil {
@@ -17,15 +17,15 @@ func (o *Order) MarkSettling(p Place, to Result) (awaited, mayBeSent bool) {
 }
 
 // Settled tells what has become of the item claimed at p. Call it when this is durable, and for a
-// Released item that needs no commit at once. Of several released items, settle the one that is to be
-// first as the last. A repetition changes nothing.
+// Released item that needs no commit at once. Of several released items, settle the one that is to
+// be first as the last. A repetition changes nothing.
 //
 // found reports whether the item lies where the result puts it: in later, or, as Sending, in dead.
-// Otherwise its owner has deleted it, and its key goes to the next. It does not matter for Gone, and
-// for an item released into ready, which is looked for when it has its turn.
+// Otherwise its owner has deleted it, and its key goes to the next. It does not matter for Gone,
+// and for an item released into ready, which is looked for when it has its turn.
 //
-// Settled returns true if the cursor has yet to come to the item, which happens after a Rebuild only.
-// What the caller has read of ready ahead of the cursor is then out of date.
+// Settled returns true if the cursor has yet to come to the item, which happens after a Rebuild
+// only. What the caller has read of ready ahead of the cursor is then out of date.
 func (o *Order) Settled(p Place, what Result, found bool) (ahead bool) {
 	f := o.flight(p)
 	if f == nil {
@@ -58,9 +58,9 @@ func (o *Order) Withdraw(seq uint64) {
 	o.rebuilt = false
 }
 
-// Dropped tells that the owner of an item has deleted it, durably. p is where it lay; for dead, as for
-// ready, only Seq counts. If it is in flight it stays so: its outcome will find nothing. If it lay in
-// later, its key goes to the next.
+// Dropped tells that the owner of an item has deleted it, durably. p is where it lay; for dead, as
+// for ready, only Seq counts. If it is in flight it stays so: its outcome will find nothing. If it
+// lay in later, its key goes to the next.
 func (o *Order) Dropped(p Place) {
 	if f := o.flights[p.Seq]; f != nil {
 		o.moved(f, false)
@@ -85,8 +85,8 @@ func (o *Order) Taken(key uint64) bool {
 // HasTurns reports whether an item of ready has its turn. It may have been deleted.
 func (o *Order) HasTurns() bool { return len(o.turns)+len(o.front) > 0 }
 
-// Cursor returns the highest Seq of ready that was met; 0: none, or the Order is stale. An item beyond
-// it may be free to go.
+// Cursor returns the highest Seq of ready that was met; 0: none, or the Order is stale. An item
+// beyond it may be free to go.
 func (o *Order) Cursor() uint64 {
 	if !o.rebuilt {
 		return 0
@@ -136,7 +136,8 @@ func (o *Order) Counts() Counts {
 	return Counts{InLine: o.inLine, InFlight: len(o.flights), Later: o.later, Sent: o.sent}
 }
 
-// NextTurns returns the Seqs of the first n items that have their turn, in the order in which they go.
+// NextTurns returns the Seqs of the first n items that have their turn, in the order in which they
+// go.
 func (o *Order) NextTurns(n int) (seqs []uint64) {
 	for i := len(o.front) - 1; i >= 0 && len(seqs) < n; i-- {
 		seqs = append(seqs, o.front[i].seq)

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Crash takes the power: what was synced remains, and any part of the rest. Files get new numbers, so
-// that nothing the kernel kept of them is found again.
+// Crash takes the power: what was synced remains, and any part of the rest. Files get new numbers,
+// so that nothing the kernel kept of them is found again.
 func (d *Disk) Crash() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,8 +47,8 @@ func (d *Disk) Wipe() {
 	d.inodes, d.names, d.synced, d.renames = make(map[uint64]*inode), make(map[string]*inode), make(map[string]*inode), nil
 }
 
-// subset draws which of n un-synced things survive: none, all, a beginning, an end, one, all but one,
-// or each by coin. The indices are in order.
+// subset draws which of n un-synced things survive: none, all, a beginning, an end, one, all but
+// one, or each by coin. The indices are in order.
 func subset(rng *rand.Rand, n int) (kept []int) {
 	if n == 0 {
 		return nil
@@ -77,8 +77,8 @@ const (
 	page   = 4096
 )
 
-// survivors draws which of the un-synced writes to a file reach the disk: some of them whole, the last
-// of these torn in one draw of three, or each sector or each page of all by coin.
+// survivors draws which of the un-synced writes to a file reach the disk: some of them whole, the
+// last of these torn in one draw of three, or each sector or each page of all by coin.
 func survivors(rng *rand.Rand, writes []write) (kept []write) {
 	if unit := [...]int{0, 0, sector, page}[rng.IntN(4)]; unit > 0 {
 		for _, w := range writes {

@@ -1,9 +1,9 @@
 // Package powercut takes the power from an outbox, at any operation, on a disk that knows what was
 // synced and what was not.
 //
-// A [Disk] is the model; [Mount] makes it a directory that a process can use. The tests run a store in
-// such a process, stop it where a [Plan] says, have the disk lose any part of what was not synced
-// ([Disk.Crash]), and look whether everything the store acknowledged is there.
+// A [Disk] is the model; [Mount] makes it a directory that a process can use. The tests run a store
+// in such a process, stop it where a [Plan] says, have the disk lose any part of what was not
+// synced ([Disk.Crash]), and look whether everything the store acknowledged is there.
 package powercut
 
 import (
@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// A Disk is one directory: what programs see, and what of it would survive. All methods are safe for
-// concurrent use.
+// A Disk is one directory: what programs see, and what of it would survive. All methods are safe
+// for concurrent use.
 type Disk struct {
 	mu      sync.Mutex // a leaf; guards what follows
 	rng     *rand.Rand
@@ -171,8 +171,8 @@ func (d *Disk) lose(n *inode, kept []write) {
 	n.writes = []write{{off: int64(len(n.cache)), lost: true}}
 }
 
-// land puts writes on disk. torn: other writes were lost between them. What the file is longer by, and
-// was lost, is zeros or, by coin, what lay there before on the disk.
+// land puts writes on disk. torn: other writes were lost between them. What the file is longer by,
+// and was lost, is zeros or, by coin, what lay there before on the disk.
 func (d *Disk) land(n *inode, writes []write, torn bool) {
 	garbage := d.rng.IntN(2) == 0
 	end := int64(0)

@@ -2,10 +2,10 @@ package powercut
 
 import "syscall"
 
-// Limit makes the disk hold that many bytes of pages, all files together; what was there already stays.
-// Beyond it a write fails with ENOSPC, whole or behind a beginning. A thin disk takes every write, and
-// it is the sync that fails, for what it would have to find new pages for: as with any failed sync the
-// rest is then taken for written. Until Lift.
+// Limit makes the disk hold that many bytes of pages, all files together; what was there already
+// stays. Beyond it a write fails with ENOSPC, whole or behind a beginning. A thin disk takes every
+// write, and it is the sync that fails, for what it would have to find new pages for: as with any
+// failed sync the rest is then taken for written. Until Lift.
 func (d *Disk) Limit(capacity int64, thin bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -95,8 +95,8 @@ func (d *Disk) fit(n *inode, w write) write {
 	return some
 }
 
-// sink is what a thin disk without room does at a sync of n: what has a place may get there, and nothing
-// else does. d.mu is held.
+// sink is what a thin disk without room does at a sync of n: what has a place may get there, and
+// nothing else does. d.mu is held.
 func (d *Disk) sink(n *inode) error {
 	if d.capacity == 0 || !d.thin {
 		return nil

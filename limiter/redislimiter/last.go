@@ -12,10 +12,10 @@ const lastEvery = 16
 // errYields: a call of Wait has come, and a call of WaitLast gives way.
 var errYields = errors.New("redislimiter: gives way")
 
-// WaitLast is [Limiter.Wait] for work that gives way to other work of this process, such as an import
-// beside live events. It lets a request start only when no call of Wait is waiting, except that at
-// most about 15 of them pass a call of WaitLast that waits. Among each other calls of WaitLast are
-// served in order of arrival. What other processes start does not matter.
+// WaitLast is [Limiter.Wait] for work that gives way to other work of this process, such as an
+// import beside live events. It lets a request start only when no call of Wait is waiting, except
+// that at most about 15 of them pass a call of WaitLast that waits. Among each other calls of
+// WaitLast are served in order of arrival. What other processes start does not matter.
 func (l *Limiter) WaitLast(ctx context.Context) error {
 	select {
 	case l.last <- struct{}{}:

@@ -34,10 +34,10 @@ func (l *Limiter) Paused() time.Time {
 	return l.pause
 }
 
-// Resume ends the pause, whoever was told it: here at once, in the other processes as soon as Redis has
-// told them, or within ten seconds if that gets lost. It grants no burst, and the rate stays as low as
-// Slow made it. While Redis is away the others stay paused; they are told when it is back. What an
-// outbox of another process has in its own file stays: clear the throttle there.
+// Resume ends the pause, whoever was told it: here at once, in the other processes as soon as Redis
+// has told them, or within ten seconds if that gets lost. It grants no burst, and the rate stays as
+// low as Slow made it. While Redis is away the others stay paused; they are told when it is back.
+// What an outbox of another process has in its own file stays: clear the throttle there.
 func (l *Limiter) Resume() {
 	l.mu.Lock()
 	l.pause, l.told = time.Time{}, time.Time{}
@@ -63,7 +63,8 @@ func (l *Limiter) wakeWaiter() {
 	}
 }
 
-// hear takes over what Redis publishes: the latest resume, and what is left of a pause in microseconds.
+// hear takes over what Redis publishes: the latest resume, and what is left of a pause in
+// microseconds.
 func (l *Limiter) hear(message string) {
 	var resumed, micros int64
 	if _, err := fmt.Sscan(message, &resumed, &micros); err != nil {
@@ -81,9 +82,9 @@ func (l *Limiter) hear(message string) {
 	}
 }
 
-// heard takes over the pause that Redis had at a time when the latest resume was resumed, and reports
-// whether an earlier pause ended. What another process was told is not forgotten when Redis forgets it:
-// only a resume makes a pause shorter. l.mu is held.
+// heard takes over the pause that Redis had at a time when the latest resume was resumed, and
+// reports whether an earlier pause ended. What another process was told is not forgotten when Redis
+// forgets it: only a resume makes a pause shorter. l.mu is held.
 func (l *Limiter) heard(resumed int64, until time.Time) (ended bool) {
 	if resumed < l.resumed || l.resumes > 0 {
 		return false // of before a resume

@@ -49,9 +49,10 @@
 // clock be slewed.
 //
 // Redis 7.0 or later is needed. The client needs the commands EVALSHA, EVAL, TIME, INFO, HMGET,
-// HGET, HSET, HDEL, DEL and PEXPIRE for the key outbox:{name}, and should have PUBLISH and SUBSCRIBE for
-// the channel outbox:{name}:pause (an ACL of Redis 7 gives no channel unless told). Without the channel
-// the other processes hear of a pause with their next call, and of its end within ten seconds.
+// HGET, HSET, HDEL, DEL and PEXPIRE for the key outbox:{name}, and should have PUBLISH and
+// SUBSCRIBE for the channel outbox:{name}:pause (an ACL of Redis 7 gives no channel unless told).
+// Without the channel the other processes hear of a pause with their next call, and of its end
+// within ten seconds.
 package redislimiter
 
 import (
@@ -103,8 +104,8 @@ type Options struct {
 }
 
 // A Limiter decides when requests of this process may start, together with all Limiters of the same
-// name at the same Redis. It is a [sender.Limiter], a [sender.Pauser] and a [sender.Resumer]. Make it
-// with New: the zero Limiter does not work. All methods are safe for concurrent use.
+// name at the same Redis. It is a [sender.Limiter], a [sender.Pauser] and a [sender.Resumer]. Make
+// it with New: the zero Limiter does not work. All methods are safe for concurrent use.
 type Limiter struct {
 	c       redis.UniversalClient
 	key     string
@@ -461,8 +462,8 @@ func (l *Limiter) background() {
 	}
 }
 
-// Close ends the subscription to Redis and all calls of Wait and WaitLast. It returns nil, and may be
-// called more than once.
+// Close ends the subscription to Redis and all calls of Wait and WaitLast. It returns nil, and may
+// be called more than once.
 func (l *Limiter) Close() error {
 	l.cancel()
 	l.ended.Wait()

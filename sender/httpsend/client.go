@@ -60,13 +60,13 @@ func NewClient() *http.Client {
 const young = 250 * time.Millisecond
 
 // Young returns a client for requests that must not be sent twice, as with
-// sender.Options.AtMostOnce. A request on an idle connection that the other end is just closing gets
-// no answer, and nobody knows whether it was carried out. So Young is c, except that its connections
-// are its own and are closed after a quarter of a second without a request. Where many requests are
-// sent, connections never become that old; where few are, each makes its own.
+// sender.Options.AtMostOnce. A request on an idle connection that the other end is just closing
+// gets no answer, and nobody knows whether it was carried out. So Young is c, except that its
+// connections are its own and are closed after a quarter of a second without a request. Where many
+// requests are sent, connections never become that old; where few are, each makes its own.
 //
-// nil means NewClient. A client whose RoundTripper is not an *http.Transport is copied as it is: set
-// IdleConnTimeout below it.
+// nil means NewClient. A client whose RoundTripper is not an *http.Transport is copied as it is:
+// set IdleConnTimeout below it.
 func Young(c *http.Client) *http.Client {
 	if c == nil {
 		c = NewClient()
@@ -156,8 +156,8 @@ func (a *Answer) unpack() {
 }
 
 // Ask sends a request once, as http.Client.Do does, and follows no redirect, even if c would follow
-// it. The caller closes the body. A nil c means a shared client made by [NewClient]. For the meaning
-// of the answer see [Verdict].
+// it. The caller closes the body. A nil c means a shared client made by [NewClient]. For the
+// meaning of the answer see [Verdict].
 func Ask(c *http.Client, req *http.Request) (*http.Response, error) {
 	if c == nil {
 		c = shared

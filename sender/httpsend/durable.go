@@ -35,8 +35,8 @@ const defaultMaxBody = 4 << 20
 //
 // A request is sent as it was stored, perhaps hours later. If the SDK signs its requests, the
 // signature is then too old, or no longer fits the headers, and the destination refuses it at every
-// attempt. So leave the signature out by Secret, its time and its nonce too, and sign each attempt in
-// Transport.Authorize, by the scheme of the vendor; see the example Signature.
+// attempt. So leave the signature out by Secret, its time and its nonce too, and sign each attempt
+// in Transport.Authorize, by the scheme of the vendor; see the example Signature.
 //
 // The SDK learns only that the request was stored, not what the destination answers later. A
 // request that the destination refuses is among the dead items of the outbox.

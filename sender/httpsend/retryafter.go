@@ -9,12 +9,13 @@ import (
 )
 
 // RetryAfter returns how long an answer asks the client to wait, from now, which is when the answer
-// arrived. It reads seconds and all three date forms of RFC 9110 (section 10.2.3). A date is compared
-// with the answer's own Date header, so a wrong clock on either side does no harm; without a Date
-// header it is compared with now. Of several lines, or values in one line, the longest wait counts.
+// arrived. It reads seconds and all three date forms of RFC 9110 (section 10.2.3). A date is
+// compared with the answer's own Date header, so a wrong clock on either side does no harm; without
+// a Date header it is compared with now. Of several lines, or values in one line, the longest wait
+// counts.
 //
-// It also reads what servers send against the RFC: seconds with a fraction, UTC or +0000 in place of
-// GMT, and a Unix time, in seconds or milliseconds, that lies within a day of the Date.
+// It also reads what servers send against the RFC: seconds with a fraction, UTC or +0000 in place
+// of GMT, and a Unix time, in seconds or milliseconds, that lies within a day of the Date.
 //
 // ok is false if there is no usable header: none, unreadable, not above zero, or longer than a
 // time.Duration. wait is then 0; it is never negative. RetryAfter does not look at the status.
@@ -52,8 +53,8 @@ func parseWait(value string, clock time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// nearby is how far from the clock a number may lie to be a Unix time. As a number of seconds to wait
-// it would be decades.
+// nearby is how far from the clock a number may lie to be a Unix time. As a number of seconds to
+// wait it would be decades.
 const nearby = 24 * time.Hour
 
 // parseSeconds reads a number; ok is false if the value is none.

@@ -41,8 +41,8 @@ type Transport struct {
 	// nothing is added.
 	Authorize func(*http.Request) error
 	// IDHeader is the name of a header that carries the item's ID, the same at every attempt, so
-	// that the destination can recognize a repetition. It replaces a stored header of that name, and
-	// a 409 is then tried again. "": none.
+	// that the destination can recognize a repetition. It replaces a stored header of that name,
+	// and a 409 is then tried again. "": none.
 	IDHeader string
 	// Excerpt chooses which part of an answer other than 2xx goes into the error, which is stored
 	// on disk. The first 200 bytes of its result are used, as one printable line. body has at most

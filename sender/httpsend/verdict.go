@@ -65,26 +65,27 @@ func (e *StatusError) Unwrap() error { return e.Err }
 //
 // Whether a 4xx is about the item, the moment or the connection:
 //
-//   - 408: the server gave up waiting for the request (RFC 9110 section 15.5.9). The moment; a gateway
-//     may have passed it on, so it has no mark.
+//   - 408: the server gave up waiting for the request (RFC 9110 section 15.5.9). The moment; a
+//     gateway may have passed it on, so it has no mark.
 //   - 409: the state of the target (section 15.5.10), so the item. To a request with an
 //     idempotency key it also means that the first try is still running
-//     (draft-ietf-httpapi-idempotency-key-header, section 2.7): the moment. A request is idempotent in
-//     this sense if it has the header Idempotency-Key, X-Idempotency-Key or Transport.IDHeader.
+//     (draft-ietf-httpapi-idempotency-key-header, section 2.7): the moment. A request is idempotent
+//     in this sense if it has the header Idempotency-Key, X-Idempotency-Key or Transport.IDHeader.
 //   - 413: the item; with Retry-After the moment (RFC 9110 section 15.5.14).
 //   - 417: an expectation in the stored header (section 15.5.18). The item.
-//   - 421: this connection leads to a server that does not answer for the host (section 15.5.20). The
-//     connection: the lane holds, and its probe takes a new one.
-//   - 423, 424: a lock, or another action that failed (RFC 4918 sections 11.3 and 11.4). The moment.
+//   - 421: this connection leads to a server that does not answer for the host (section 15.5.20).
+//     The connection: the lane holds, and its probe takes a new one.
+//   - 423, 424: a lock, or another action that failed (RFC 4918 sections 11.3 and 11.4). The
+//     moment.
 //   - 425: the request came too early to be safe from a replay (RFC 8470 section 5.2). The moment.
 //   - 429: the rate (RFC 6585 section 4). The moment, for the whole lane.
 //   - 449 (Microsoft): to be repeated with more data, which nobody adds. The item.
 //   - 499 (nginx): a proxy saw its client go away. The connection; the request may have been
 //     carried out.
 //
-// Of the 5xx, 503 says that the server did not handle the request (RFC 9110 section 15.6.4), and 511
-// comes from a network that wants a login, not from the server (RFC 6585 section 6). 500, 502, 504 and
-// 520 to 527 leave it open whether the request was carried out.
+// Of the 5xx, 503 says that the server did not handle the request (RFC 9110 section 15.6.4), and
+// 511 comes from a network that wants a login, not from the server (RFC 6585 section 6). 500, 502,
+// 504 and 520 to 527 leave it open whether the request was carried out.
 func Verdict(resp *http.Response, now time.Time) error {
 	return judge(status(resp.Request, resp, now))
 }

@@ -158,7 +158,8 @@ var operating = []clause{
 	}},
 }
 
-// pending returns what is pending, of a queue that lists it as a [sender.Lister] or a [Memory] does.
+// pending returns what is pending, of a queue that lists it as a [sender.Lister] or a [Memory]
+// does.
 func (s *subject) pending() (all []sender.Item) {
 	s.Helper()
 	switch q := s.q.(type) {

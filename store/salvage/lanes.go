@@ -194,8 +194,8 @@ func differ(b []byte, name string) (n int) {
 	return n
 }
 
-// isLane reports whether buckets are those of a lane: three of its five, so that damage to one hides
-// no lane, and one of an application that has the name of another is none.
+// isLane reports whether buckets are those of a lane: three of its five, so that damage to one
+// hides no lane, and one of an application that has the name of another is none.
 func isLane(buckets []bucketAt) bool {
 	n := 0
 	for i := range buckets {
@@ -206,9 +206,9 @@ func isLane(buckets []bucketAt) bool {
 	return n >= 3
 }
 
-// laneOf returns the name and the root page of the lane that a bucket of the root leads to; 0: none.
-// One of its name and its page may be damaged. The name that the lane itself has, with a checksum,
-// tells which.
+// laneOf returns the name and the root page of the lane that a bucket of the root leads to; 0:
+// none. One of its name and its page may be damaged. The name that the lane itself has, with a
+// checksum, tells which.
 func (s *salvager) laneOf(b *bucketAt) (name string, id uint64) {
 	id = b.root()
 	lane, _ := s.lanePage(id)
@@ -259,8 +259,8 @@ func (s *salvager) rootEntry(off, start int64, e *pages.Element) (b bucketAt, ok
 	return b, ok
 }
 
-// bucketAt returns the bucket at an offset of the page at off, with a name of n bytes and a value of
-// size.
+// bucketAt returns the bucket at an offset of the page at off, with a name of n bytes and a value
+// of size.
 func (s *salvager) bucketAt(off, at, n, size int64) (b bucketAt, ok bool) {
 	if size < pages.BucketLen || size > pages.BucketLen+s.PageSize || n < 1 || n > s.PageSize || at < pages.HeaderLen {
 		return b, false
@@ -273,8 +273,8 @@ func (s *salvager) bucketAt(off, at, n, size int64) (b bucketAt, ok bool) {
 	return bucketAt{name: string(raw[:n]), value: raw[n:], off: off + at + n}, true
 }
 
-// unled reads the lanes that the root does not lead to, if the freelist tells which pages are in use.
-// If all of them have been read then, the damage in the root hides no lane.
+// unled reads the lanes that the root does not lead to, if the freelist tells which pages are in
+// use. If all of them have been read then, the damage in the root hides no lane.
 func (s *salvager) unled(m *pages.Meta) {
 	lost := func(h hole) bool { return h.lane == "" }
 	if s.free == nil || !slices.ContainsFunc(s.holes, lost) {

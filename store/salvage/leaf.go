@@ -182,8 +182,8 @@ func (s *salvager) strays(off int64, h pages.Header, found func(at int64, k form
 	}
 }
 
-// inlineStrays calls found for the records in buckets that lie inside page id, if it is the root page
-// of a lane.
+// inlineStrays calls found for the records in buckets that lie inside page id, if it is the root
+// page of a lane.
 func (s *salvager) inlineStrays(id uint64, found func(at int64, k format.Key, v format.Record)) {
 	buckets, _ := s.lanePage(id)
 	for i := range buckets {

@@ -337,8 +337,8 @@ func (s *salvager) branch(at treePage, h pages.Header) (below []treePage) {
 	return below
 }
 
-// root reads the leaf at the root of the file, and returns the root pages of the lanes. It leaves out
-// the buckets of an application.
+// root reads the leaf at the root of the file, and returns the root pages of the lanes. It leaves
+// out the buckets of an application.
 func (s *salvager) root(at treePage, h pages.Header) (below []treePage) {
 	if lane, _ := s.lanePage(at.id); lane != nil {
 		s.lose(at, errors.New("it is the root page of a lane, where that of the file is expected"))

@@ -36,8 +36,8 @@ func (s *salvager) claimTrees(lanes []treePage) {
 }
 
 // treeOf returns the root of the tree of a bucket, which should be page id. If that tree does not
-// hold as many records as the ledger counts, and one whose page differs in one bit does, the page is
-// damaged. 0: two buckets lead to the page, and it is not known whose it is.
+// hold as many records as the ledger counts, and one whose page differs in one bit does, the page
+// is damaged. 0: two buckets lead to the page, and it is not known whose it is.
 func (s *salvager) treeOf(lane, bucket string, id uint64, counts map[string]uint64) uint64 {
 	if counts == nil {
 		return id

@@ -1,7 +1,7 @@
 package peers
 
-// goqiteSchema makes the table that goqite queries, with the columns, the trigger and the index that
-// it comes with; the module does not export them.
+// goqiteSchema makes the table that goqite queries, with the columns, the trigger and the index
+// that it comes with; the module does not export them.
 const goqiteSchema = `
 CREATE TABLE goqite (
 	id       TEXT PRIMARY KEY DEFAULT ('m_' || lower(hex(randomblob(16)))),

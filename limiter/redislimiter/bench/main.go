@@ -2,8 +2,8 @@
 //
 //	go -C limiter/redislimiter/bench run .
 //
-// Several instances want all the starts that they can get. Each request is on its way for 0 to 50 ms,
-// and one strict receiver counts the requests in any rolling window. The command starts a
+// Several instances want all the starts that they can get. Each request is on its way for 0 to 50
+// ms, and one strict receiver counts the requests in any rolling window. The command starts a
 // redis-server of its own. Read the ratios between the rows: absolute times depend on the machine.
 package main
 

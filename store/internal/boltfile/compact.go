@@ -56,8 +56,8 @@ func (f *File) shouldCompact() bool {
 }
 
 // compact replaces the file by a compact copy, which is in use from then on. After an error the
-// file is as it was, or has failed and heals. [errors.ErrUnsupported]: it cannot be replaced where it
-// is, and is not tried again without being asked.
+// file is as it was, or has failed and heals. [errors.ErrUnsupported]: it cannot be replaced where
+// it is, and is not tried again without being asked.
 func (f *File) compact() error {
 	tmp := tempPrefix(f.path, compacting) + rand.Text()
 	db, raw, err := f.copyTo(tmp)
@@ -88,9 +88,9 @@ func (f *File) compact() error {
 	return nil
 }
 
-// isStuck reports whether a compaction failed because of where the file is, so that the next one would
-// fail too: its directory cannot be written to, the file is mounted by itself, or its owner cannot be
-// given to another file.
+// isStuck reports whether a compaction failed because of where the file is, so that the next one
+// would fail too: its directory cannot be written to, the file is mounted by itself, or its owner
+// cannot be given to another file.
 func isStuck(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV)
 }

@@ -103,8 +103,8 @@ type File struct {
 	witness *witness // when not own; guarded by the lock of db, which each writer holds
 
 	// Owned by the commit goroutine; by Open before it starts, and by Close after it has ended.
-	// Used only when own, except group, last, and the first two, which for a shared file are guarded
-	// like witness.
+	// Used only when own, except group, last, and the first two, which for a shared file are
+	// guarded like witness.
 	info            os.FileInfo // of the file that is open
 	statAt          time.Time   // when a stat last showed that the path names it
 	last            uint64      // the newest transaction in the file; 0: a new copy. When not own: as it healed

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Nanos returns a time in nanoseconds since 1970, or the nearest number that the file can hold: from
-// 1 up to the end of int64, in 2262.
+// Nanos returns a time in nanoseconds since 1970, or the nearest number that the file can hold:
+// from 1 up to the end of int64, in 2262.
 func Nanos(t time.Time) int64 {
 	switch s := t.Unix(); {
 	case s < 0:

@@ -76,6 +76,6 @@ func (l *Lane) Operator() (sender.Pause, error) {
 	return p, err
 }
 
-// SetOperator keeps a pause of the operator. One with a zero Since ends the pause; it is stored too,
-// so that package salvage does not take an older one for the latest.
+// SetOperator keeps a pause of the operator. One with a zero Since ends the pause; it is stored
+// too, so that package salvage does not take an older one for the latest.
 func (l *Lane) SetOperator(p sender.Pause) error { return l.Meta.Put(MetaOperator, EncodePause(p)) }

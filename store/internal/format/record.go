@@ -280,9 +280,9 @@ func (v Record) withLog(p Parts, log []byte) Record {
 	return n
 }
 
-// WithContents returns a copy of the record with another header and payload. It fails when the lengths
-// do not add up. The copy has no checksum: call [Record.SetSum]. The header must have passed
-// [Validate].
+// WithContents returns a copy of the record with another header and payload. It fails when the
+// lengths do not add up. The copy has no checksum: call [Record.SetSum]. The header must have
+// passed [Validate].
 func (v Record) WithContents(header map[string]string, payload []byte) (Record, error) {
 	p, err := v.Split()
 	if err != nil {

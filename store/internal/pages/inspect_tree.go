@@ -136,9 +136,9 @@ func (w *inspector) entries(v visit, h Header, off, room int64) error {
 	return nil
 }
 
-// Follows reports whether the key of the element begins at offset end, where the previous one ended,
-// is not empty, and key and value fit on the page, which has room bytes. Salvage asks this of whole
-// files of garbage.
+// Follows reports whether the key of the element begins at offset end, where the previous one
+// ended, is not empty, and key and value fit on the page, which has room bytes. Salvage asks this
+// of whole files of garbage.
 func (e *Element) Follows(end, room int64) bool {
 	return e.Key == end && e.Value != e.Key && e.Value-e.Key <= maxBoltKey && e.End <= room
 }

@@ -31,7 +31,8 @@ func Main(m *testing.M) {
 	m.Run()
 }
 
-// Pick is how much of something a test goes through: all of it, a sample, or with -short a smaller one.
+// Pick is how much of something a test goes through: all of it, a sample, or with -short a smaller
+// one.
 func Pick(long, sample, short int) int {
 	switch {
 	case Long():

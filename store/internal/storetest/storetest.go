@@ -1,5 +1,5 @@
-// Package storetest has what the tests of package store and of those below it share. It does not import
-// package store, so that the tests inside that package can use it.
+// Package storetest has what the tests of package store and of those below it share. It does not
+// import package store, so that the tests inside that package can use it.
 package storetest
 
 import (
@@ -200,8 +200,8 @@ var specimens = struct {
 	of map[bool]pagestest.Image
 }{of: make(map[bool]pagestest.Image)}
 
-// Specimen is a file with a lane of a thousand items, some large, of which 100 are delivered, closed
-// cleanly or not. open opens the lane in a file.
+// Specimen is a file with a lane of a thousand items, some large, of which 100 are delivered,
+// closed cleanly or not. open opens the lane in a file.
 func Specimen(t testing.TB, clean bool, open func(path string) (Lane, error)) pagestest.Image {
 	t.Helper()
 	specimens.Lock()
