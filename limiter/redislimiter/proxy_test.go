@@ -1,7 +1,6 @@
 package redislimiter_test
 
 import (
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,7 +16,8 @@ type proxy struct {
 
 	mu       sync.Mutex
 	target   string
-	late     time.Duration
+	late     time.Duration // of replies
+	lateTo   time.Duration // of requests
 	swallows bool
 	conns    map[net.Conn]bool
 }
@@ -53,7 +53,22 @@ func (p *proxy) serve(c net.Conn) {
 		return
 	}
 	defer s.Close()
-	go func() { _, _ = io.Copy(s, c); s.Close() }()
+	go func() {
+		defer s.Close()
+		for b := make([]byte, 4096); ; {
+			n, err := c.Read(b)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			late := p.lateTo
+			p.mu.Unlock()
+			time.Sleep(late)
+			if _, err := s.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}()
 	for b := make([]byte, 4096); ; {
 		n, err := s.Read(b)
 		if err != nil {
@@ -74,9 +89,11 @@ func (p *proxy) serve(c net.Conn) {
 
 func (p *proxy) set(f func()) { p.mu.Lock(); defer p.mu.Unlock(); f() }
 
-func (p *proxy) to(addr string)        { p.set(func() { p.target = addr }); p.cut() }
-func (p *proxy) delay(d time.Duration) { p.set(func() { p.late = d }) }
-func (p *proxy) swallow(on bool)       { p.set(func() { p.swallows = on }) }
+func (p *proxy) to(addr string)                { p.set(func() { p.target = addr }); p.cut() }
+func (p *proxy) delay(d time.Duration)         { p.set(func() { p.late = d }) }
+func (p *proxy) delayRequests(d time.Duration) { p.set(func() { p.lateTo = d }) }
+
+func (p *proxy) swallow(on bool) { p.set(func() { p.swallows = on }) }
 
 // cut ends all connections.
 func (p *proxy) cut() {
