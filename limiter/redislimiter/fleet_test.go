@@ -189,7 +189,7 @@ func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if args := cmd.Args(); cmd.Name() == "evalsha" {
 			c.calls.Add(1)
-			if args[len(args)-1] == "place" {
+			if slices.Contains(args, any("place")) {
 				c.placed.Add(1)
 			}
 		}
