@@ -23,9 +23,10 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A judge counts the requests of a fleet as a destination would. Each is on its way for up to 50 ms,
+// A judge counts the requests of a fleet as a destination would. Each is on its way for up to 20 ms,
 // and is counted at the moment that its sender started it plus that time, so that a machine which
-// stalls between the two says nothing about the limiter.
+// stalls between the two says nothing about the limiter. The jitter allows 50 ms: the rest is for a
+// machine that stalls between the end of Wait and that moment.
 type judge struct {
 	mu       sync.Mutex
 	arrivals []time.Time
@@ -33,7 +34,7 @@ type judge struct {
 }
 
 func (j *judge) arrive(instance int) {
-	at := time.Now().Add(rand.N(50 * time.Millisecond))
+	at := time.Now().Add(rand.N(20 * time.Millisecond))
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.arrivals = append(j.arrivals, at)
