@@ -182,6 +182,7 @@ func (r *reading) readReady(t *txn) {
 	r.ready = r.s.reading[:0]
 	defer func() { r.s.reading = r.ready[:0] }()
 	size, last := 0, format.ReadyKey(r.cursor)
+	keys := make([]uint64, 0, fetchItems) // of r.ready, which is too wide to be searched
 	c := t.Ready.Cursor()
 	k, v := c.Seek(format.ReadyKey(r.cursor + 1))
 	for ; k != nil && len(r.ready) < fetchItems && size < fetchBytes; k, v = c.Next() {
@@ -195,14 +196,15 @@ func (r *reading) readReady(t *txn) {
 			return
 		}
 		last = k
-		f := fetched{place: order.Place{Seq: format.Key(k).Seq(), Key: r.s.codec.recordHash(v)}}
-		if r.willWait(f.place) {
-			f.unread = true
-		} else {
-			r.decode(&f, k, v)
-			size += len(v)
+		key := r.s.codec.recordHash(v)
+		r.ready = append(r.ready, fetched{place: order.Place{Seq: format.Key(k).Seq(), Key: key}})
+		f := &r.ready[len(r.ready)-1]
+		f.unread = r.willWait(key, keys)
+		if keys = append(keys, key); f.unread {
+			continue
 		}
-		if r.ready = append(r.ready, f); f.blocked != nil {
+		r.decode(f, k, v)
+		if size += len(v); f.blocked != nil {
 			return
 		}
 	}
@@ -211,7 +213,10 @@ func (r *reading) readReady(t *txn) {
 
 // decode decodes record v of f under bucket key k.
 func (r *reading) decode(f *fetched, k format.Key, v format.Record) {
-	it, err := r.s.codec.decode(k, v)
+	plain, err := r.s.codec.open(k, v)
+	if err == nil {
+		f.item, err = plain.Item(&r.s.codec.kinds) // an item is large: it is not passed on
+	}
 	switch {
 	case errors.Is(err, ErrSealed):
 		f.blocked = fmt.Errorf("item %v: %w", v.ID(), err)
@@ -220,7 +225,6 @@ func (r *reading) decode(f *fetched, k format.Key, v format.Record) {
 	default:
 		f.damage = err
 	}
-	f.item = it
 	f.item.Seq = f.place.Seq
 }
 
@@ -232,19 +236,17 @@ func (r *reading) held(seq uint64) bool {
 }
 
 // willWait reports whether an item of ready would only wait in line: another item of its key is in
-// flight, or was read before it. The answer may change; Fresh checks it again.
-func (r *reading) willWait(p order.Place) bool {
-	if p.Key == 0 {
+// flight, or was read before it (keys). The answer may change; Fresh checks it again.
+func (r *reading) willWait(key uint64, keys []uint64) bool {
+	if key == 0 {
 		return false
 	}
-	for i := range r.ready {
-		if r.ready[i].place.Key == p.Key {
-			return true
-		}
+	if slices.Contains(keys, key) {
+		return true
 	}
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	return r.s.order.Taken(p.Key)
+	return r.s.order.Taken(key)
 }
 
 // stop notes damage that stops the reading of a source. The first one counts.
