@@ -431,7 +431,7 @@ func (l *loop) setTimer(now time.Time) {
 		l.settleTrouble.again, l.claimTrouble.again, l.limiterTrouble.again,
 		l.silenceLog.again, l.silenceLog.nextFolded(), l.deathLog.next(), l.nextCheck(), l.nextFlushGathered(), l.nextSettle(),
 	} {
-		if t.After(now) {
+		if !t.IsZero() && t.After(now) { // most are zero
 			wanted = true
 			if t.Before(at) {
 				at = t
