@@ -91,7 +91,12 @@ func TestCycles(t *testing.T) {
 				return err
 			}
 			_, err = b.Put(context.Background(), outbox.Event{Key: "b"})
-			return errors.Join(err, b.Close())
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond) // Close would wait for seconds
+			defer cancel()
+			if ended := b.Shutdown(ctx); !errors.Is(ended, outbox.ErrPending) {
+				return fmt.Errorf("Shutdown while a request hangs: %w", errors.Join(err, ended))
+			}
+			return err
 		},
 		func() error { // it is locked
 			s, err := store.Open(path, nil)
