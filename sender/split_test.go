@@ -87,10 +87,12 @@ func TestLimitOfABatchIsLearnt(t *testing.T) {
 		if n := slices.Max(p.sizes); n < 50 || len(p.sizes) > 2*10_000/50 {
 			t.Errorf("%d requests of at most %d items", len(p.sizes), n)
 		}
+		learnt := slices.Max(p.sizes)
 		time.Sleep(time.Hour)
 		p.deliver(t, q, s, 10_000, 5000)
-		if n := len(p.refused) - first; n == 0 || n > 12 {
-			t.Errorf("after an hour %d more were refused: %v", n, p.refused[first:])
+		larger := slices.Max(p.sizes) > learnt // 50 was learnt, and 100 is not refused
+		if n := len(p.refused) - first; n == 0 && !larger || n > 12 {
+			t.Errorf("after an hour %d more were refused: %v; %d were learnt", n, p.refused[first:], learnt)
 		}
 		p.mu.Lock()
 		p.limit = 0
