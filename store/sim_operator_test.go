@@ -216,6 +216,11 @@ func (l *lane) list() {
 			all = append(all, it.Seq)
 		}
 		slices.Sort(all)
+		if what == "pending" { // the outcome of what is in flight may be on a slow disk, which has not said so yet
+			c.paged = slices.DeleteFunc(c.paged, func(seq uint64) bool {
+				return slices.Contains(paged[sender.StateInFlight], seq) && !slices.Contains(all, seq)
+			})
+		}
 		slices.Sort(c.paged)
 		if c.paged = slices.Compact(c.paged); !slices.Equal(c.paged, all) {
 			s.t.Errorf("lane %s: %s by pages are %v, and all at once %v", l.name, what, c.paged, all)
