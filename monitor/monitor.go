@@ -27,7 +27,7 @@ type Options struct {
 	// stream, and must be safe for concurrent use. nil: who reaches the handler may read; nobody
 	// may act or see payloads.
 	Allow func(r *http.Request, lane string) Access
-	// Payload makes a payload readable, for those who may read it. nil: JSON is indented, other
+	// Payload makes a payload readable, for readers with the right to it. nil: JSON is indented, other
 	// text is as it is, the rest is hexadecimal. 64 KiB are shown.
 	Payload func(sender.Item) string
 	// Hosts are the host names to answer to, without port; nil: all. Set it where nothing in front

@@ -84,7 +84,7 @@ func TestListCountsWhatItHas(t *testing.T) {
 	}
 }
 
-// Whoever names what is not there is told what is, except for lanes that they may not read.
+// A request that names what is not there is told what is, except lanes that it may not read.
 func TestUnknownNames(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, nil)

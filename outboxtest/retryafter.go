@@ -34,7 +34,7 @@ var layouts = map[RetryAfter]string{
 }
 
 // header returns the value that tells a client to wait for d from now, and until when it has to;
-// zero: it does not. clock is what the server takes for now. Whole seconds are rounded up.
+// zero: it does not. clock is the time of the server. Whole seconds are rounded up.
 func (r RetryAfter) header(d time.Duration, now, clock time.Time) (value string, until time.Time) {
 	seconds := (d + time.Second - 1) / time.Second
 	switch r {

@@ -5,7 +5,7 @@
 //
 // Without -into the fresh file takes the place of the damaged one, which is kept under another
 // name. A database of an application (store.In) is not replaced: -into is needed. No process may
-// use the file meanwhile.
+// use the file while it runs.
 package main
 
 import (

@@ -58,7 +58,7 @@ func TestPauseOfAProberAfterARestart(t *testing.T) {
 	})
 }
 
-// Whoever hears of a 429 may clear it at once.
+// An observer that hears of a 429 may clear it at once.
 func TestClearThrottleFromAnObserver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -16,7 +16,7 @@ type Faults struct {
 
 var set sync.Map // path to *Faults
 
-// Set has whoever opens the file at path, which is absolute and without links, ask f. Clear it
+// Set makes the next Open of the file at path, which is absolute and without links, ask f. Clear it
 // once the file is open.
 func Set(path string, f *Faults) (clear func()) {
 	set.Store(path, f)

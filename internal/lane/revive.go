@@ -17,7 +17,7 @@ const (
 )
 
 // ReviveAll revives the dead items that match selects; nil: all. One that it has revived has a Seq
-// beyond last, and stays dead if it dies again. Others that die meanwhile keep their Seq, and are
+// beyond last, and stays dead if it dies again. Others that die while it runs keep their Seq, and are
 // revived if they lie ahead.
 func (l *Lane) ReviveAll(ctx context.Context, match func(*sender.Item) bool) (n int, err error) {
 	return n, errtext.With(l.Store, func(s sender.Browser) error {

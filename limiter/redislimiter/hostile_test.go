@@ -19,7 +19,7 @@ import (
 )
 
 // TestRefusals has Redis refuse calls for reasons that pass: nothing starts, the cause is told, and the
-// fleet goes on when the reason is gone. A process that starts meanwhile is not turned away.
+// fleet goes on when the reason is gone. A process that starts then is not turned away.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for _, f := range []struct{ name, word, begin, end string }{

@@ -34,7 +34,7 @@ func (l *Limiter) Paused() time.Time {
 	return l.pause
 }
 
-// Resume ends the pause, whoever was told it: here at once, in the other processes as soon as Redis
+// Resume ends the pause of the fleet: here at once, in the other processes as soon as Redis
 // has told them, or within ten seconds if that gets lost. It grants no burst, and the rate stays as
 // low as Slow made it. While Redis is away the others stay paused; they are told when it is back.
 // What an outbox of another process has in its own file stays: clear the throttle there.

@@ -451,7 +451,7 @@ func (l *Limiter) background() {
 				l.hear(m.Payload)
 				continue
 			}
-			// Subscribed, perhaps anew: what was published before is missed.
+			// Subscribed, perhaps again: what was published before is missed.
 		case <-l.tell:
 		case <-again:
 		}

@@ -133,7 +133,7 @@ func TestLiveWithoutStreams(t *testing.T) {
 	}
 }
 
-// Without a script a page renews itself for those who ask for it, until they have enough.
+// Without a script a page renews itself when the reader asks for it, until the reader ends it.
 func TestRenew(t *testing.T) {
 	p := newPlace(t, "track")
 	page := newTab(t, false)

@@ -40,7 +40,7 @@ type answer func(w http.ResponseWriter, body string) (status int)
 
 var everything = monitor.Access{Name: "oncall", Read: true, Payload: true, Act: true}
 
-// newPlace opens lanes; the first is that of the file.
+// newPlace opens lanes; the first is the default lane of the file.
 func newPlace(t *testing.T, lanes ...string) *place {
 	t.Helper()
 	if browser == nil {

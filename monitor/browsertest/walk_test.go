@@ -11,7 +11,7 @@ import (
 	"github.com/seed8107221f/outbox/sender"
 )
 
-// A person finds out by the pages alone why a lane does not work, and mends what the repair leaves.
+// A person finds out by the pages alone why a lane does not work, and fixes what the repair leaves.
 func TestWalk(t *testing.T) {
 	for name, script := range map[string]bool{"with script": true, "without script": false} {
 		t.Run(name, func(t *testing.T) {
