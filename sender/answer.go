@@ -138,6 +138,7 @@ func (r *request) split() bool {
 // succeeded takes in a success, which may end a silence.
 func (l *loop) succeeded(r *request) {
 	l.lastSuccess = latest(l.lastSuccess, r.ended)
+	l.successBegan = latest(l.successBegan, r.began)
 	l.firstFailed = 0
 	l.refusals.count = 0
 	l.killRefused(r.began)
@@ -192,6 +193,9 @@ func (l *loop) changeSilence(now time.Time, change func(*silence)) {
 	switch {
 	case !is.on():
 		l.probe = nil
+		if was.held {
+			l.mended = now
+		}
 	case !was.on():
 		l.firstFailed = 0
 		l.stopBaton()

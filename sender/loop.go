@@ -101,13 +101,15 @@ type loop struct {
 	gatheredFlushedAt  time.Time // when the last call began
 
 	// What the answers say about the lane. Written by the methods in answer.go.
-	silence     silence              // a pause or a hold
-	probe       *request             // in flight; nil: none
-	lastSuccess time.Time            // when a request last succeeded; zero: none did
-	started     time.Time            // when Run began
-	firstFailed int                  // requests in a row in which an item failed for the first time in this Run
-	refused     map[uint64]time.Time // by Seq: when an item last came back because of the lane
-	refusals    refusals             // for good, since the last success
+	silence      silence              // a pause or a hold
+	probe        *request             // in flight; nil: none
+	lastSuccess  time.Time            // when a request last succeeded; zero: none did
+	successBegan time.Time            // when the latest request began that succeeded; zero: none did
+	mended       time.Time            // when the last hold ended: older requests prove nothing
+	started      time.Time            // when Run began
+	firstFailed  int                  // requests in a row in which an item failed for the first time in this Run
+	refused      map[uint64]time.Time // by Seq: when an item last came back because of the lane
+	refusals     refusals             // for good, since the last success
 
 	// What was logged. Written by the methods in log.go.
 	silenceLog   silenceLog

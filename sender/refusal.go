@@ -28,6 +28,7 @@ const refusedAlike = "refused like others: "
 // after the refusal, a refusal with another status, or that nothing else is there to be sent, means
 // that the item is dead; one refusal too many in a row means that all of them are kept. A success
 // of an older request ends the row, but kills nothing: it may be from before the destination broke.
+// For the same reason a refusal from before the destination worked again decides nothing.
 // A crash forgets them: they are sent again. With AtMostOnce a crash leaves them among the dead,
 // "sent, answer unknown".
 type refusals struct {
@@ -61,9 +62,14 @@ func statusOf(err error) (status int) {
 func (l *loop) refuse(w refusal) effect {
 	f := &l.refusals
 	kept := strings.HasPrefix(w.item.LastErr, refusedAlike)
-	worked := w.k.blames(w.item)
-	if kept && worked && !w.by.began.After(w.k.lastSuccess) {
-		l.addOutcome(keep(w), w.by) // it was sent before the destination was known to work again
+	// As in blames, but the success of an older request may be from before the destination broke.
+	worked := !l.successBegan.IsZero() && (l.successBegan.After(w.item.FailedAt) || w.item.FailedAt.After(w.k.now))
+	known := l.mended // since when the destination is known to work
+	if kept && worked {
+		known = l.lastSuccess
+	}
+	if w.by.began.Before(known) {
+		l.addOutcome(w.again(""), w.by) // it proves nothing; the next refusal decides
 		return noEffect
 	}
 	status := statusOf(w.err)
@@ -73,8 +79,12 @@ func (l *loop) refuse(w refusal) effect {
 	}
 	f.status = status
 	f.count++
-	if kept && !worked {
-		f.count = max(f.count, manyRefused) // before a restart
+	switch {
+	case kept && !worked:
+		f.count = max(f.count, manyRefused) // also if the others were refused before a restart
+	case kept && f.count < manyRefused:
+		l.kill(&w) // others succeeded since it was refused, and it is refused again
+		return noEffect
 	}
 	if len(f.waiting) == maxRefusedWaiting {
 		l.killRefused(w.k.now)
@@ -90,17 +100,17 @@ func (l *loop) refuse(w refusal) effect {
 // keepRefused lets all items that wait come again.
 func (l *loop) keepRefused() {
 	for _, w := range l.refusals.waiting {
-		l.addOutcome(keep(w), w.by)
+		l.addOutcome(w.again(refusedAlike), w.by)
 	}
 	l.refusals.waiting = nil
 }
 
-// keep returns the outcome of an item that was refused because everything is: it comes again after
-// its backoff, uncharged. It dies at the next refusal after a success of others.
-func keep(w refusal) Outcome {
+// again returns the outcome of an item that is not dead: it comes again after its backoff,
+// uncharged. An item that is refusedAlike dies at the next refusal after a success of others.
+func (w *refusal) again(why string) Outcome {
 	o := Outcome{Item: w.item, Err: w.err}
 	o.fail(w.k, false)
-	o.Item.LastErr = truncate(refusedAlike + errorText(w.err))
+	o.Item.LastErr = truncate(why + errorText(w.err))
 	return o
 }
 
@@ -109,11 +119,14 @@ func (l *loop) killRefused(upTo time.Time) {
 	f := &l.refusals
 	n := 0
 	for ; n < len(f.waiting) && !f.waiting[n].k.now.After(upTo); n++ {
-		w := &f.waiting[n]
-		o, _ := decide(w.k, w.item, w.err)
-		l.addOutcome(o, w.by)
+		l.kill(&f.waiting[n])
 	}
 	f.waiting = slices.Delete(f.waiting, 0, n)
+}
+
+func (l *loop) kill(w *refusal) {
+	o, _ := decide(w.k, w.item, w.err)
+	l.addOutcome(o, w.by)
 }
 
 // judgeLonely decides about the items that wait if nothing else is there to compare them with: few

@@ -109,18 +109,19 @@ func TestLateAnswersKillNothing(t *testing.T) {
 		l.options.Concurrency = 6
 		l.answer("slow1", "2s+ok")
 		l.answer("slow2", "2500ms+ok")
-		l.answer("*", "1s+404") // three at 1s, four more at 2s and after
+		l.answer("*", "1s+404") // four at 1s, three more at 2s and after
+		l.answer("h", "25s+404 ok")
 		l.putAtOnce("slow1 slow2 a b c d e f g h i j")
 		l.run()
-		l.wait(time.Minute)
+		l.wait(19 * time.Second)
 		if c := l.Counts(); c.Dead != 0 || c.Delivered != 2 {
 			l.Fatalf("in the end: %s", l.ending())
 		}
-		l.answer("h", "10s+404") // from before the mending
-		l.wait(20 * time.Second)
 		l.answer("*", "ok")
-		l.wait(5 * time.Second)
-		l.answer("h", "ok")
+		l.wait(6 * time.Second)
+		if now, _ := l.inFlight(); now != 1 || l.s.Status().Held != "" {
+			l.Fatalf("%d in flight, want h from before the mending; Status is %+v", now, l.s.Status())
+		}
 		l.wait(5 * time.Minute)
 		l.ends("delivered 12")
 	})
@@ -195,6 +196,30 @@ func TestOnlyRefused(t *testing.T) {
 	})
 }
 
+// An item that was kept may be refused once more by a request that a success overtook. That proves
+// nothing, and the next refusal decides: one bad item does not hold the lane again.
+func TestKeptAndOvertaken(t *testing.T) {
+	in(t, func(l *lane) {
+		l.answer("*", "404")
+		l.putAtOnce("bad b c d e f g")
+		l.run()
+		l.wait(time.Minute)
+		l.ends("delivered 0, pending bad b c d e f g")
+		l.answer("bad", "20s+404 404")
+		l.answer("*", "ok")
+		before, _ := l.sent("bad")
+		for now := before; now == before; now, _ = l.sent("bad") {
+			l.wait(5 * time.Second)
+		}
+		l.put("good") // overtakes the refusal
+		l.wait(5 * time.Minute)
+		l.ends("delivered 7, dead bad")
+		if n := l.logged("the lane is held"); n != 1 {
+			l.Errorf("the lane was held %d times:\n%s", n, l.logs.String())
+		}
+	})
+}
+
 // Nothing dies of a restart amid the refusals, nor does the end of Run while a verdict is open.
 func TestRestartWhileRefused(t *testing.T) {
 	for _, once := range []bool{false, true} {
@@ -207,6 +232,7 @@ func TestRestartWhileRefused(t *testing.T) {
 				l.wait(time.Duration(i) * 300 * time.Millisecond)
 				l.crash()
 			}
+			l.wait(time.Millisecond) // so that those in flight began before the first success
 			l.ends("delivered 0, pending" + strings.Repeat(" x", 40))
 			l.answer("*", "ok")
 			l.wait(5 * time.Minute)
