@@ -97,12 +97,12 @@ func (w *waiting) Unwrap() error { return w.err }
 // There is one exception. Five different items in a row, all Permanent with the same status and no
 // success between, are the destination's fault: a gateway lost its routes, or a path is mistyped.
 // Then the lane holds, and none of the last ones is dead. It probes with one item at a time, at
-// most five seconds apart. Once an item succeeds, each of the others that is refused again is dead.
-// So the first refused items of a busy lane wait for their verdict until a request that began later
-// succeeds, while an item that is refused alone is dead at once. If all items are bad and no good
-// one comes, they wait, and the lane says why, until a person drops them. The kind of an item does
-// not matter, and a restart counts from zero, but knows the items that it kept. The status of an
-// error is what its method Status() int returns, 0 if it has none.
+// most five seconds apart. Once an item succeeds, others that are refused again are dead, at most
+// four for each success. So the first refused items of a busy lane wait for their verdict until a
+// request that began later succeeds, while an item that is refused alone is dead at once. If all
+// items are bad and no good one comes, they wait, and the lane says why, until a person drops them.
+// The kind of an item does not matter, and a restart counts from zero, but knows the items that it
+// kept. The status of an error is what its method Status() int returns, 0 if it has none.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
