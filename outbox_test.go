@@ -19,6 +19,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/internal/loopback"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/sendertest"
@@ -27,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) {
 	loopback.Only()
-	os.Exit(m.Run())
+	campaign.Run(m)
 }
 
 // store.Store has every ability.

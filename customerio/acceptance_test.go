@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 // An import and a stream of live events beside it arrive complete, and unique once repetitions are taken
@@ -23,7 +24,7 @@ import (
 // Retry-After: in fair weather and foul, across restarts and crashes. With OUTBOX_LONG=1 there are ten
 // thousand people and twenty live events a second, without it fewer of both.
 func TestAcceptance(t *testing.T) {
-	imported, requests := pick(10_000, 2_000, 500), pick(1000, 500, 250)
+	imported, requests := campaign.Pick(10_000, 2_000, 500), campaign.Pick(1000, 500, 250)
 	const second = time.Second
 	at := func(from, until time.Duration, f customeriotest.Fault) customeriotest.Span {
 		began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when each bubble begins
@@ -161,7 +162,7 @@ type stream struct {
 
 func (s *stream) run(c *customerio.Client, d time.Duration) {
 	s.t.Helper()
-	every := time.Second / time.Duration(pick(20, 5, 1))
+	every := time.Second / time.Duration(campaign.Pick(20, 5, 1))
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(every) {
 		op := liveEvent(s.put)
 		if _, err := c.Put(s.t.Context(), op); err != nil {
@@ -182,7 +183,7 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Parallel() // it waits for the disk and for its child
 	}
-	imported, kills := pick(10_000, 3_000, 1_500), pick(4, 2, 1)
+	imported, kills := campaign.Pick(10_000, 3_000, 1_500), campaign.Pick(4, 2, 1)
 	var arrived atomic.Int64 // live events
 	sequence := customeriotest.Attribute("seq")
 	s := customeriotest.NewServer(&customeriotest.Options{Sequence: func(o customeriotest.Operation) (int64, bool) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/outboxtest"
 )
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(childFile); path != "" {
 		os.Exit(child(path, os.Getenv(childURL), os.Getenv(childPeople)))
 	}
-	os.Exit(m.Run())
+	campaign.Run(m)
 }
 
 // A world is a server and all that it takes to open clients of it, in one bubble.
@@ -41,7 +42,7 @@ type world struct {
 // bubble runs f in a bubble, where time passes only while all sleep.
 func bubble(t *testing.T, o *customeriotest.Options, f func(t *testing.T, w *world)) {
 	t.Helper()
-	dir := fileDir(t)
+	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		pipe := outboxtest.NewPipe()
 		s := customeriotest.NewUnstartedServer(o)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 // people is a CSV of n rows.
@@ -30,7 +31,7 @@ func people(n int) string {
 // requests a second. Progress is told, and ends complete.
 func TestImport(t *testing.T) {
 	t.Parallel()
-	n := pick(10_000, 5_000, 2_000)
+	n := campaign.Pick(10_000, 5_000, 2_000)
 	bubble(t, nil, func(t *testing.T, w *world) {
 		c := w.open(nil)
 		var told []customerio.Progress
@@ -151,8 +152,8 @@ func TestImportResumes(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		w.SetFaults(always(customeriotest.Fault{Status: 503})) // so that what is put is still there to be counted
 		// Rows that a run puts before it is interrupted, in whole commits.
-		each := 1_000 * pick(2, 1, 1)
-		last := pick(4, 4, 2) // run
+		each := 1_000 * campaign.Pick(2, 1, 1)
+		last := campaign.Pick(4, 4, 2) // run
 		all := last*each + 1_000 + 100*last
 		csv := people(all) + "\n,,x\n" + "i3,again@example.org,x\n"
 		for run := range last + 1 {
@@ -251,8 +252,8 @@ func TestImportMemory(t *testing.T) {
 		t.Skip("fills the window of ids: not with -short")
 	}
 	const full = 105_000 // rows after which the window of ids is full; without OUTBOX_LONG=1 they are not put
-	whole := full + pick(145_000, 20_000, 0)
-	c, err := customerio.Open(fileDir(t)+"/import.db", &customerio.Options{SiteID: "site", TrackKey: "track-key", TrackURL: "http://127.0.0.1:1"}) // where nobody answers
+	whole := full + campaign.Pick(145_000, 20_000, 0)
+	c, err := customerio.Open(t.TempDir()+"/import.db", &customerio.Options{SiteID: "site", TrackKey: "track-key", TrackURL: "http://127.0.0.1:1"}) // where nobody answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +275,7 @@ func TestImportMemory(t *testing.T) {
 				late = heap()
 			}
 			plan := "plan"
-			if n < full && !long {
+			if n < full && !campaign.Long() {
 				plan = " " // is refused, after the window has been asked
 			}
 			if !yield(customerio.Row{ID: fmt.Sprint("i", n), Attributes: map[string]any{plan: "basic"}}, nil) {
@@ -283,10 +284,10 @@ func TestImportMemory(t *testing.T) {
 		}
 	})
 	put := whole
-	if !long {
+	if !campaign.Long() {
 		put -= full
 	}
-	if p, err := c.Import(t.Context(), rows, &customerio.ImportOptions{NoWait: true}); (err == nil) != long || p.Put != put || p.Rows != whole {
+	if p, err := c.Import(t.Context(), rows, &customerio.ImportOptions{NoWait: true}); (err == nil) != campaign.Long() || p.Put != put || p.Rows != whole {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	// A row that is kept takes some 350 bytes. The rest of the heap moves by up to two megabytes.

@@ -13,6 +13,7 @@ import (
 	"github.com/seed8107221f/outbox"
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 // identifies are n, of people "from" and on.
@@ -40,7 +41,7 @@ func TestBatchesFill(t *testing.T) {
 		ops          int // after the first
 		requests     int // at most, for these
 	}{{0, 0, 2000, 6}, {100, 0, 2000, 20}, {0, 64_000, 2000, 6}, {1, 0, 200, 200}} {
-		part := pick(1, 1, 2)
+		part := campaign.Pick(1, 1, 2)
 		row.ops, row.requests = row.ops/part, row.requests/part
 		o := customeriotest.Options{Open: customeriotest.Open{BatchItems: row.items}, Sizes: customeriotest.Sizes{Batch: row.bytes}}
 		bubble(t, &o, func(t *testing.T, w *world) {

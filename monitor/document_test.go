@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/monitor"
 	"github.com/seed8107221f/outbox/sender"
@@ -230,7 +230,7 @@ func TestExportBrokenOff(t *testing.T) {
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	counts := []int{0, 10}
-	if os.Getenv("OUTBOX_LONG") == "1" {
+	if campaign.Long() {
 		counts = append(counts, 1_000_000)
 	}
 	for _, n := range counts {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed8107221f/outbox/store/internal/storetest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 // The test binary started with childTask set is another process that has the file at childPath.
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	storetest.Main(m)
+	campaign.Run(m)
 }
 
 // A child is another process. Both ends of it are closed, and it has ended, when the test ends.

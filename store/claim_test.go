@@ -12,8 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // keyed are n items of one key.
@@ -89,7 +89,7 @@ func heap() uint64 {
 func TestMemoryOfThoseWhoWait(t *testing.T) {
 	s := newStore(t, nil)
 	holdKey(t, s, "failing")
-	n := storetest.Pick(200_000, 200_000, 50_000)
+	n := campaign.Pick(200_000, 200_000, 50_000)
 	for range n / 10000 {
 		put(t, s, keyed(10000, "failing")...)
 	}

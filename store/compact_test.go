@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 func sizeOf(t *testing.T, path string) int64 {
@@ -129,7 +129,7 @@ func TestCompactBesideOthers(t *testing.T) {
 	mayCompact(t)
 	s := newStore(t, nil)
 	const producers = 4
-	each := storetest.Pick(100, 100, 25)
+	each := campaign.Pick(100, 100, 25)
 	ctx, cancel := context.WithCancel(t.Context())
 	var all, rest sync.WaitGroup
 	for p := range producers {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // crashing appends, claims and settles until it is killed, and says what it was told: "put" and an ID
@@ -105,7 +105,7 @@ func crashing(path string) error {
 // does not come back.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	rounds := storetest.Pick(50, 10, 2)
+	rounds := campaign.Pick(50, 10, 2)
 	path := filepath.Join(t.TempDir(), "outbox")
 	var (
 		expected  = make(map[uuid.UUID]bool) // acknowledged, and not seen to be delivered

@@ -10,10 +10,10 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 
 	"github.com/seed8107221f/outbox/store/internal/format"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // spoil changes the record of the item called name in a bucket, as a failing disk would.
@@ -62,7 +62,7 @@ func onlyDamage(t *testing.T, s *Store, bucket string) {
 
 func TestDamagedRecordIsQuarantined(t *testing.T) {
 	plainAndSealed(t, func(t *testing.T, o *Options) {
-		n := storetest.Pick(len(damages), len(damages), 3) // with -short three of them, others each time
+		n := campaign.Pick(len(damages), len(damages), 3) // with -short three of them, others each time
 		for name, damage := range damages {
 			if n--; n < 0 {
 				break

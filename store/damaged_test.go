@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/store/internal/pages"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 var (
@@ -197,14 +197,14 @@ func TestDamaged(t *testing.T) {
 	if dir == "" {
 		dir = makeSpecimens(t)
 	}
-	n := storetest.Pick(1000, 30, 30)
-	if raceDetector && !storetest.Long() {
+	n := campaign.Pick(1000, 30, 30)
+	if raceDetector && !campaign.Long() {
 		n = min(n, 10)
 	}
 	if *damageCount > 0 {
 		n = *damageCount
 	}
-	c := campaign{t: t, dir: dir, verdicts: make(map[string]int)}
+	c := damageTally{t: t, dir: dir, verdicts: make(map[string]int)}
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {

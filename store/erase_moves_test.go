@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // While a sender moves the items of a key between all buckets, none escapes.
@@ -102,7 +102,7 @@ func TestEraseWhatGoesToAndFro(t *testing.T) {
 		settle(t, s, outcomes...)
 		left -= len(outcomes)
 	}
-	for range storetest.Pick(20, 20, 5) {
+	for range campaign.Pick(20, 20, 5) {
 		put(t, s, event("a", "ann"))
 		it := claims(t, s, 1)[0]
 		stop, moving := make(chan struct{}), make(chan struct{})
@@ -143,7 +143,7 @@ func TestEraseAgainstModel(t *testing.T) {
 		s := newStore(t, o)
 		model := make(map[uuid.UUID]string) // pending or dead: its key
 		var held []sender.Item
-		for step := range storetest.Pick(1500, 1500, 400) {
+		for step := range campaign.Pick(1500, 1500, 400) {
 			key := fmt.Sprint("key ", rng.IntN(4))
 			switch rng.IntN(9) {
 			case 0, 1, 2:

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 var _ sender.Explainer = (*Store)(nil)
@@ -61,7 +61,7 @@ func TestExplain(t *testing.T) {
 // What Explain says, against what then happens.
 func TestExplainComesTrue(t *testing.T) {
 	t.Parallel()
-	for run := range storetest.Pick(2000, 300, 50) {
+	for run := range campaign.Pick(2000, 300, 50) {
 		r := rand.New(rand.NewPCG(uint64(run), 7))
 		s := newStore(t, nil)
 		for range 1 + r.IntN(30) {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // sendingOnce sends at most once until it is killed. Its standard output is the destination, which gets
@@ -61,7 +61,7 @@ func sendingOnce(path string) error {
 // or dead with the reason that nobody knows its answer.
 func TestKillAtMostOnce(t *testing.T) {
 	t.Parallel()
-	rounds := storetest.Pick(40, 10, 5)
+	rounds := campaign.Pick(40, 10, 5)
 	path := filepath.Join(t.TempDir(), "outbox")
 	all := make(map[uuid.UUID]bool)
 	accepted := make(map[uuid.UUID]int)

@@ -18,8 +18,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/store/internal/format"
-	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
 // entries are the names in a directory.
@@ -270,7 +270,7 @@ func TestCreateClearsOldLeftovers(t *testing.T) {
 
 func TestCreateAtOnce(t *testing.T) {
 	t.Parallel()
-	for range storetest.Pick(5, 5, 2) {
+	for range campaign.Pick(5, 5, 2) {
 		path := filepath.Join(t.TempDir(), "outbox")
 		var wg sync.WaitGroup
 		var mu sync.Mutex

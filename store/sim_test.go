@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/seed8107221f/outbox/store/internal/storetest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 var (
@@ -34,8 +34,8 @@ func TestSimulation(t *testing.T) {
 		simulate(t, *simSeed)
 		return
 	}
-	runs := storetest.Pick(200, 30, 1)
-	if raceDetector() && !storetest.Long() {
+	runs := campaign.Pick(200, 30, 1)
+	if raceDetector() && !campaign.Long() {
 		runs = min(runs, 12)
 	}
 	if *simRuns > 0 {

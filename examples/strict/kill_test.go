@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 // childVariable makes the test binary the program.
@@ -34,19 +36,13 @@ func TestMain(m *testing.M) {
 
 // The promise as a whole: a sender that is killed on the way, against a receiver that lives on,
 // delivers every event, none out of order, and never more than the limit in a second. With
-// OUTBOX_LONG=1 it is killed five times, otherwise twice, with -short once.
+// OUTBOX_LONG=1 it is killed five times, otherwise twice.
 func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("processes, and seconds of real time: not with -short")
 	}
 	t.Parallel()
-	n, kills := 90, 2
-	switch {
-	case os.Getenv("OUTBOX_LONG") == "1":
-		n, kills = 600, 5
-	case testing.Short():
-		n, kills = 60, 1
-	}
+	n, kills := campaign.Pick(600, 90, 90), campaign.Pick(5, 2, 2)
 	dir := t.TempDir()
 	input := filepath.Join(dir, "events.ndjson")
 	if err := os.WriteFile(input, []byte(events(n)), 0o600); err != nil {

@@ -16,22 +16,16 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 )
 
 // What Explain names holds the event, and the event goes once that is gone.
 func TestExplainTellsWhatHappens(t *testing.T) {
 	t.Parallel()
-	runs := 200
-	if os.Getenv("OUTBOX_LONG") != "" {
-		runs = 3_000
-	}
+	runs := campaign.Pick(3_000, 200, 60)
 	seen := make(map[sender.ReasonCode]int)
 	dir := t.TempDir()
-	if memory, err := os.MkdirTemp("/dev/shm", "outbox-explain-"); err == nil { // the disk has no say in it
-		dir = memory
-		t.Cleanup(func() { os.RemoveAll(memory) })
-	}
 	for seed := range runs {
 		synctest.Test(t, func(t *testing.T) {
 			path := filepath.Join(dir, fmt.Sprint(seed))

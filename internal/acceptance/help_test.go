@@ -9,14 +9,12 @@ import (
 	"testing"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/internal/loopback"
 	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
-
-// long asks for the long tests in full.
-var long = os.Getenv("OUTBOX_LONG") == "1"
 
 // The variables that make the test binary another process: which task, on which file, at which URL.
 const (
@@ -43,16 +41,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	if testing.Short() {
-		// Linux has a directory in memory; elsewhere the files are on the disk.
-		if dir, err := os.MkdirTemp("/dev/shm", "acceptance-test-"); err == nil {
-			os.Setenv("TMPDIR", dir)
-			status := m.Run()
-			os.RemoveAll(dir)
-			os.Exit(status)
-		}
-	}
-	os.Exit(m.Run())
+	campaign.Run(m)
 }
 
 // forKind is a transport that answers events of a kind so, and accepts all others.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 )
@@ -45,14 +46,9 @@ func holds(t *testing.T, path string) (h holdings) {
 // An outbox that is opened and closed again and again (a thousand times if long), in every way,
 // gives everything back.
 func TestCycles(t *testing.T) {
-	cycles := 120
-	switch {
-	case long && raceDetector:
-		cycles = 200
-	case long:
-		cycles = 1000
-	case testing.Short():
-		cycles = 30
+	cycles := campaign.Pick(1000, 120, 30)
+	if raceDetector {
+		cycles = min(cycles, 200)
 	}
 	path := newPath(t)
 	ways := []func() error{

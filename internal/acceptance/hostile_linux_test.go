@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/sender/httpsend"
@@ -99,13 +100,13 @@ func TestSuspendedProcess(t *testing.T) {
 	}()
 	began := time.Now()
 	runs, rests := 250*time.Millisecond, 350*time.Millisecond // a rest is longer than the window
-	if long {
+	if campaign.Long() {
 		runs, rests = 150*time.Millisecond, 800*time.Millisecond
 	}
 	stops := time.NewTicker(rests)
 	defer stops.Stop()
 	signals := time.After(5 * time.Second)
-	if !long {
+	if !campaign.Long() {
 		signals = nil
 	}
 	var times []time.Time
@@ -120,7 +121,7 @@ func TestSuspendedProcess(t *testing.T) {
 	for running := true; running; {
 		select {
 		case <-stops.C:
-			if !long && !stopped && !told.IsZero() && len(sent) >= 60 || time.Since(began) > time.Minute {
+			if !campaign.Long() && !stopped && !told.IsZero() && len(sent) >= 60 || time.Since(began) > time.Minute {
 				signals = time.After(0) // this was enough
 			}
 			if stopped = !stopped; stopped {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/outboxtest"
 	"github.com/seed8107221f/outbox/sender"
@@ -183,13 +184,7 @@ func TestManyOutboxes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const each = 20
-		boxes := 10
-		switch {
-		case long:
-			boxes = 50
-		case testing.Short():
-			boxes = 4
-		}
+		boxes := campaign.Pick(50, 10, 4)
 		shared := limiter.Within(100, time.Second)
 		starts := make(chan time.Time, boxes*each)
 		all := make([]*outbox.Outbox, boxes)

@@ -3,13 +3,12 @@ package order
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-)
 
-func long() bool { return os.Getenv("OUTBOX_LONG") != "" }
+	"github.com/seed8107221f/outbox/internal/campaign"
+)
 
 // op is one step of a sequence. do is false if there is nothing that it could be done to.
 type op struct {
@@ -172,13 +171,7 @@ func must(t *testing.T, what string, mk func() *world, fn func(*world) error) {
 
 // TestSequences runs every short sequence of operations over few items.
 func TestSequences(t *testing.T) {
-	depth := 3
-	switch {
-	case long():
-		depth = 4
-	case testing.Short():
-		depth = 2
-	}
+	depth := campaign.Pick(4, 3, 2)
 	for _, start := range starts {
 		for _, cfg := range []struct{ steps, ahead, maxWaiting int }{{100, 3, 0}, {1, 1, 1}} {
 			t.Run(fmt.Sprint(start.name, ", ", cfg), func(t *testing.T) {
@@ -287,13 +280,7 @@ func randomOp(w *world, r *rand.Rand) error {
 
 // TestRuns runs long random sequences.
 func TestRuns(t *testing.T) {
-	seeds := 1000
-	switch {
-	case long():
-		seeds = 10000
-	case testing.Short():
-		seeds = 200
-	}
+	seeds := campaign.Pick(10_000, 1000, 200)
 	for _, steps := range []int{10, 25, 60, 150} {
 		t.Run(fmt.Sprint(steps, " steps"), func(t *testing.T) {
 			t.Parallel()

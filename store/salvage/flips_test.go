@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 	"github.com/seed8107221f/outbox/store/internal/format"
@@ -172,7 +173,7 @@ func rootPages(m pagestest.Image) map[uint64]int {
 // every other item comes out in its own lane, whatever pages of earlier commits are left in the file. What
 // comes out passes Check.
 func TestSalvageEveryFlip(t *testing.T) {
-	layouts, step := storetest.Pick(4, 4, 2), storetest.Pick(101, 1511, 6007)
+	layouts, step := campaign.Pick(4, 4, 2), campaign.Pick(101, 1511, 6007)
 	for layout := range layouts {
 		for _, clean := range []bool{true, false} {
 			t.Run(fmt.Sprintf("clean %t, layout %d", clean, layout), func(t *testing.T) {
@@ -257,7 +258,7 @@ func TestSalvageRootOfOneLane(t *testing.T) {
 	storetest.CheckedClose(t, s)
 	m := pagestest.Read(t, path)
 	root := m.Meta().Root
-	step, foreign := storetest.Pick(1, 3, 31), 0
+	step, foreign := campaign.Pick(1, 3, 31), 0
 	for bit := 0; bit < rootPages(m)[root]*8; bit += step {
 		bad := bytes.Clone(m)
 		bad[int(root)*pagestest.PageSize+bit/8] ^= 1 << (bit % 8)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/store/internal/format"
 	"github.com/seed8107221f/outbox/store/internal/pages"
 	"github.com/seed8107221f/outbox/store/internal/pages/pagestest"
@@ -59,7 +60,7 @@ func TestSalvageIsLinear(t *testing.T) {
 		"elements": elements,
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, n := range []int{100, storetest.Pick(1000, 400, 100)}[:storetest.Pick(2, 2, 1)] {
+			for _, n := range []int{100, campaign.Pick(1000, 400, 100)}[:campaign.Pick(2, 2, 1)] {
 				path := filepath.Join(t.TempDir(), "outbox")
 				s := openStore(t, path, nil)
 				items := storetest.Events(n)

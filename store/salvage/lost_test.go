@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/store/internal/pages"
 	"github.com/seed8107221f/outbox/store/internal/pages/pagestest"
 	"github.com/seed8107221f/outbox/store/internal/storetest"
@@ -26,7 +27,7 @@ func TestSalvageSaysThatTheLossIsUnknown(t *testing.T) {
 		t.Fatalf("of the sound file: %+v", sound)
 	}
 	unknown, known := 0, 0
-	for i := uint64(0); i < 20; i += uint64(storetest.Pick(1, 1, 3)) {
+	for i := uint64(0); i < 20; i += uint64(campaign.Pick(1, 1, 3)) {
 		size := meta.Pages * pagestest.PageSize * (i + 1) / 21
 		res, s := salvaged(t, m[:max(size, (meta.Root+1)*pagestest.PageSize*(i%2))])
 		there := len(storetest.List(t, s.Pending())) + len(storetest.List(t, s.Dead()))

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 	"github.com/seed8107221f/outbox/store"
 	"github.com/seed8107221f/outbox/store/internal/pages"
@@ -19,7 +20,7 @@ import (
 	"github.com/seed8107221f/outbox/store/salvage"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { campaign.Run(m) }
 
 // prompt settles at once, and waits for no lock.
 var prompt = store.Options{Gather: -1, LockTimeout: -1}

@@ -14,6 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/store"
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
 	"github.com/seed8107221f/outbox/store/internal/pages"
@@ -21,7 +22,7 @@ import (
 	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { campaign.Run(m) }
 
 // prompt settles at once, and waits for no lock.
 var prompt = store.Options{Gather: -1, LockTimeout: -1}

@@ -13,13 +13,14 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/store"
 	"github.com/seed8107221f/outbox/store/internal/pages"
 	"github.com/seed8107221f/outbox/store/internal/pages/pagestest"
 	"github.com/seed8107221f/outbox/store/internal/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { campaign.Run(m) }
 
 // inspectFile is inspect of the file at path.
 func inspectFile(path string) (pages.Inspection, error) {
@@ -61,7 +62,7 @@ func TestInspectAgreesWithBolt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for step := range storetest.Pick(60, 30, 8) {
+		for step := range campaign.Pick(60, 30, 8) {
 			db.NoFreelistSync = rng.IntN(2) == 0
 			if err := db.Update(func(tx *bolt.Tx) error {
 				for range rng.IntN(10) {

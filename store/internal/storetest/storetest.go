@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/sender"
 
 	"github.com/seed8107221f/outbox/store/internal/pages/pagestest"
@@ -206,7 +207,7 @@ func Specimen(t testing.TB, clean bool, open func(path string) (Lane, error)) pa
 	t.Helper()
 	specimens.Lock()
 	defer specimens.Unlock()
-	if specimens.of[clean] == nil || Long() {
+	if specimens.of[clean] == nil || campaign.Long() {
 		specimens.of[clean] = makeSpecimen(t, clean, open)
 	}
 	return bytes.Clone(specimens.of[clean])

@@ -13,8 +13,8 @@ import (
 // may have much else to do.
 const hangs = 3 * time.Minute
 
-// campaign adds up what became of many specimens.
-type campaign struct {
+// damageTally adds up what became of many specimens.
+type damageTally struct {
 	t   *testing.T
 	dir string
 
@@ -24,7 +24,7 @@ type campaign struct {
 }
 
 // work has a process of its own go through seeds, and another when it dies.
-func (c *campaign) work(seeds <-chan uint64) {
+func (c *damageTally) work(seeds <-chan uint64) {
 	var p *child
 	for seed := range seeds {
 		if p == nil {
@@ -44,7 +44,7 @@ func (c *campaign) work(seeds <-chan uint64) {
 	}
 }
 
-func (c *campaign) count(seed uint64, p *child, said, late bool) {
+func (c *damageTally) count(seed uint64, p *child, said, late bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var found findings
