@@ -34,6 +34,9 @@ func TestTwoRefusedItemsAreCharged(t *testing.T) {
 
 // The sender remembers ten thousand refused items, and no more, so that its memory is bounded.
 func TestRefusedItemsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand items: not with -short")
+	}
 	for _, c := range []struct {
 		items, least, most int // how many are charged after the second refusal
 	}{

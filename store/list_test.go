@@ -135,13 +135,14 @@ func TestListWhileItemsMove(t *testing.T) {
 		for _, state := range states {
 			s := newStore(t, nil)
 			r := rand.New(rand.NewPCG(1, 2))
-			for i := range 600 {
-				it := event(fmt.Sprint(i), []string{"", "k", "l"}[i%3])
+			items := make([]sender.Item, 600)
+			for i := range items {
+				items[i] = event(fmt.Sprint(i), []string{"", "k", "l"}[i%3])
 				if i%4 == 0 {
-					it.Due = time.Now().Add(time.Hour + time.Duration(r.IntN(1e9)))
+					items[i].Due = time.Now().Add(time.Hour + time.Duration(r.IntN(1e9)))
 				}
-				put(t, s, it)
 			}
+			put(t, s, items...)
 			stir := func() { // moves about one item in ten
 				held := claims(t, s, 8)
 				put(t, s, event("new", "n"))

@@ -173,7 +173,7 @@ func rootPages(m pagestest.Image) map[uint64]int {
 // every other item comes out in its own lane, whatever pages of earlier commits are left in the file. What
 // comes out passes Check.
 func TestSalvageEveryFlip(t *testing.T) {
-	layouts, step := campaign.Pick(4, 4, 2), campaign.Pick(101, 1511, 6007)
+	layouts, step := campaign.Pick(4, 4, 2), campaign.Pick(101, 1511, 12_007)
 	for layout := range layouts {
 		for _, clean := range []bool{true, false} {
 			t.Run(fmt.Sprintf("clean %t, layout %d", clean, layout), func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestSalvageLengthsInMeta(t *testing.T) {
 	n := int(pages.ParseHeader(inlinePage(t, laneRoot(t, m, format.DefaultLane), format.BucketMeta)).Count)
 	for i := range n {
 		for _, field := range []int{8, 12} { // the lengths of key and value
-			for bit := 14; bit < 25; bit += campaign.Pick(1, 2, 4) {
+			for bit := 14; bit < 25; bit += campaign.Pick(1, 2, 10) {
 				m := bytes.Clone(m)
 				p := inlinePage(t, laneRoot(t, m, format.DefaultLane), format.BucketMeta)
 				p[pages.HeaderLen+i*pages.ElementLen+field+bit/8] ^= 1 << (bit % 8)
