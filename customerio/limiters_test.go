@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed8107221f/outbox/customerio"
 	"github.com/seed8107221f/outbox/customerio/customeriotest"
+	"github.com/seed8107221f/outbox/internal/campaign"
 	"github.com/seed8107221f/outbox/limiter"
 	"github.com/seed8107221f/outbox/sender"
 )
@@ -22,7 +23,7 @@ import (
 // Two clients with one limiter never pass the limit of the service together, and use most of it.
 func TestClientsShareALimit(t *testing.T) {
 	t.Parallel()
-	const each = 1000
+	each := campaign.Pick(1000, 1000, 400)
 	bubble(t, nil, func(t *testing.T, w *world) {
 		track := limiter.Within(100, time.Second)
 		began := time.Now()
