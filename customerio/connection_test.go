@@ -235,40 +235,51 @@ func TestErrorsOfSuccess(t *testing.T) {
 // the lane is a question that sends nothing.
 func TestOutageCostsNoMessages(t *testing.T) {
 	t.Parallel()
-	for _, status := range []int{500, 502, 504} {
-		bubble(t, nil, func(t *testing.T, w *world) {
-			var out atomic.Bool
-			var messages, questions atomic.Int64
-			w.between(func(req *http.Request) *http.Response {
-				if !out.Load() {
-					return nil
+	for lane, send := range map[customerio.Lane]func(context.Context, *customerio.Client) error{
+		customerio.LaneTransactional: func(ctx context.Context, c *customerio.Client) error {
+			_, err := c.SendEmail(ctx, email("a@example.org"))
+			return err
+		},
+		customerio.LaneBroadcast: func(ctx context.Context, c *customerio.Client) error {
+			_, err := c.TriggerBroadcast(ctx, 12, customerio.Broadcast{})
+			return err
+		},
+	} {
+		for _, status := range []int{500, 502, 504} {
+			bubble(t, nil, func(t *testing.T, w *world) {
+				var out atomic.Bool
+				var messages, questions atomic.Int64
+				w.between(func(req *http.Request) *http.Response {
+					if !out.Load() {
+						return nil
+					}
+					if req.Method == "GET" && req.URL.Path == "/v1/info/ip_addresses" && req.Header.Get("Authorization") == "Bearer app-key" {
+						questions.Add(1)
+					} else {
+						messages.Add(1)
+					}
+					return says(status, page)
+				})
+				c := w.open(nil)
+				out.Store(true)
+				for range 20 {
+					if err := send(t.Context(), c); err != nil {
+						t.Fatal(err)
+					}
 				}
-				if req.Method == "GET" && req.URL.Path == "/v1/info/ip_addresses" && req.Header.Get("Authorization") == "Bearer app-key" {
-					questions.Add(1)
-				} else {
-					messages.Add(1)
+				time.Sleep(time.Hour)
+				s := c.Stats()[lane]
+				if int64(s.Dead) != messages.Load() || s.Dead == 0 || s.Dead > 5 || questions.Load() < 30 {
+					t.Errorf("%s, %d: %d messages and %d questions went out: %+v", lane, status, messages.Load(), questions.Load(), s)
 				}
-				return says(status, page)
+				in := s.Dead
+				out.Store(false)
+				time.Sleep(5 * time.Minute) // broadcasts go every 10 s
+				if s := c.Stats()[lane]; s.Dead != in || s.Pending != 0 || int(s.Delivered) != 20-in {
+					t.Errorf("%s, %d: %+v, %d were in flight", lane, status, s, in)
+				}
 			})
-			c := w.open(nil)
-			out.Store(true)
-			for range 20 {
-				if _, err := c.SendEmail(t.Context(), email("a@example.org")); err != nil {
-					t.Fatal(err)
-				}
-			}
-			time.Sleep(time.Hour)
-			s := c.Stats()[customerio.LaneTransactional]
-			if int64(s.Dead) != messages.Load() || s.Dead == 0 || s.Dead > 5 || questions.Load() < 30 {
-				t.Errorf("%d: %d messages and %d questions went out: %+v", status, messages.Load(), questions.Load(), s)
-			}
-			in := s.Dead
-			out.Store(false)
-			time.Sleep(3 * time.Minute)
-			if s := c.Stats()[customerio.LaneTransactional]; s.Dead != in || s.Pending != 0 || int(s.Delivered) != 20-in {
-				t.Errorf("%d: %+v, %d were in flight", status, s, in)
-			}
-		})
+		}
 	}
 }
 
