@@ -197,3 +197,28 @@ func TestEditDamaged(t *testing.T) {
 		wantError(t, s.Edit(t.Context(), l.Item, nil, nil), sender.ErrChanged)
 	}
 }
+
+// An item whose Settle failed is in flight until the repeated Settle, whether the first was stored or
+// not: RunNow leaves it to that, and finds it afterwards.
+func TestRunNowBetweenSettleAndItsRepetition(t *testing.T) {
+	for _, when := range []int32{1, 2} { // before and after the commit is on disk
+		s := newStore(t, nil)
+		f := makeFaulty(s)
+		put(t, s, event("a", "a"))
+		it := claims(t, s, 1)[0]
+		retry := failed(it, sender.Retry, time.Now().Add(time.Hour))
+		f.armed.Store(when)
+		wantError(t, s.Settle(t.Context(), retry), sender.ErrStorage)
+		for _, want := range []int{0, 1} {
+			if n, err := s.RunNow(t.Context(), it); n != want || err != nil {
+				t.Errorf("RunNow: %d, %v, want %d", n, err, want)
+			}
+			if got := claims(t, s, 10); len(got) != want {
+				t.Errorf("handed out: %q, want %d", kinds(got), want)
+			}
+			if want == 0 {
+				settle(t, s, retry)
+			}
+		}
+	}
+}
