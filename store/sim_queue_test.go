@@ -67,8 +67,7 @@ func (l *lane) claimed(it *sender.Item) {
 		l.s.fault("%v was handed out with %+v, recorded was %+v", e, got, e.tries)
 	}
 	e.tries = []tries{got}
-	// After a failed Settle that was stored, RunNow changes what the repeated one would tell.
-	if early := time.Until(e.due); early > 0 && e.runs == 0 {
+	if early := time.Until(e.due); early > 0 {
 		l.s.fault("%v was handed out %v before its next try", e, early)
 	}
 	if early := e.notBefore.Sub(l.s.clock.now()); early > 0 && !l.s.faults.clock {
@@ -140,8 +139,8 @@ func (w *watched) settled(outcomes []sender.Outcome, claims []seen) {
 			continue
 		}
 		e.can = fateOf(o.Verdict) | e.can&dropped
-		if o.Verdict == sender.Retry && e.runs == claims[i].runs { // else it may be due already
-			e.due = o.Due
+		if o.Verdict == sender.Retry && e.runs == claims[i].runs && e.runs%2 == 0 {
+			e.due = o.Due // else a RunNow, in progress or done, may have made it due
 		}
 		if o.Verdict != sender.Sending {
 			e.tries = []tries{{o.Item.Attempts, o.Item.Failures}}
