@@ -75,6 +75,31 @@ func TestBlameAfterClockIsSetBack(t *testing.T) {
 	})
 }
 
+// A wall clock that is set back by a little, shortly before the end of a wait for it, does not let the
+// lane sleep for ever: the timer fires before the clock shows the time.
+func TestClockIsSetBackInTheLastMinute(t *testing.T) {
+	for _, what := range []string{"scheduled", "paused by its operator"} {
+		in(t, func(l *lane) {
+			var wall clock
+			end := time.Now().Add(30 * time.Second)
+			it := sender.Item{ID: uuid.New(), Payload: []byte("a")}
+			if what == "scheduled" {
+				it.Due = end
+			} else if err := l.Memory.Pause(l.Context(), sender.Pause{Until: end}); err != nil {
+				l.Fatal(err)
+			}
+			l.append(it)
+			l.make()
+			l.s.SetClock(wall.now)
+			l.begin()
+			l.wait(10 * time.Second)
+			wall.step(-5 * time.Second)
+			l.wait(10 * time.Minute)
+			l.wants("35s a ok")
+		})
+	}
+}
+
 // monotonic is a queue that tells next by the monotonic clock, as one may.
 type monotonic struct{ *sendertest.Memory }
 

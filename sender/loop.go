@@ -443,8 +443,9 @@ func (l *loop) setTimer(now time.Time) {
 	if pending := l.timerAt.After(now); !wanted || pending && !l.timerAt.After(at) {
 		return
 	}
-	l.timerAt = at
-	l.timer.Reset(at.Sub(now))
+	wait := at.Sub(now)
+	l.timerAt = now.Add(wait) // at may be of the wall clock alone, and that may be set
+	l.timer.Reset(wait)
 }
 
 // finish waits up to endAfter for calls that were cancelled, releases what was not sent, and
