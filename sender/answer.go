@@ -48,8 +48,8 @@ func (l *loop) answered(r *request) {
 
 	k := known{
 		now:         r.ended,
-		started:     l.started,
-		lastSuccess: l.lastSuccess,
+		started:     asKept(l.started, r.ended),
+		lastSuccess: asKept(l.lastSuccess, r.ended),
 		maxAttempts: l.options.MaxAttempts,
 		pause:       r.pause,
 		probe:       probe,

@@ -100,6 +100,73 @@ func TestClockIsSetBackInTheLastMinute(t *testing.T) {
 	}
 }
 
+// stored is a queue that keeps times by the wall clock alone, as a file does.
+type stored struct{ *sendertest.Memory }
+
+func (q stored) Claim(ctx context.Context, now time.Time, max, bytes int) ([]sender.Item, time.Time, error) {
+	items, next, err := q.Memory.Claim(ctx, now, max, bytes)
+	for i := range items {
+		items[i].FailedAt = items[i].FailedAt.Round(0)
+	}
+	return items, next, err
+}
+
+// No item is charged for an outage because the clock was set since the last success, and one item
+// that fails again and again is not many.
+func TestOutageAfterClockIsSet(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		in(t, func(l *lane) {
+			var wall clock
+			l.options.Backoff = steady(time.Minute)
+			l.options.MaxAttempts = 5
+			l.queue = stored{&l.Memory}
+			l.put("good")
+			l.make()
+			l.s.SetClock(wall.now)
+			l.begin()
+			l.wait(time.Minute)
+			wall.step(step)
+			l.answer("*", "500")
+			l.put("a")
+			l.wait(50 * time.Minute)
+			l.ends("delivered 1, pending a")
+			if it := l.item("a"); it.Attempts != 1 || it.Failures < 50 || l.s.Status().Held != "" {
+				l.Errorf("set by %v: %d attempts are charged of %d failures, want the first; held: %q", step, it.Attempts, it.Failures, l.s.Status().Held)
+			}
+			l.answer("bad", "500")
+			l.answer("*", "ok")
+			l.put("bad")
+			for range 10 {
+				l.put("good")
+				l.wait(50 * time.Second) // not at the instants of bad
+			}
+			l.ends("delivered 12, dead bad")
+		})
+	}
+}
+
+// An item that is kept because everything is refused dies of a success, not of a clock that was set.
+func TestKeptAfterClockIsSet(t *testing.T) {
+	in(t, func(l *lane) {
+		var wall clock
+		l.queue = stored{&l.Memory}
+		l.put("good")
+		l.make()
+		l.s.SetClock(wall.now)
+		l.begin()
+		l.wait(time.Minute)
+		wall.step(-time.Hour)
+		l.answer("*", "404")
+		l.putAtOnce("a b c d e")
+		l.wait(time.Minute)
+		l.ends("delivered 1, pending a b c d e")
+		l.answer("f", "405") // ends the row
+		l.put("f")
+		l.wait(30 * time.Minute)
+		l.ends("delivered 1, dead f, pending a b c d e")
+	})
+}
+
 // monotonic is a queue that tells next by the monotonic clock, as one may.
 type monotonic struct{ *sendertest.Memory }
 

@@ -63,7 +63,7 @@ func (l *loop) refuse(w refusal) effect {
 	f := &l.refusals
 	kept := strings.HasPrefix(w.item.LastErr, refusedAlike)
 	// As in blames, but the success of an older request may be from before the destination broke.
-	worked := !l.successBegan.IsZero() && (l.successBegan.After(w.item.FailedAt) || w.item.FailedAt.After(w.k.now))
+	worked := w.k.after(asKept(l.successBegan, w.k.now), w.item.FailedAt)
 	known := l.mended // since when the destination is known to work
 	if kept && worked {
 		known = l.lastSuccess

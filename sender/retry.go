@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,19 @@ func latest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// asKept returns t as it compares with the times that a queue keeps, which may be of the wall clock
+// alone. That clock may have been set since t: then it is the earlier of what the clock showed at t,
+// and of what it would have shown if it had been set by then.
+func asKept(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	if reset := now.Add(t.Sub(now)); reset.Round(0).Before(t.Round(0)) {
+		return reset
+	}
+	return t
 }
 
 // known is what decide knows besides the item and the answer.
@@ -164,9 +178,13 @@ func decide(k known, it Item, err error) (Outcome, effect) {
 
 // blames reports whether others succeeded since the item last failed or came back.
 func (k *known) blames(it Item) bool {
-	last := latest(it.FailedAt, k.refused)
-	// A failure that lies ahead of the clock happened before the clock was set back.
-	return !last.IsZero() && !k.lastSuccess.IsZero() && (k.lastSuccess.After(last) || last.After(k.now))
+	return k.after(k.lastSuccess, cmp.Or(k.refused, it.FailedAt)) // it came back after it failed
+}
+
+// after reports whether a success came after a failure; the zero time of either: there was none. A
+// failure that lies ahead of the clock happened before the clock was set back.
+func (k *known) after(success, failure time.Time) bool {
+	return !success.IsZero() && !failure.IsZero() && (success.After(failure) || failure.After(k.now))
 }
 
 // refusal reports whether err refuses an item for good.
