@@ -193,9 +193,7 @@ func (l *loop) changeSilence(now time.Time, change func(*silence)) {
 	switch {
 	case !is.on():
 		l.probe = nil
-		if was.held {
-			l.mended = now
-		}
+		l.mended = now
 	case !was.on():
 		l.firstFailed = 0
 		l.stopBaton()

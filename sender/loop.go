@@ -105,7 +105,7 @@ type loop struct {
 	probe        *request             // in flight; nil: none
 	lastSuccess  time.Time            // when a request last succeeded; zero: none did
 	successBegan time.Time            // when the latest request began that succeeded; zero: none did
-	mended       time.Time            // when the last hold ended: older requests prove nothing
+	mended       time.Time            // when the last silence ended: older requests prove nothing
 	started      time.Time            // when Run began
 	firstFailed  int                  // requests in a row in which an item failed for the first time in this Run
 	refused      map[uint64]time.Time // by Seq: when an item last came back because of the lane

@@ -130,6 +130,28 @@ func TestLateAnswersKillNothing(t *testing.T) {
 	})
 }
 
+// The same if the hold ends with a pause.
+func TestLateAnswerAfterHoldAndPause(t *testing.T) {
+	in(t, func(l *lane) {
+		l.options.Concurrency = 6
+		l.answer("*", "1s+404")
+		l.answer("h", "25s+404 ok")
+		l.putAtOnce("h a b c d e f g")
+		l.run()
+		l.wait(10 * time.Second)
+		if st := l.s.Status(); !strings.Contains(st.Held, "refused alike") {
+			l.Fatalf("Status is %+v", st)
+		}
+		l.answer("*", "429:3s ok")
+		l.wait(14 * time.Second)
+		if now, _ := l.inFlight(); now != 1 || l.s.Status().Held != "" {
+			l.Fatalf("%d in flight, want h from before the mending; Status is %+v", now, l.s.Status())
+		}
+		l.wait(5 * time.Minute)
+		l.ends("delivered 8")
+	})
+}
+
 // The verdict on the first refused items waits for the next answer, and Flush for the verdict.
 func TestRefusedWaitForTheNextAnswer(t *testing.T) {
 	in(t, func(l *lane) {
