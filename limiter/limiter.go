@@ -140,12 +140,12 @@ func (l *Limiter) Pause(until time.Time) {
 		return
 	}
 	defer l.mu.Unlock()
+	until = now.Add(until.Sub(now)) // with a monotonic reading, even if it had none
 	if until.After(l.paused) {
 		l.paused = until
 	}
 	if until.After(l.opens(now)) {
-		// Computed from now, so that it has a monotonic reading even if until has none.
-		l.resume(now.Add(until.Sub(now)), l.rate(now))
+		l.resume(until, l.rate(now))
 	}
 }
 
@@ -177,7 +177,8 @@ func (l *Limiter) Slow() {
 		return
 	}
 	l.slowed = true
-	l.resume(l.opens(now), max(l.floor(), l.rate(now)/2))
+	r := l.rate(now)
+	l.resume(l.opens(now), max(min(l.floor(), r), r/2))
 }
 
 // Rate returns the rate that is allowed now, in starts per second; during a pause, the rate at its
@@ -266,7 +267,7 @@ func (l *Limiter) resume(from time.Time, low float64) {
 // rate returns the rate in force at now. mu is held.
 func (l *Limiter) rate(now time.Time) float64 {
 	climbed := max(0, now.Sub(l.from).Seconds()) / l.recovery().Seconds()
-	return min(l.PerSecond, l.low+climbed*(l.PerSecond-l.floor()))
+	return min(l.PerSecond, l.low+climbed*(l.PerSecond-min(l.floor(), l.low))) // SetRate may have set low below the floor
 }
 
 // take lets one request start and returns 0, or returns how long to wait before the next call. The

@@ -372,3 +372,14 @@ func TestAllAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// A pause that was told by the wall clock alone is over when the monotonic clock says so, for Paused and
+// Resume as well: a step of the wall clock changes nothing.
+func TestPauseByTheWallClock(t *testing.T) {
+	l := new(Limiter)
+	until := time.Now().Add(time.Hour).Round(0)
+	l.Pause(until)
+	if at := l.Paused(); !at.Equal(until) || at == at.Round(0) {
+		t.Errorf("paused until %v, want %v with a monotonic reading", at, until)
+	}
+}

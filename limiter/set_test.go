@@ -374,3 +374,29 @@ func TestLogThatGrows(t *testing.T) {
 		t.Errorf("the log is %v, want %v", ago, want)
 	}
 }
+
+// SetRate may bring a lowered rate below Floor, and the setting too. Slow does not raise it then, and
+// it climbs back within Recovery.
+func TestSetRateBelowTheFloor(t *testing.T) {
+	for _, limit := range []int{60, 40} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &Limiter{PerSecond: 100, Floor: 50}
+			l.Slow() // to 50
+			if err := l.SetRate(limit, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			before := l.Rate()
+			l.Slow()
+			if after := l.Rate(); after > before {
+				t.Errorf("limit %d: Slow has raised the rate from %v to %v", limit, before, after)
+			}
+			time.Sleep(time.Minute)
+			if got, want := l.Rate(), l.Limit(); got != want {
+				t.Errorf("limit %d: after Recovery the rate is %v, want %v", limit, got, want)
+			}
+		})
+	}
+}
