@@ -461,8 +461,8 @@ func (b *Outbox) RunNow(ctx context.Context, items ...sender.Item) (n int, err e
 }
 
 // Edit replaces payload and header of a dead event, which ID and Seq of it name; a nil header keeps
-// the old one. What was there is gone. ErrChanged: it is no longer dead, or it is damaged. For the
-// new contents the errors of Put apply.
+// the old one. What was there is gone. ErrChanged: it is no longer dead, it is damaged, or it.Payload
+// is not nil and it was edited since it was read. For the new contents the errors of Put apply.
 func (b *Outbox) Edit(ctx context.Context, it sender.Item, payload []byte, header map[string]string) error {
 	return b.wrap("edit", errtext.With(b.store, func(s sender.Editor) error { return s.Edit(ctx, it, payload, header) }))
 }

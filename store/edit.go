@@ -8,8 +8,6 @@ import (
 	"maps"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/seed8107221f/outbox/sender"
 
 	"github.com/seed8107221f/outbox/store/internal/boltfile"
@@ -95,8 +93,12 @@ func (s *Store) runNow(t *txn, places []place) (n int, err error) {
 // Edit replaces payload and header of a dead item, which Seq and ID name; a nil header keeps the
 // old one. ID, kind, key, times and failures stay. It is on disk when Edit returns.
 //
-// sender.ErrChanged: the item is not dead any more, its request is under way, or its record is
-// damaged; nothing changed. Otherwise the errors are those of [Store.Append]; Edit does not wait
+// If Payload of it is not nil, payload and header of the item must still be those of it, or be the
+// new ones already: of two who edit what they read, the second gets an error, and none if both want
+// the same. A call whose outcome is not known can be repeated so.
+//
+// sender.ErrChanged: the item is not dead any more, it was edited meanwhile, its request is under
+// way, or its record is damaged; nothing changed. Otherwise the errors are those of [Store.Append]; Edit does not wait
 // for room, even with Options.Block.
 //
 // The old contents cannot be had again. Their bytes stay in free pages of the file until these are
@@ -110,22 +112,23 @@ func (s *Store) Edit(ctx context.Context, it sender.Item, payload []byte, header
 		return s.wrap("edit", err)
 	}
 	payload, header = bytes.Clone(payload), maps.Clone(header) // the commit may outlive the call
+	was := sender.Item{Seq: it.Seq, ID: it.ID, Payload: bytes.Clone(it.Payload), Header: maps.Clone(it.Header)}
 	w := s.newWrite()
 	w.Items, w.Scattered = 1, true
 	w.Bytes, w.Largest = len(payload)+maxBesides, len(payload)
-	seq, id := it.Seq, it.ID
-	w.apply = func(t *txn) error { return s.edit(t, seq, id, payload, header) }
+	w.apply = func(t *txn) error { return s.edit(t, &was, payload, header) }
 	return s.wrap("edit", s.do(ctx, w, 0))
 }
 
 // maxBesides is more than a record holds beside its payload, a header of 64 KiB included.
 const maxBesides = 256 << 10
 
-func (s *Store) edit(t *txn, seq uint64, id uuid.UUID, payload []byte, header map[string]string) error {
+func (s *Store) edit(t *txn, was *sender.Item, payload []byte, header map[string]string) error {
+	id := was.ID
 	changed := func(why string) error {
 		return refused{fmt.Errorf("item %v: %w: %s: nothing was changed", id, sender.ErrChanged, why)}
 	}
-	p := place{dead, format.ReadyKey(seq)}
+	p := place{dead, format.ReadyKey(was.Seq)}
 	v := t.at(p)
 	switch {
 	case v == nil || v.ID() != id:
@@ -148,6 +151,12 @@ func (s *Store) edit(t *txn, seq uint64, id uuid.UUID, payload []byte, header ma
 	}
 	if header == nil {
 		header = it.Header
+	}
+	holds := func(payload []byte, header map[string]string) bool {
+		return bytes.Equal(it.Payload, payload) && maps.Equal(it.Header, header)
+	}
+	if was.Payload != nil && !holds(was.Payload, was.Header) && !holds(payload, header) {
+		return changed("it was edited meanwhile")
 	}
 	rec, err := plain.WithContents(header, payload)
 	if err == nil {

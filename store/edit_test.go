@@ -103,8 +103,9 @@ func TestEdit(t *testing.T) {
 			} else if len(c.header) == 0 {
 				want.Header = nil
 			}
-			if got := list(t, s.Dead())[0]; !same(got, want) {
-				t.Errorf("%d: edited it is %+v, want %+v", i, got, want)
+			was = list(t, s.Dead())[0]
+			if !same(was, want) {
+				t.Errorf("%d: edited it is %+v, want %+v", i, was, want)
 			}
 			if err := s.Check(t.Context()); err != nil {
 				t.Error(err)

@@ -247,12 +247,20 @@ func (m *Memory) Edit(ctx context.Context, it sender.Item, payload []byte, heade
 	if err == nil && (is == nil || is.Seq != it.Seq || m.state(is, false) != sender.StateDead) {
 		err = sender.ErrChanged
 	}
+	if err == nil {
+		if header == nil {
+			header = is.Header
+		}
+		holds := func(payload []byte, header map[string]string) bool {
+			return bytes.Equal(is.Payload, payload) && maps.Equal(is.Header, header)
+		}
+		if it.Payload != nil && !holds(it.Payload, it.Header) && !holds(payload, header) {
+			err = sender.ErrChanged
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("sendertest: edit item %v: %w", it.ID, err)
 	}
-	is.Payload = bytes.Clone(payload)
-	if header != nil {
-		is.Header = maps.Clone(header)
-	}
+	is.Payload, is.Header = bytes.Clone(payload), maps.Clone(header)
 	return nil
 }

@@ -223,7 +223,7 @@ var editing = []clause{
 		if string(is.Payload) != "a9" || is.Header["n"] != "1" || is.ID != was.ID || is.Seq != was.Seq || is.Key != was.Key || is.Kind != was.Kind || is.LastErr != was.LastErr || !is.Created.Equal(was.Created) {
 			s.Fatalf("edited it is %+v, was %+v", is, was)
 		}
-		if err := e.Edit(s.Context(), was, []byte("a8"), nil); err != nil {
+		if err := e.Edit(s.Context(), is, []byte("a8"), nil); err != nil {
 			s.Fatal(err)
 		}
 		if is := o.Dead()[0]; string(is.Payload) != "a8" || is.Header["n"] != "1" {
@@ -236,6 +236,37 @@ var editing = []clause{
 		}
 		s.claims("a8")
 		s.ledger(sender.Counts{Put: 2, Pending: 1, InFlight: 1, Delivered: 1})
+	}},
+	{"Edit of an item as it was read changes nothing that another has edited since", func(s *subject) {
+		e := need[sender.Editor](s)
+		o := need[Owner](s)
+		s.put("1")
+		s.settle(sender.Dead, s.claims("1")...)
+		was := o.Dead()[0]
+		edit := func(it sender.Item, payload string, header map[string]string, want error) {
+			s.Helper()
+			if err := e.Edit(s.Context(), it, []byte(payload), header); !errors.Is(err, want) {
+				s.Fatalf("edited to %q: %v, want %v", payload, err, want)
+			}
+		}
+		edit(was, "2", map[string]string{"by": "ann"}, nil)
+		edit(was, "2", map[string]string{"by": "ann"}, nil) // repeated, as after an error
+		edit(was, "2", nil, nil)
+		edit(was, "3", nil, sender.ErrChanged)
+		edit(was, "2", map[string]string{"by": "ben"}, sender.ErrChanged)
+		was.Payload = []byte{}
+		edit(was, "3", nil, sender.ErrChanged)
+		is := o.Dead()[0]
+		if string(is.Payload) != "2" || is.Header["by"] != "ann" {
+			s.Fatalf("the first edit is lost: %+v", is)
+		}
+		edit(is, "2", map[string]string{"by": "ben"}, nil)
+		edit(is, "3", nil, sender.ErrChanged) // only the header is another
+		was.Payload = nil
+		edit(was, "4", nil, nil) // whatever is there
+		if is := o.Dead()[0]; string(is.Payload) != "4" || is.Header["by"] != "ben" {
+			s.Fatalf("edited, whatever was there, it is %+v", is)
+		}
 	}},
 	{"what is being sent at most once cannot be edited", func(s *subject) {
 		e := need[sender.Editor](s)
