@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -50,6 +51,10 @@ func (q *request) act(a *action) error {
 	q.m.options.Logger.Info("monitor: action", attrs...)
 	if err != nil {
 		r := actError(a, err)
+		if a.Do == "edit" && d.Done == 0 && !q.json { // what was typed is not lost
+			q.writePage(r.status, "refusal", q.editRefused(a, r))
+			return nil
+		}
 		if a.Do == "pause" && (r.code == "bad_request" || r.code == "too_large") && !q.json {
 			q.writePage(http.StatusBadRequest, "pause", q.pauseView(a, r))
 			return nil
@@ -116,31 +121,46 @@ func (q *request) perform(ctx context.Context, a *action) (d done, ids []string,
 	case "run-now":
 		d.Done, err = q.lane.RunNow(ctx, items...)
 	case "edit":
-		err = q.edit(ctx, a, items[0])
-		d.Done = 1
+		d.Done, err = q.edit(ctx, a, items[0])
 	}
 	d.PassedOver = len(items) - d.Done
 	return d, ids, err
 }
 
-// edit replaces what is in an event. A browser ends the lines of a text with CR and LF, whatever
-// they ended with; so the text gets back the ends that it had.
-func (q *request) edit(ctx context.Context, a *action, it sender.Item) error {
-	if a.fields != nil {
-		if e, err := q.lane.Explain(ctx, it.ID, it.Seq); err != nil {
-			return err
-		} else if !bytes.Contains(e.Item.Payload, []byte("\r")) {
+// edit replaces what is in an event, if it is still what the reader saw. A browser ends the lines of
+// a text with CR and LF, whatever they ended with; so the text gets back the ends that it had.
+func (q *request) edit(ctx context.Context, a *action, it sender.Item) (n int, err error) {
+	if a.fields != nil || a.Was != "" {
+		e, err := q.lane.Explain(ctx, it.ID, it.Seq)
+		if err != nil {
+			return 0, err
+		}
+		now := &e.Item.Item
+		if a.fields != nil && !bytes.Contains(now.Payload, []byte("\r")) {
 			a.Payload = bytes.ReplaceAll(a.Payload, []byte("\r\n"), []byte("\n"))
 		}
+		if a.Was != "" {
+			saved := bytes.Equal(now.Payload, a.Payload) && (a.Header == nil || maps.Equal(now.Header, a.Header))
+			if contentsOf(now) != a.Was && !saved {
+				return 0, fmt.Errorf("%w: it was edited meanwhile: nothing was changed", sender.ErrChanged)
+			}
+			it.Payload, it.Header = append([]byte{}, now.Payload...), now.Header // not nil: Edit compares
+		}
 	}
-	if err := q.lane.Edit(ctx, it, a.Payload, a.Header); err != nil || !a.Revive {
-		return err
+	if err := q.lane.Edit(ctx, it, a.Payload, a.Header); err != nil {
+		return 0, err
 	}
-	n, err := q.lane.Revive(ctx, it)
-	if err == nil && n == 0 {
-		err = fmt.Errorf("edited, and not revived: %w", sender.ErrChanged)
+	if !a.Revive {
+		return 1, nil
 	}
-	return err
+	revived, err := q.lane.Revive(ctx, it)
+	if err == nil && revived == 0 {
+		err = sender.ErrChanged
+	}
+	if err != nil {
+		err = fmt.Errorf("edited, and not revived: %w", err)
+	}
+	return 1, err
 }
 
 // chosen returns the events of an action, by place and ID alone.

@@ -35,6 +35,7 @@ type action struct {
 	// Of an edit.
 	Payload []byte
 	Header  map[string]string // nil: as it was
+	Was     string            // the contents that the reader saw; "": any
 	Revive  bool
 
 	// Of a pause.
@@ -59,6 +60,7 @@ type actionJSON struct {
 	Sure    int               `json:"sure"`
 	Payload []byte            `json:"payload"`
 	Header  map[string]string `json:"header"`
+	Was     string            `json:"was"`
 	Revive  int               `json:"revive"`
 	Until   string            `json:"until"`
 	Reason  string            `json:"reason"`
@@ -112,7 +114,7 @@ func (a *action) fromJSON(q *request) error {
 	if a.Limit < 1 || a.Limit > maxLimit {
 		return badRequest("limit is %d, 1 to %d expected", a.Limit, maxLimit)
 	}
-	a.Erase, a.Payload, a.Header, a.Revive, a.Reason = j.Key, j.Payload, j.Header, j.Revive != 0, j.Reason
+	a.Erase, a.Payload, a.Header, a.Was, a.Revive, a.Reason = j.Key, j.Payload, j.Header, j.Was, j.Revive != 0, j.Reason
 	return a.check(j.Until, q.now)
 }
 
@@ -150,7 +152,7 @@ func (a *action) fromForm(q *request) error {
 	if verbs[a.Do].program {
 		return badRequest("%s is for programs, which send JSON", a.Do)
 	}
-	a.Payload, a.Reason = []byte(q.PostForm.Get("payload")), v.Get("reason")
+	a.Payload, a.Was, a.Reason = []byte(q.PostForm.Get("payload")), q.PostForm.Get("was"), v.Get("reason")
 	if err := a.filter.check(); err != nil {
 		return err
 	}

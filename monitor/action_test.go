@@ -145,6 +145,55 @@ func TestEdit(t *testing.T) {
 	}
 }
 
+// Of two who edit the same event, the second overwrites nothing, and keeps what was typed.
+func TestEditOfTwo(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	p.put("refused")
+	p.b.Pause(t.Context(), sender.Pause{})
+	it := p.dead()[0]
+	page := fmt.Sprintf("?lane=track&item=%s&at=%d", it.ID, it.Seq)
+	contents := func() string {
+		t.Helper()
+		text, _ := p.json(page)["contents"].(string)
+		if len(text) != 32 {
+			t.Fatalf("contents is %q", text)
+		}
+		holds(t, p.get(page).Body.String(), `name="was" value="`+text+`"`)
+		return text
+	}
+	was := contents()
+	body := func(text, was string) string {
+		return fmt.Sprintf(`{"do":"edit","items":[%s],"payload":%q,"was":%q}`, ref(it), base64.StdEncoding.EncodeToString([]byte(text)), was)
+	}
+	decode(t, p.post("?lane=track", body("of ann", was)), 200)
+	decode(t, p.post("?lane=track", body("of ann", was)), 200) // repeated, since its answer was lost
+	w := p.form("?lane=track&do=edit", "at", named(it), "payload", "of <ben>", "was", was, "sure", "1", "revive", "1")
+	if w.Code != 409 {
+		t.Errorf("%d", w.Code)
+	}
+	holds(t, w.Body.String(), "It has changed since", "edited meanwhile", "of &lt;ben&gt;</textarea>", fmt.Sprintf("item=%s", it.ID))
+	w = p.post("?lane=track", body("of ben", was))
+	if w.Code != 409 || !strings.Contains(w.Body.String(), `"changed"`) {
+		t.Error(w.Code, w.Body)
+	}
+	if now := p.dead(); len(now) != 1 || string(now[0].Payload) != "of ann" {
+		t.Fatalf("%+v", now)
+	}
+	// Who has read it again may.
+	location(t, p.form("?lane=track&do=edit", "at", named(it), "payload", "of both", "was", contents(), "sure", "1", "revive", "1"))
+	w = p.form("?lane=track&do=edit", "at", named(it), "payload", "of ann", "was", was, "sure", "1", "revive", "1")
+	if w.Code != 409 {
+		t.Errorf("%d", w.Code)
+	}
+	holds(t, w.Body.String(), "of ann</textarea>")
+	for it, err := range p.b.Pending() {
+		if string(it.Payload) != "of both" || err != nil {
+			t.Errorf("%q %v", it.Payload, err)
+		}
+	}
+}
+
 func TestPause(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, nil)

@@ -1,6 +1,12 @@
 package monitor
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -8,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed8107221f/outbox"
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // An item is the JSON of one event.
@@ -21,8 +28,9 @@ type item struct {
 	About   time.Time `json:"about,omitzero"`
 
 	// Only with the right to read payloads.
-	Header  map[string]string `json:"header,omitempty"`
-	Payload *[]byte           `json:"payload,omitempty"`
+	Header   map[string]string `json:"header,omitempty"`
+	Payload  *[]byte           `json:"payload,omitempty"`
+	Contents string            `json:"contents,omitempty"` // names both: an edit says so what it was made from
 }
 
 type failure struct {
@@ -58,9 +66,25 @@ func itemOf(lane string, e *outbox.Explanation, may Access) item {
 	}
 	if may.Payload && e.Item.Err == nil {
 		payload := append([]byte{}, e.Item.Payload...)
-		d.Header, d.Payload = e.Item.Header, &payload
+		d.Header, d.Payload, d.Contents = e.Item.Header, &payload, contentsOf(&e.Item.Item)
 	}
 	return d
+}
+
+// contentsOf names payload and header of an event by the first half of a SHA-256, in hexadecimal.
+// It is for those who may read payloads: a short one can be guessed from it.
+func contentsOf(it *sender.Item) string {
+	h := sha256.New()
+	part := func(p string) { // with its length, so that no two lists of parts are alike
+		fmt.Fprintf(h, "%d ", len(p))
+		io.WriteString(h, p)
+	}
+	part(string(it.Payload))
+	for _, name := range slices.Sorted(maps.Keys(it.Header)) {
+		part(name)
+		part(it.Header[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // readItem answers with one event.

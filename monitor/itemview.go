@@ -36,6 +36,7 @@ type itemView struct {
 	Unknown        bool   // it may have arrived
 	Editable       bool   // as text, if the reader may act
 	Text           string // of the payload, to be edited
+	Was            string // names the contents that are edited
 }
 
 // A gate is something that has to open before the event goes.
@@ -260,7 +261,7 @@ func (v *itemView) payload(q *request, it *sender.Listed) {
 	sameEnds := !strings.Contains(plain, "\r") || !strings.Contains(strings.ReplaceAll(plain, "\r\n", ""), "\r") && !strings.Contains(strings.ReplaceAll(plain, "\r\n", ""), "\n")
 	v.Editable = v.Act && v.Dead && len(plain) <= maxShown && isText(it.Payload) && sameEnds && escape(plain, "\r\n\t") == plain
 	if v.Editable {
-		v.Text = plain
+		v.Text, v.Was = plain, contentsOf(&it.Item)
 	}
 }
 

@@ -156,6 +156,7 @@ type refusalView struct {
 	Head   string
 	Text   string
 	Back   string
+	Typed  string // the text of an edit, which was not saved
 }
 
 func (q *request) refusalView(r *refusal) refusalView {
@@ -169,5 +170,13 @@ func (q *request) refusalView(r *refusal) refusalView {
 	if q.lane != nil {
 		v.Back = link("lane", q.lane.name)
 	}
+	return v
+}
+
+// editRefused keeps what was typed on the page that says why it was not saved.
+func (q *request) editRefused(a *action, r *refusal) refusalView {
+	v := q.refusalView(r)
+	v.Typed = string(a.Payload)
+	v.Back = itemLink(q.lane.name, a.Items[0].ID.String(), a.Items[0].At)
 	return v
 }

@@ -94,6 +94,7 @@ type event struct {
 	Damage   string            `json:"error"`
 	Header   map[string]string `json:"header"`
 	Payload  *[]byte           `json:"payload"` // nil: hidden, or it cannot be read
+	Contents string            `json:"contents"`
 
 	// Only of one event.
 	History []struct {
@@ -128,6 +129,7 @@ type action struct {
 	After   string            `json:"after,omitempty"`
 	Payload []byte            `json:"payload,omitempty"`
 	Header  map[string]string `json:"header,omitempty"`
+	Was     string            `json:"was,omitempty"`
 	Revive  int               `json:"revive,omitempty"`
 	Until   string            `json:"until,omitempty"`
 	Reason  string            `json:"reason,omitempty"`

@@ -18,7 +18,8 @@ func (c *command) editVerb() *cobra.Command {
 	v := &cobra.Command{
 		Use: "edit TARGET ID", Short: "Changes the payload of a dead event by $EDITOR, and sends it again",
 		Long: `Edit opens the payload of a dead event in $VISUAL, or $EDITOR. When the editor ends, the new text takes
-the place of the old one, which is gone then, and the event is revived. An unchanged text does nothing.`,
+the place of the old one, which is gone then, and the event is revived. An unchanged text does nothing.
+If somebody else edited the event meanwhile, nothing is changed, and what you wrote is kept in a file.`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, rest, err := split(args, 1)
@@ -59,39 +60,51 @@ func (c *command) edit(ctx context.Context, cl *client, lane, id string, keep bo
 	if err := cl.release(); err != nil {
 		return err
 	}
-	text, err := c.edited(ctx, editor, *e.Payload)
+	text, path, err := c.edited(ctx, editor, *e.Payload)
 	if err != nil {
 		return err
 	}
+	saved := true
+	defer func() {
+		if saved {
+			os.RemoveAll(filepath.Dir(path))
+		}
+	}()
 	if bytes.Equal(text, *e.Payload) {
 		fmt.Fprintln(c.err, "The text is unchanged: nothing was done.")
 		return nil
 	}
-	ask := action{Do: "edit", Items: []ref{{e.At, e.ID}}, Payload: text}
+	ask := action{Do: "edit", Items: []ref{{e.At, e.ID}}, Payload: text, Was: e.Contents}
 	said := "edited"
 	if !keep {
 		ask.Revive, said = 1, "edited and revived"
 	}
 	d, err := cl.act(ctx, lane, &ask)
 	if err != nil {
-		return err
+		saved = false
+		return fmt.Errorf("%w; what you wrote is kept in %s", err, path)
 	}
 	return c.did(act{done: said}, d)
 }
 
-// edited has an editor change a text, in a folder that only this user may read.
-func (c *command) edited(ctx context.Context, editor string, text []byte) (changed []byte, err error) {
+// edited has an editor change a text, in a file that is alone in a folder that only this user may
+// read. Without an error the caller removes the folder.
+func (c *command) edited(ctx context.Context, editor string, text []byte) (changed []byte, path string, err error) {
 	dir, err := os.MkdirTemp("", "outbox-edit-")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "payload")
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	path = filepath.Join(dir, "payload")
 	if json.Valid(text) {
 		path += ".json"
 	}
 	if err := os.WriteFile(path, text, 0o600); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	words := strings.Fields(editor)
 	cmd := exec.CommandContext(ctx, words[0], append(words[1:], path)...)
@@ -100,12 +113,12 @@ func (c *command) edited(ctx context.Context, editor string, text []byte) (chang
 		cmd.Stdout = c.err
 	}
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%s: %w; nothing was done", words[0], err)
+		return nil, "", fmt.Errorf("%s: %w; nothing was done", words[0], err)
 	}
 	changed, err = os.ReadFile(path)
 	// Most editors end a text with a line.
 	if more, ok := bytes.CutSuffix(changed, []byte("\n")); ok && !bytes.HasSuffix(text, []byte("\n")) {
 		changed = more
 	}
-	return changed, err
+	return changed, path, err
 }

@@ -64,6 +64,37 @@ func TestEdit(t *testing.T) {
 	}
 }
 
+// What another saved while the editor was open is not overwritten, and the text is not lost.
+func TestEditOfTwo(t *testing.T) {
+	for _, how := range reached {
+		t.Run(how, func(t *testing.T) {
+			t.Setenv("TMPDIR", t.TempDir())
+			target := reach(t, how)
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			setEditor(t, `echo '{"n":"ann"}' >"$1"`)
+			ann := os.Getenv("EDITOR")
+			setEditor(t, fmt.Sprintf("EDITOR=%s %s=1 %s edit --keep-dead %s 00000001 >/dev/null\necho '{\"n\":\"ben\"}' >\"$1\"", ann, childVariable, self, target))
+			out, errs, code := call(t, "edit", target, "00000001")
+			if code != exitFailed || out != "" || !strings.Contains(errs, "edited meanwhile") {
+				t.Errorf("exit %d: %s%s", code, out, errs)
+			}
+			if out, errs, code := call(t, "show", target, "00000001", "--payload"); code != 0 || !strings.HasSuffix(out, "\n\n{\"n\":\"ann\"}\n") {
+				t.Errorf("exit %d: %s%s", code, out, errs)
+			}
+			left, err := filepath.Glob(filepath.Join(os.TempDir(), "outbox-edit-*", "payload.json"))
+			if err != nil || len(left) != 1 || !strings.Contains(errs, left[0]) {
+				t.Fatalf("kept: %v, %v, and it says: %s", left, err, errs)
+			}
+			if text, err := os.ReadFile(left[0]); err != nil || string(text) != "{\"n\":\"ben\"}\n" {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
+	}
+}
+
 // Who may not read payloads may not edit, and without an editor nobody waits for one.
 func TestEditRefused(t *testing.T) {
 	path := fixture(t)

@@ -79,7 +79,7 @@ func (c *command) show(e *event, text []byte, payload bool) error {
 		return c.document(text)
 	}
 	if c.json {
-		return c.document(text, "payload", "header")
+		return c.document(text, "payload", "header", "contents")
 	}
 	e.headline(c.out)
 	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
@@ -136,7 +136,7 @@ func (e *event) headline(w io.Writer) {
 
 func (c *command) explain(cl *client, e *event, text []byte) error {
 	if c.json {
-		return c.document(text, "payload", "header")
+		return c.document(text, "payload", "header", "contents")
 	}
 	e.headline(c.out)
 	if e.Damage != "" {
