@@ -61,7 +61,7 @@ func TestActing(t *testing.T) {
 			want(t, 0, "2 events of the key were dropped, and the key is cleared from the file.\n", "erase", target, "customer-3", "--yes")
 			want(t, 0, "3 events were dropped.\n", "drop", target, "--all", "--state", "ready", "--yes")
 			out, _, _ = call(t, "clear-throttle", target)
-			if out != "Lane outbox has no throttle any more.\n" {
+			if out != "Lane outbox has no throttle: nothing was changed.\n" {
 				t.Errorf("clear-throttle: %q", out)
 			}
 		})

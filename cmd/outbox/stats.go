@@ -183,33 +183,14 @@ func (l *lane) left() string {
 
 // says tells what keeps a lane from sending.
 func (l *lane) says(now time.Time) (lines []string) {
-	if h := l.Held; h != nil {
-		line := visible(h.By) + ": " + visible(h.Error)
-		if !h.Since.IsZero() {
-			line += ", since " + clock(h.Since, now)
-		}
-		if !h.Probe.IsZero() {
-			line += "; tested again in " + span(h.Probe.Sub(now))
-		}
-		lines = append(lines, line)
+	if l.Held != nil {
+		lines = append(lines, l.hold(now))
 	}
-	if t := l.Throttled; t != nil {
-		lines = append(lines, fmt.Sprintf("the destination asked for a pause until %s, in %s", clock(t.Until, now), span(t.Until.Sub(now))))
+	if l.Throttled != nil {
+		lines = append(lines, l.throttle(now))
 	}
-	if p := l.Paused; p != nil {
-		line := "paused"
-		if p.By != "" {
-			line += " by " + visible(p.By)
-		}
-		if p.Until.IsZero() {
-			line += " until it is resumed"
-		} else {
-			line += " until " + clock(p.Until, now)
-		}
-		if p.Reason != "" {
-			line += ": " + visible(p.Reason)
-		}
-		lines = append(lines, line)
+	if l.Paused != nil {
+		lines = append(lines, l.pause(now))
 	}
 	if l.Scheduled > 0 {
 		lines = append(lines, events(l.Scheduled, "scheduled"))
@@ -221,4 +202,40 @@ func (l *lane) says(now time.Time) (lines []string) {
 		lines = append(lines, "opened as of the commit before its newest one: "+visible(l.Fallback))
 	}
 	return lines
+}
+
+// hold says what holds a lane, if something does.
+func (l *lane) hold(now time.Time) string {
+	h := l.Held
+	line := visible(h.By) + ": " + visible(h.Error)
+	if !h.Since.IsZero() {
+		line += ", since " + clock(h.Since, now)
+	}
+	if !h.Probe.IsZero() {
+		line += "; tested again in " + span(h.Probe.Sub(now))
+	}
+	return line
+}
+
+// throttle says until when the destination asked for a pause, if it did.
+func (l *lane) throttle(now time.Time) string {
+	return fmt.Sprintf("the destination asked for a pause until %s, in %s", clock(l.Throttled.Until, now), span(l.Throttled.Until.Sub(now)))
+}
+
+// pause says who paused a lane, until when and why, if somebody did.
+func (l *lane) pause(now time.Time) string {
+	p := l.Paused
+	line := "paused"
+	if p.By != "" {
+		line += " by " + visible(p.By)
+	}
+	if p.Until.IsZero() {
+		line += " until it is resumed"
+	} else {
+		line += " until " + clock(p.Until, now)
+	}
+	if p.Reason != "" {
+		line += ": " + visible(p.Reason)
+	}
+	return line
 }
