@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -29,6 +30,7 @@ type input struct {
 	n      int      // lines read by this process
 	file   *os.File // nil: standard input
 	note   string   // the name under which offset is kept
+	start  int64    // offset at which this process began
 	offset int64    // of the file, behind the lines that were put
 }
 
@@ -80,9 +82,45 @@ func (in *input) resume() error {
 		return fail(exitFailed, "%s is not the file that was read before to byte %d: give another name, or another --db", in.in, in.offset)
 	}
 	if err == nil {
-		_, err = in.file.Seek(in.offset, io.SeekStart)
+		in.start, err = in.file.Seek(in.offset, io.SeekStart)
 	}
 	return err
+}
+
+// stop says at which line it stops, the n-th that this process reads, and what is left of the file.
+func (in *input) stop(n int, why error) error {
+	if in.file != nil {
+		before, err := in.lines(0, in.start)
+		all, errAll := in.lines(0, math.MaxInt64)
+		if n += before; err == nil && errAll == nil && n < all {
+			return fail(exitFailed, "line %d of %s: %w; it and the %s after it are not sent", n, in.in, why, plural(all-n, "line", count(all-n)+" lines"))
+		} else if err == nil && errAll == nil {
+			return fail(exitFailed, "line %d of %s: %w; it is the last one, and is not sent", n, in.in, why)
+		}
+		n -= before
+	}
+	return fail(exitFailed, "line %d of what was read: %w; it and what follows is not sent", n, why)
+}
+
+// lines counts those of a part of the file. The last one may have no end.
+func (in *input) lines(from, to int64) (n int, err error) {
+	r := io.NewSectionReader(in.file, from, to-from)
+	b, last := make([]byte, 64<<10), byte('\n')
+	for {
+		k, err := r.Read(b)
+		if n += bytes.Count(b[:k], []byte("\n")); k > 0 {
+			last = b[k-1]
+		}
+		if err == io.EOF {
+			if last != '\n' {
+				n++
+			}
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // mark says how far the file was read, and which it is.
@@ -181,7 +219,7 @@ func (in *input) read() (b batch) {
 		if text := bytes.TrimSuffix(line, []byte("\n")); len(bytes.TrimSpace(text)) > 0 {
 			e, err := in.event(text)
 			if err != nil {
-				b.err = fail(exitFailed, "line %d of what was read: %w; it and what follows is not sent", in.n, err)
+				b.err = in.stop(in.n, err)
 				return b
 			}
 			b.events = append(b.events, e)
@@ -206,7 +244,7 @@ func (in *input) line() (line []byte, err error) {
 		part, err := in.r.ReadSlice('\n')
 		line = append(line, part...)
 		if len(line) > maxLine {
-			return nil, fail(exitFailed, "line %d of what was read has more than %d bytes; it and what follows is not sent", in.n+1, maxLine)
+			return nil, in.stop(in.n+1, fmt.Errorf("it has more than %d bytes", maxLine))
 		}
 		if err != bufio.ErrBufferFull {
 			return line, err

@@ -112,17 +112,34 @@ func (c *command) send(ctx context.Context, r *relay) (err error) {
 	if err := c.sent(&s); err != nil {
 		return err
 	}
+	left := r.left(&s)
 	switch {
+	case ctx.Err() != nil && s.Pending > 0:
+		return fail(exitUnfinished, "interrupted; %s", left)
 	case ctx.Err() != nil:
 		return fail(exitUnfinished, "interrupted; start it again to go on")
+	case bad != nil && left != "":
+		return fail(codeOf(bad), "%w; %s", bad, left)
 	case bad != nil:
 		return bad
 	case s.Pending > 0:
-		return fail(exitUnfinished, "%s; start it again to go on", plural(s.Pending, "1 line remains", count(s.Pending)+" lines remain"))
+		return fail(exitUnfinished, "%s", left)
 	case s.Dead > 0:
-		return fail(exitUnhealthy, "%s dead: see outbox dead %s", plural(s.Dead, "1 line is", count(s.Dead)+" lines are"), r.db)
+		return fail(exitUnhealthy, "%s", left)
 	}
 	return closed
+}
+
+// left says what the file still holds; "": nothing.
+func (r *relay) left(s *outbox.Stats) string {
+	var parts []string
+	if s.Pending > 0 {
+		parts = append(parts, plural(s.Pending, "1 line remains", count(s.Pending)+" lines remain")+" in "+r.db+": start it again to go on")
+	}
+	if s.Dead > 0 {
+		parts = append(parts, plural(s.Dead, "1 line is", count(s.Dead)+" lines are")+" dead: see outbox dead "+r.db)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // prepare reads the flags.

@@ -148,6 +148,36 @@ func TestSendEnds(t *testing.T) {
 	}
 }
 
+// A line that cannot be read says where it is, and what is left: in the input, in the file, and dead.
+func TestSendStops(t *testing.T) {
+	d := newDestination(t, func(body string) int {
+		switch {
+		case strings.Contains(body, "bad"):
+			return http.StatusBadRequest
+		case strings.Contains(body, "later"):
+			return http.StatusInternalServerError
+		}
+		return http.StatusOK
+	})
+	dir := t.TempDir()
+	text := "{\"k\":\"later\"}\n{\"k\":\"later 2\"}\n{\"k\":\"bad\"}\n\nsecret\n{\"k\":1}\n{\"k\":2}"
+	in := filepath.Join(dir, "app.ndjson")
+	write(t, in, text)
+	stops := func(db, stdin, says string, more ...string) {
+		t.Helper()
+		db = filepath.Join(dir, db)
+		out, errs, code := callWith(t, stdin, append([]string{"send", "--to", d.URL, "--db", db, "--key", ".k", "--for", "300ms"}, more...)...)
+		says += "; 2 lines remain in " + db + ": start it again to go on; 1 line is dead: see outbox dead " + db + "\n"
+		if code != exitFailed || out != "put 3   delivered 0   pending 2   dead 1\n" || !strings.HasSuffix(errs, "outbox: "+says) {
+			t.Errorf("exit %d: %s%s\nit does not say %s", code, out, errs, says)
+		}
+	}
+	stops("spool.db", text, "line 5 of what was read: it is not JSON; it and what follows is not sent")
+	for range 2 { // the second goes on behind what the first has read
+		stops("other.db", "", "line 5 of "+in+": it is not JSON; it and the 2 lines after it are not sent", "--in", in)
+	}
+}
+
 // What is wrong with the flags is told before a file is made.
 func TestSendFlags(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "spool.db")
