@@ -106,6 +106,7 @@ type event struct {
 		Until time.Time `json:"until"`
 		Text  string    `json:"text"`
 		Cause string    `json:"cause"`
+		Head  *ref      `json:"head"` // the first of its key
 	} `json:"reasons"`
 	Ahead int       `json:"ahead"`
 	About time.Time `json:"about"`

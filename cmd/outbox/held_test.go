@@ -98,3 +98,16 @@ func TestWhatHolds(t *testing.T) {
 			"No program has the file open: nothing is sent until one does.\n")
 	})
 }
+
+// The numbers of a lane add up, and what an event waits behind has its ID.
+func TestBehind(t *testing.T) {
+	_, at := sending(t, errors.New("500 Internal Server Error"), sender.LaneWaiting)
+	out, errs, code := call(t, "explain", at, "00000002")
+	if code != 0 || !strings.Contains(out, "the first is "+id(1).String()+": 500 Internal Server Error") {
+		t.Errorf("explain: exit %d: %s%s", code, out, errs)
+	}
+	out, errs, code = call(t, "stats", at)
+	if code != 0 || !strings.Contains(out, "2      0      1     0") || !strings.Contains(out, "\n            1 in-line event\n") {
+		t.Errorf("stats: exit %d: %s%s", code, out, errs)
+	}
+}

@@ -134,6 +134,14 @@ func (e *event) headline(w io.Writer) {
 	fmt.Fprintln(w, line.String())
 }
 
+// endedBy says which verb ends a reason.
+var endedBy = map[string]string{
+	"paused":    "outbox resume ends that",
+	"throttled": "outbox clear-throttle ends that",
+	"retrying":  "outbox run-now makes it due now",
+	"scheduled": "outbox run-now makes it due now",
+}
+
 func (c *command) explain(cl *client, e *event, text []byte) error {
 	if c.json {
 		return c.document(text, "payload", "header", "contents")
@@ -152,6 +160,12 @@ func (c *command) explain(cl *client, e *event, text []byte) error {
 		}
 		n++
 		line := strings.TrimSuffix(visible(r.Text), ".")
+		if r.Head != nil {
+			line += "; the first is " + visible(r.Head.ID)
+		}
+		if ends := endedBy[r.Code]; ends != "" && (r.Until.IsZero() || r.Until.After(time.Now())) {
+			line += "; " + ends
+		}
 		if r.Cause != "" && !strings.Contains(r.Text, r.Cause) {
 			line += ": " + visible(r.Cause)
 		}

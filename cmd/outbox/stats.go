@@ -192,8 +192,17 @@ func (l *lane) says(now time.Time) (lines []string) {
 	if l.Paused != nil {
 		lines = append(lines, l.pause(now))
 	}
-	if l.Scheduled > 0 {
-		lines = append(lines, events(l.Scheduled, "scheduled"))
+	var rest []string // of what is pending, beside ready and retrying
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{l.Scheduled, "scheduled"}, {l.InLine, "in-line"}, {l.InFlight, "in-flight"}} {
+		if part.n > 0 {
+			rest = append(rest, events(part.n, part.what))
+		}
+	}
+	if len(rest) > 0 {
+		lines = append(lines, strings.Join(rest, ", "))
 	}
 	if l.Abandoned > 0 {
 		lines = append(lines, fmt.Sprintf("%s abandoned: the transport ignores its context", plural(l.Abandoned, "1 call is", count(l.Abandoned)+" calls are")))
