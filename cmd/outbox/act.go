@@ -59,7 +59,7 @@ func (c *command) actVerb(a act) *cobra.Command {
 		},
 		ValidArgsFunction: c.completeIDs(a.from...),
 	}
-	f.flags(v, a.state)
+	f.flags(v, a.state, a.from...)
 	v.Flags().BoolVar(&all, "all", false, "all events of --state that --key and --kind select")
 	v.Flags().BoolVar(&dry, "dry-run", false, "only count")
 	return v

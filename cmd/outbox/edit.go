@@ -16,10 +16,11 @@ import (
 func (c *command) editVerb() *cobra.Command {
 	keep := false
 	v := &cobra.Command{
-		Use: "edit TARGET ID", Short: "Changes the payload of a dead event by $EDITOR, and sends it again",
-		Long: `Edit opens the payload of a dead event in $VISUAL, or $EDITOR. When the editor ends, the new text takes
-the place of the old one, which is gone then, and the event is revived. An unchanged text does nothing.
-If somebody else edited the event meanwhile, nothing is changed, and what you wrote is kept in a file.`,
+		Use: "edit TARGET ID", Short: "Changes the payload of a dead event, and sends it again",
+		Long: `Edit opens the payload of a dead event in $VISUAL, or $EDITOR. When the editor
+ends, the new text takes the place of the old one, which is gone then, and the
+event is revived. An unchanged text does nothing. If somebody else edited the
+event meanwhile, nothing is changed, and what you wrote is kept in a file.`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, rest, err := split(args, 1)

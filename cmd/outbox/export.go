@@ -26,8 +26,8 @@ func (c *command) exportVerb() *cobra.Command {
 			return c.with(cmd.Context(), target, func(cl *client, lane string) error { return c.export(cmd.Context(), cl, lane, &f) })
 		},
 	}
-	f.flags(v, "")
-	v.Flags().Lookup("state").Usage = "which events: ready, in-line, in-flight, retrying, scheduled or dead; all if it is not given"
+	f.flags(v, "", states...)
+	v.Flags().Lookup("state").Usage += "; all if it is not given"
 	return v
 }
 

@@ -32,11 +32,13 @@ func (c *command) importVerb() *cobra.Command {
 	var create bool
 	v := &cobra.Command{
 		Use: "import FILE", Short: "Puts what export wrote into a file that no program has open",
-		Long: `Import puts events as export wrote them, in that order, from --in or from standard input.
+		Long: `Import puts events as export wrote them, in that order, from --in or from
+standard input.
 
-They keep ID, kind, key, header, payload, the time of their Put, and the time that they are scheduled
-for. Everything else starts from the beginning: what was dead is sent again. Events whose ID is there already are
-skipped, so an import that broke off can be repeated, as long as nothing was delivered between.`,
+They keep ID, kind, key, header, payload, the time of their Put, and the time
+that they are scheduled for. Everything else starts from the beginning: what was
+dead is sent again. Events whose ID is there already are skipped, so an import
+that broke off can be repeated, as long as nothing was delivered between.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := split(args, 0)

@@ -29,17 +29,29 @@ type filter struct {
 }
 
 // flags are those of a verb that selects events.
-func (f *filter) flags(v *cobra.Command, state string) {
-	v.Flags().StringVar(&f.state, "state", state, "which events: ready, in-line, in-flight, retrying, scheduled or dead")
+func (f *filter) flags(v *cobra.Command, state string, from ...string) {
+	v.Flags().StringVar(&f.state, "state", state, "which events: "+either(from))
 	v.Flags().StringVar(&f.key, "key", "", "only events with that key, or that begin with it if it ends with *")
 	v.Flags().StringVar(&f.kind, "kind", "", "only events of that kind, or that begin with it if it ends with *")
 	v.RegisterFlagCompletionFunc("state", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return states, cobra.ShellCompDirectiveNoFileComp
+		return from, cobra.ShellCompDirectiveNoFileComp
 	})
 }
 
+// either is "a, b or c".
+func either(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
 func (c *command) listVerb() *cobra.Command {
-	return c.lister("list TARGET", "Lists events", "ready")
+	v := c.lister("list TARGET", "Lists events", "ready")
+	v.Long = `List lists the events of a --state. Ready ones include those in line, behind an
+earlier event of their key, and those in flight; each line says which it is.`
+	return v
 }
 
 func (c *command) deadVerb() *cobra.Command {
@@ -63,7 +75,7 @@ func (c *command) lister(use, short, state string) *cobra.Command {
 			return c.with(cmd.Context(), target, func(cl *client, lane string) error { return c.list(cmd.Context(), cl, lane, &f, limit) })
 		},
 	}
-	f.flags(v, state)
+	f.flags(v, state, states...)
 	v.Flags().StringVar(&f.after, "after", "", "go on where an earlier list ended")
 	v.Flags().BoolVar(&f.newest, "newest", false, "from the end")
 	v.Flags().IntVar(&limit, "limit", 50, "how many at most; 0: all")

@@ -81,11 +81,12 @@ func (c *command) root() *cobra.Command {
 		Short: "Looks into an outbox, repairs it, and relays lines of JSON through one",
 		Long: `Outbox looks into an outbox, repairs it, and relays lines of JSON through one.
 
-TARGET is a file, http(s)://… of a monitor, or unix:/path of its socket. OUTBOX in the environment
-stands in for it. If a file is in use, the socket beside it (FILE.sock) is asked.
+TARGET is a file, http(s)://… of a monitor, or unix:/path of its socket. OUTBOX
+in the environment stands in for it. If a file is in use, the socket beside it
+(FILE.sock) is asked.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 in use and not reachable,
-5 not allowed, 6 unhealthy, 7 not finished.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 in use and not
+reachable, 5 not allowed, 6 unhealthy, 7 not finished.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -103,6 +104,18 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 in use and not r
 		root.AddCommand(c.actVerb(a))
 	}
 	root.RegisterFlagCompletionFunc("lane", c.completeLanes)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
+	root.InitDefaultHelpCmd()
+	for _, v := range root.Commands() {
+		if v.Name() == "help" {
+			v.Args = func(_ *cobra.Command, args []string) error {
+				if _, _, err := root.Find(args); err != nil {
+					return &exitError{exitUsage, err}
+				}
+				return nil
+			}
+		}
+	}
 	return root
 }
 

@@ -41,16 +41,18 @@ type relay struct {
 func (c *command) sendVerb() *cobra.Command {
 	var r relay
 	v := &cobra.Command{
-		Use: "send --to URL --db FILE", Short: "Relays lines of JSON to an HTTP server: durable, paced, resumable",
-		Long: `Send reads lines from standard input, or from --in, and POSTs each as a body to --to.
+		Use: "send --to URL --db FILE", Short: "Relays lines of JSON to HTTP: durable, paced, resumable",
+		Long: `Send reads lines from standard input, or from --in, and POSTs each as a body to
+--to.
 
-A line is in the file --db, synced, before it is sent, and stays there until the destination accepted
-it. Send obeys Retry-After, retries, and keeps to --rate, across crashes too. At the end of the input it
-delivers what is left. Started again with the same --db it goes on.
+A line is in the file --db, synced, before it is sent, and stays there until the
+destination accepted it. Send obeys Retry-After, retries, and keeps to --rate,
+across crashes too. At the end of the input it delivers what is left. Started
+again with the same --db it goes on.
 
-A path as .customer.id leads to a value of the line. Lines with the same --key are sent one at a time,
-in order.`,
-		Example: "  tail -F app.ndjson | outbox send --to https://api.example.com/events --db spool.db --rate 100/1s --key .customer",
+A path as .customer.id leads to a value of the line. Lines with the same --key
+are sent one at a time, in order.`,
+		Example: "  tail -F app.ndjson | outbox send --to https://api.example.com/events \\\n      --db spool.db --rate 100/1s --key .customer",
 		Args:    usage(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.send(cmd.Context(), &r) },
 	}

@@ -41,10 +41,10 @@ func (c *command) statsVerb() *cobra.Command {
 	return v
 }
 
-// hideDefaults leaves defaults that mean "none" out of the help.
+// hideDefaults leaves defaults that mean "none" out of the help, which says none of a zero.
 func hideDefaults(v *cobra.Command, names ...string) {
 	for _, name := range names {
-		v.Flags().Lookup(name).DefValue = ""
+		v.Flags().Lookup(name).DefValue = "0"
 	}
 }
 

@@ -17,8 +17,9 @@ const topEvery = time.Second
 func (c *command) topVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "top TARGET", Short: "Shows the lanes live, in a terminal",
-		Long: `Top shows the lanes each second. Keys: j and k or the arrows choose a lane, enter opens it, h or esc goes
-back, g and G go to the first and the last, q ends it.`,
+		Long: `Top shows the lanes each second. Keys: j and k or the arrows choose a lane,
+enter opens it, h or esc goes back, g and G go to the first and the last, q ends
+it.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, _, err := split(args, 0)
