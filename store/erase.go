@@ -25,11 +25,11 @@ import (
 //   - Notes are not searched. Copies that a file system or a disk keeps are not reached.
 //
 // Erase compacts the file afterwards, as [Store.Compact] does, even if it found nothing: delivered
-// items leave their bytes in free pages. The file of a lane opened by [In], and every file on
-// Windows, is not compacted and keeps the bytes until the pages are used again.
+// items leave their bytes in free pages.
 //
 // errors.ErrUnsupported: all were removed, and the file cannot be compacted where it is, as for
-// Compact. It keeps the bytes until the pages are used again; to call Erase again does not help.
+// Compact: never that of a lane opened by [In], and none on Windows. It keeps the bytes until the
+// pages are used again; to call Erase again does not help.
 //
 // Erase reads the lane page by page and needs many commits. After any other error, or when ctx
 // ends, at least n items were removed; call it again.
@@ -46,14 +46,12 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 	if err := e.run(ctx); err != nil {
 		return e.n, s.wrap("erase", fmt.Errorf("%d removed, the call is to be repeated: %w", e.n, err))
 	}
-	if s.file.CanCompact() {
-		err := s.compact(ctx)
-		if errors.Is(err, errors.ErrUnsupported) {
-			return e.n, s.wrap("erase", fmt.Errorf("%d removed; their bytes stay in the file until its pages are used again: %w", e.n, err))
-		}
-		if err != nil {
-			return e.n, s.wrap("erase", fmt.Errorf("%d removed, their bytes may still be in the file and the call is to be repeated: %w", e.n, err))
-		}
+	err = s.compact(ctx)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return e.n, s.wrap("erase", fmt.Errorf("%d removed; their bytes stay in the file until its pages are used again: %w", e.n, err))
+	}
+	if err != nil {
+		return e.n, s.wrap("erase", fmt.Errorf("%d removed, their bytes may still be in the file and the call is to be repeated: %w", e.n, err))
 	}
 	return e.n, nil
 }
@@ -70,13 +68,17 @@ func (s *Store) Erase(ctx context.Context, key string) (n int, err error) {
 // mounted by itself, its owner cannot be given to another file, or the system is Windows, which
 // cannot replace an open file.
 func (s *Store) Compact(ctx context.Context) error {
-	if !s.file.CanCompact() {
-		return s.wrap("compact", errors.ErrUnsupported)
-	}
 	return s.wrap("compact", s.compact(ctx))
 }
 
 func (s *Store) compact(ctx context.Context) error {
+	switch {
+	case s.file.CanCompact():
+	case s.file.Own():
+		return fmt.Errorf("%w: Windows cannot replace an open file", errors.ErrUnsupported)
+	default:
+		return fmt.Errorf("%w: the lane is in a database of an application, which alone may replace its file", errors.ErrUnsupported)
+	}
 	w := s.newWrite()
 	w.Compact = true
 	return s.do(ctx, w, 0)

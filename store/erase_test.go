@@ -33,7 +33,7 @@ func erase(t *testing.T, s *Store, key string, n int) {
 	t.Helper()
 	before := s.Counts().Dropped
 	got, err := s.Erase(t.Context(), key)
-	if err != nil || got != n {
+	if s.file.CanCompact() == errors.Is(err, errors.ErrUnsupported) || s.file.CanCompact() && err != nil || got != n {
 		t.Errorf("Erase(%q): %d removed, %v, want %d", key, got, err, n)
 	}
 	if c := s.Counts(); c.Dropped != before+uint64(got) {
