@@ -79,6 +79,11 @@ func (c *command) check(ctx context.Context, target string) error {
 		}
 	}
 	if bad {
+		if cl.stopped {
+			fmt.Fprintf(c.err, "outbox salvage %s copies what can be read into a fresh file, and keeps this one.\n", visible(target))
+		} else {
+			fmt.Fprintln(c.err, "If the file is damaged: stop its program, and outbox salvage copies what can be read into a fresh file.")
+		}
 		return &exitError{exitUnhealthy, errSaid}
 	}
 	return nil

@@ -70,13 +70,13 @@ func (c *command) openFile(path string, wait time.Duration) (*client, error) {
 // openLanes opens the lanes of a file, and never makes a file or a lane. A sealed one is opened
 // with --seal-key; a lane that is not sealed is never sealed by it.
 func (c *command) openLanes(path string, wait time.Duration) (ls lanes, err error) {
-	if at, err := os.Stat(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return ls, &exitError{exitNotFound, missing(path)}
-		}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return ls, &exitError{exitNotFound, missing(path)}
+	} else if err != nil {
+		return ls, opening(path, err)
+	}
+	if err := noDirectory(path); err != nil {
 		return ls, err
-	} else if at.IsDir() {
-		return ls, fail(exitUsage, "%s is a directory", path)
 	}
 	o := &store.Options{LockTimeout: wait, MaxPayload: maxPayload}
 	open := func() (lanes, error) {
@@ -95,7 +95,7 @@ func (c *command) openLanes(path string, wait time.Duration) (ls lanes, err erro
 	if errors.Is(err, store.ErrSealed) {
 		err = fmt.Errorf("%w; --seal-key id=FILE gives the key", err)
 	}
-	return ls, err
+	return ls, opening(path, err)
 }
 
 // openOwn opens the lanes of an outbox's own file. The lane "outbox" is in each such file; where
@@ -134,6 +134,9 @@ func openBucket(path, bucket string, o *store.Options) (ls lanes, err error) {
 	err = db.View(func(tx *bbolt.Tx) error { is = tx.Bucket([]byte(bucket)) != nil; return nil })
 	if err == nil && !is {
 		err = fail(exitNotFound, "%s has no bucket %q", path, bucket)
+		if lanes := lanesOf(db); len(lanes) > 0 {
+			err = fail(exitNotFound, "%w; --bucket gives a lane of it: %s", err, strings.Join(lanes, ", "))
+		}
 	}
 	var s *store.Store
 	if err == nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -54,11 +55,17 @@ func (cl *client) unique(ctx context.Context, lane, prefix string) (found ref, e
 	case 1:
 		return found, nil
 	}
-	text := ""
+	var ids []string
 	for r := range all {
-		if len(text) < 400 {
-			text += "\n  " + r.ID
-		}
+		ids = append(ids, r.ID)
+	}
+	slices.Sort(ids)
+	text := ""
+	for _, id := range ids[:min(len(ids), 10)] {
+		text += "\n  " + id
+	}
+	if more := len(ids) - 10; more > 0 {
+		text += "\n  … and " + count(more) + " more"
 	}
 	return found, fail(exitUsage, "the IDs of %d events begin with %s: give more of it%s", len(all), prefix, text)
 }

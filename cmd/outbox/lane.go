@@ -27,6 +27,9 @@ func (c *command) laneVerb(use, short, said string, n int, prepare func(context.
 					return c.steer(cmd.Context(), cl, lane, said, &a)
 				}
 				d, err := cl.act(cmd.Context(), lane, &a)
+				if a.Do == "erase" && isRefusal(err, "bad_request") {
+					return &exitError{exitFailed, err} // the file cannot be cleared
+				}
 				if err != nil {
 					return err
 				}
@@ -149,7 +152,9 @@ func (c *command) compactVerb() *cobra.Command {
 func (c *command) eraseVerb() *cobra.Command {
 	return c.laneVerb("erase TARGET KEY", "Drops all events of a key, and clears the file of it", "", 1,
 		func(ctx context.Context, cl *client, a *action, rest []string) error {
-			a.Key = rest[0]
+			if a.Key = rest[0]; a.Key == "" {
+				return fail(exitUsage, "the key is empty: events without a key have nothing in common")
+			}
 			return c.sure(ctx, cl, fmt.Sprintf("Drop all events of the key %s for good?", visible(a.Key)))
 		})
 }

@@ -33,11 +33,18 @@ func (c *command) salvage(path, into string) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return fail(exitNotFound, "there is no file %s: salvage needs a file that no program has open", path)
 	}
-	r, err := salvage.File(path, into)
-	if errors.Is(err, store.ErrLocked) {
-		return &exitError{exitInUse, err}
+	if err := noDirectory(path); err != nil {
+		return err
 	}
-	if err != nil {
+	r, err := salvage.File(path, into)
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return &exitError{exitInUse, err}
+	case errors.Is(err, fs.ErrPermission):
+		return opening(path, err)
+	case errors.Is(err, store.ErrFormat) && into == "" && len(lanesIn(path)) > 0:
+		return fail(exitUsage, "%w, by --into", err)
+	case err != nil:
 		return err
 	}
 	for _, p := range r.Problems {

@@ -77,12 +77,15 @@ func (c *command) send(ctx context.Context, r *relay) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := noDirectory(r.db); err != nil {
+		return err
+	}
 	st, err := store.Open(r.db, &store.Options{LockTimeout: time.Second, MaxPayload: maxLine, MaxBytes: r.maxBytes, Block: true})
 	if errors.Is(err, store.ErrLocked) {
 		return fail(exitInUse, "%s is in use, perhaps by another send", r.db)
 	}
 	if err != nil {
-		return err
+		return opening(r.db, err)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	in, err := r.input(st, c.in)

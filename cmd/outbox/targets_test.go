@@ -85,7 +85,7 @@ func TestBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, b, outbox.Event{ID: id(1), Kind: "event"})
+	put(t, b, outbox.Event{ID: id(1), Kind: "event"}, outbox.Event{ID: id(2), Kind: "event", Key: "ann"})
 	if err := errors.Join(b.Close(), st.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +97,18 @@ func TestBucket(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(out, id(1).String()) {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
-	want(t, exitNotFound, "", "stats", path, "--bucket", "none")
-	if _, errs, code := call(t, "stats", path); code != exitFailed || !strings.Contains(errs, "not an outbox") {
-		t.Errorf("without --bucket: exit %d: %s", code, errs)
+	says := func(code int, text string, args ...string) {
+		t.Helper()
+		if out, errs, c := call(t, args...); c != code || !strings.Contains(errs, text) {
+			t.Errorf("%v: exit %d: %s%s", args, c, out, errs)
+		}
 	}
+	says(exitNotFound, "no bucket \"none\"; --bucket gives a lane of it: events", "stats", path, "--bucket", "none")
+	says(exitUsage, "not an outbox of a known format: no bucket \"outbox\"; --bucket gives a lane of it: events", "stats", path)
+	says(exitUsage, "--bucket gives a lane of it: events", "send", "--to", "http://localhost", "--db", path)
+	says(exitUsage, "the lane is in a database of an application", "compact", path, "--bucket", "events")
+	says(exitFailed, "1 removed; their bytes stay in the file", "erase", path, "--bucket", "events", "--yes", "ann")
+	says(exitFailed, "0 removed; their bytes stay in the file", "erase", path, "--bucket", "events", "--yes", "ann")
 }
 
 // A sealed file needs its key. A key that is not needed seals nothing.
