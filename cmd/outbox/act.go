@@ -157,12 +157,16 @@ func (e *event) unknown() bool {
 
 func (d *done) add(more done) { d.Done, d.PassedOver = d.Done+more.Done, d.PassedOver+more.PassedOver }
 
-// would says what a dry run found.
-func (c *command) would(n, of int, a act, what string) error {
+// would says what a dry run found. Its code is that of what it would do.
+func (c *command) would(n, of int, a act, what string) (err error) {
 	if c.json {
-		return c.write(map[string]any{"v": 1, "would": n, "of": of})
+		err = c.write(map[string]any{"v": 1, "would": n, "of": of})
+	} else {
+		_, err = fmt.Fprintf(c.out, "%s of %s would be %s.\n", count(n), events(of, what), a.done)
 	}
-	_, err := fmt.Fprintf(c.out, "%s of %s would be %s.\n", count(n), events(of, what), a.done)
+	if err == nil && n == 0 {
+		err = &exitError{exitNotFound, errSaid}
+	}
 	return err
 }
 
@@ -183,7 +187,11 @@ func (c *command) said(a act, d done) error {
 	}
 	text := fmt.Sprintf("%s %s %s.", events(d.Done, ""), plural(d.Done, "was", "were"), a.done)
 	if d.PassedOver > 0 {
-		text += fmt.Sprintf(" %s passed over: no longer there, or not in that state.", plural(d.PassedOver, "1 was", count(d.PassedOver)+" were"))
+		text += fmt.Sprintf(" %s passed over: no longer there", plural(d.PassedOver, "1 was", count(d.PassedOver)+" were"))
+		if len(a.from) > 0 && !a.final {
+			text += ", or not " + either(a.from)
+		}
+		text += "."
 	}
 	_, err := fmt.Fprintln(c.out, text)
 	return err

@@ -28,10 +28,14 @@ func TestActing(t *testing.T) {
 			want(t, 0, "{\"of\":2,\"v\":1,\"would\":2}\n", "revive", target, "--all", "--dry-run", "--json")
 			want(t, 0, "1 of 2 events would be revived.\n", "revive", target, "--dry-run", "00000001", "00000003")
 			state("00000001", "dead")
+			want(t, exitNotFound, "0 of 1 event would be made due.\n", "run-now", target, "--dry-run", "00000001")
+			want(t, exitNotFound, "0 events were made due. 1 was passed over: no longer there, or not retrying or scheduled.\n", "run-now", target, "00000001")
+			want(t, exitNotFound, "0 of 2 dead events would be revived.\n", "revive", target, "--all", "--dry-run", "--key", "none")
+			want(t, exitNotFound, "{\"of\":2,\"v\":1,\"would\":0}\n", "revive", target, "--all", "--dry-run", "--key", "none", "--json")
 
 			want(t, 0, "1 event was revived.\n", "revive", target, "00000001")
 			state("00000001", "ready")
-			want(t, 0, "1 event was revived. 1 was passed over: no longer there, or not in that state.\n", "revive", target, "00000001", id(2).String())
+			want(t, 0, "1 event was revived. 1 was passed over: no longer there, or not dead.\n", "revive", target, "00000001", id(2).String())
 			want(t, exitNotFound, "0 events were revived.\n", "revive", target, "--all", "--yes")
 			want(t, exitNotFound, "", "revive", target, "99999999")
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
@@ -99,6 +100,9 @@ func (c *client) do(ctx context.Context, method string, body []byte, pairs ...st
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, ctx.Err())
+		}
+		if errors.Is(err, fs.ErrPermission) { // of a socket
+			return nil, fail(exitNotAllowed, "%s: %w; run this as the user of the program that made the socket", c.name, err)
 		}
 		return nil, fail(exitInUse, "%s does not answer: %w", c.name, err)
 	}

@@ -1,14 +1,30 @@
 package main
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/seed8107221f/outbox/outboxtest"
 )
+
+// A socket that this user may not open is not one that nobody answers on.
+func TestSocketNotAllowed(t *testing.T) {
+	cl := newClient(&http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	}})
+	defer cl.close()
+	cl.base, cl.name = &url.URL{Scheme: "http", Host: "outbox"}, "unix:events.db.sock"
+	if _, err := cl.get(t.Context(), new(overview)); codeOf(err) != exitNotAllowed {
+		t.Errorf("exit %d: %v", codeOf(err), err)
+	}
+}
 
 // A monitor that takes a request and gives no answer does not hang a probe; an action may take long.
 func TestSilentMonitor(t *testing.T) {
