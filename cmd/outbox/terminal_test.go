@@ -12,9 +12,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/creack/pty"
+
+	"github.com/seed8107221f/outbox/sender"
 )
 
 // A screen is a pseudo terminal with a call of the program.
@@ -188,6 +191,35 @@ func TestTopText(t *testing.T) {
 	if text := top.text(); !strings.Contains(text, "does not answer: no \\x1b route") || !strings.Contains(text, "> outbox2") {
 		t.Errorf("in an outage:\n%s", text)
 	}
+}
+
+// On 80 columns top shows all of what is wrong, and of the last errors.
+func TestTopWraps(t *testing.T) {
+	_, at := sending(t, sender.Unavailable(errors.New("httpsend: POST track.example.com/api/v2/batch: 401 Unauthorized: "+strings.Repeat("who are you? ", 8)+"end")), sender.LaneHeld)
+	cl, err := (&command{}).open(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.close()
+	top := &top{ctx: t.Context(), cl: cl}
+	top.Update(tea.WindowSizeMsg{Width: 80, Height: 40})
+	fits := func() {
+		t.Helper()
+		text := top.text()
+		for line := range strings.SplitSeq(text, "\n") {
+			if n := utf8.RuneCountInString(line); n > 80 {
+				t.Errorf("%d columns: %s", n, line)
+			}
+		}
+		if all := strings.Join(strings.Fields(text), " "); !strings.Contains(all, "who are you? end, since ") || !strings.Contains(all, "; tested again in ") {
+			t.Errorf("not all is shown:\n%s", text)
+		}
+	}
+	top.Update(top.look())
+	fits()
+	top.Update(tea.KeyPressMsg{Code: tea.KeyEnter})
+	top.Update(top.look())
+	fits()
 }
 
 // An import shows how far it is, on a terminal.

@@ -58,7 +58,8 @@ type top struct {
 	seen    seen
 	chosen  int    // of the lanes
 	open    string // the lane that is shown; "": all
-	height  int    // of the screen; 0: not known yet
+	width   int    // of the screen; 0: not known yet
+	height  int    // likewise
 	looking bool   // a look goes on
 	looks   int    // how many ticks were asked for: an older one counts no more
 }
@@ -111,7 +112,7 @@ func (t *top) begin() tea.Cmd {
 func (t *top) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		t.height = msg.Height
+		t.width, t.height = msg.Width, msg.Height
 	case tea.KeyPressMsg:
 		return t, t.key(msg.String())
 	case tick:
@@ -210,9 +211,13 @@ func (t *top) lanes() (lines []string) {
 	first := 1
 	for i, line := range strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n") {
 		mark := "  "
-		if i > 0 && !strings.HasPrefix(line, strings.Repeat(" ", 12)) {
+		if strings.HasPrefix(line, strings.Repeat(" ", 12)) {
+			lines = append(lines, t.wrap(mark+line, 14)...)
+			continue
+		}
+		if i > 0 {
 			if at++; at == t.chosen {
-				mark, first = "> ", i
+				mark, first = "> ", len(lines)
 			}
 			line = t.colour(colourOf(t.seen.overview.Lanes[at].State), line)
 		}
@@ -228,7 +233,9 @@ func (t *top) lanes() (lines []string) {
 func (t *top) oneLane(l *lane) (lines []string) {
 	now := l.Now
 	lines = append(lines, t.colour(colourOf(l.State), visible(l.Name)+"  "+l.word(t.seen.stopped)), "")
-	lines = append(lines, l.says(now)...)
+	for _, said := range l.says(now) {
+		lines = append(lines, t.wrap(said, 2)...)
+	}
 	row := func(name, value string) { lines = append(lines, fmt.Sprintf("%-12s %12s", name, value)) }
 	lines = append(lines, "")
 	row("pending", count(l.Pending))
@@ -249,9 +256,27 @@ func (t *top) oneLane(l *lane) (lines []string) {
 		lines = append(lines, "", "Errors")
 	}
 	for _, e := range l.Errors {
-		lines = append(lines, fmt.Sprintf("%8s  %s  %s", count(e.Count), clock(e.Last, now), cut(visible(e.Error), 120)))
+		lines = append(lines, t.wrap(fmt.Sprintf("%8s  %s  %s", count(e.Count), clock(e.Last, now), cut(visible(e.Error), 120)), 20)...)
 	}
 	return lines
+}
+
+// wrap breaks a line that is wider than the screen, at spaces if it has them. What follows is
+// indented.
+func (t *top) wrap(line string, indent int) (lines []string) {
+	rest := []rune(line)
+	for t.width > 2*indent && len(rest) > t.width {
+		n := t.width
+		for i := t.width; i > t.width/2; i-- {
+			if rest[i] == ' ' {
+				n = i
+				break
+			}
+		}
+		lines = append(lines, string(rest[:n]))
+		rest = []rune(strings.Repeat(" ", indent) + strings.TrimLeft(string(rest[n:]), " "))
+	}
+	return append(lines, string(rest))
 }
 
 // colourOf returns the colour of a state, as a parameter of SGR; "": none.
