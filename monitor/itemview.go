@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +37,8 @@ type itemView struct {
 	Run            bool
 	Unknown        bool   // it may have arrived
 	Editable       bool   // as text, if the reader may act
+	Moved          string // what has become of it since the page was made; "": nothing that matters
+	MovedTo        string // the page as it is now; "": there is none
 	Text           string // of the payload, to be edited
 	Was            string // names the contents that are edited
 }
@@ -61,7 +65,27 @@ var gateHeads = map[string]string{
 
 var gateIcons = map[string]string{"scheduled": "clock", "retrying": "clock", "in-line": "lines", "in-flight": "arrow", "behind": "lines", "throttled": "clock", "paused": "pause"}
 
+// itemView is the whole page.
 func (q *request) itemView(e *outbox.Explanation) itemView {
+	v := q.itemParts(e)
+	if it := &e.Item; q.may.Payload && it.Err == nil {
+		v.payload(q, it)
+	}
+	if f := fileTextOf(q); f != "" {
+		v.File = f
+	}
+	if q.Method == http.MethodGet {
+		wasDead := ""
+		if v.Dead {
+			wasDead = "1"
+		}
+		v.Live = link("live", "1", "lane", q.lane.name, "item", e.Item.ID.String(), "at", strconv.FormatUint(e.Item.Seq, 10), "dead", wasDead)
+	}
+	return v
+}
+
+// itemParts makes all but the payload.
+func (q *request) itemParts(e *outbox.Explanation) itemView {
 	it := &e.Item
 	name, id := visible(q.lane.name), it.ID.String()
 	w := stateWords[it.State]
@@ -88,12 +112,6 @@ func (q *request) itemView(e *outbox.Explanation) itemView {
 	v.gates(q, e)
 	v.life(it, q.now)
 	v.facts(it, q.now)
-	if q.may.Payload && it.Err == nil {
-		v.payload(q, it)
-	}
-	if f := fileTextOf(q); f != "" {
-		v.File = f
-	}
 	return v
 }
 

@@ -22,6 +22,10 @@ func (q *request) live() error {
 	if q.m.ending.Err() != nil {
 		return refuse(http.StatusServiceUnavailable, "closed", "the monitor is closed")
 	}
+	item, err := q.followed()
+	if err != nil {
+		return err
+	}
 	if !canFlush(q.w) {
 		return refuse(http.StatusServiceUnavailable, "busy", "what is in front of the monitor cannot stream")
 	}
@@ -38,7 +42,7 @@ func (q *request) live() error {
 	if serving == nil {
 		serving = q.m.ending
 	}
-	s := stream{request: q, control: http.NewResponseController(q.w), written: q.now}
+	s := stream{request: q, control: http.NewResponseController(q.w), written: q.now, item: item}
 	if s.write([]byte("retry: 2000\n\n")) != nil {
 		return nil
 	}
@@ -70,6 +74,7 @@ type stream struct {
 	control *http.ResponseController
 	last    []byte    // what was sent
 	written time.Time // when something was
+	item    *followed // nil: the page is not of an event
 }
 
 // renew sends the regions if they changed, or a comment if nothing was sent for long.
@@ -100,6 +105,9 @@ func (s *stream) write(p []byte) error {
 
 // regions writes the live regions of the page as HTML.
 func (s *stream) regions(b *bytes.Buffer) error {
+	if s.item != nil {
+		return s.itemRegions(b)
+	}
 	if s.lane == nil {
 		return pages.ExecuteTemplate(b, "overview-regions", s.overviewView())
 	}

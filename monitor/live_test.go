@@ -3,6 +3,8 @@ package monitor_test
 import (
 	"bufio"
 	"context"
+	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -90,6 +92,57 @@ func TestStream(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal(stacks())
 		}
+	}
+}
+
+// The page of an event follows it: why it waits, that its state is another, and that it has gone.
+func TestStreamOfAnEvent(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, nil)
+	server := httptest.NewServer(p.m)
+	t.Cleanup(server.Close) // after the streams have ended
+	follow := func(state string) <-chan string {
+		t.Helper()
+		e := p.json("?lane=track&list=" + state)["items"].([]any)[0].(map[string]any)
+		page := p.get(fmt.Sprintf("?lane=track&item=%s&at=%.0f", e["id"], e["at"])).Body.String()
+		_, query, found := strings.Cut(page, `data-live="`)
+		if !found {
+			t.Fatal("the page is not live: ", page)
+		}
+		query, _, _ = strings.Cut(query, `"`)
+		lines, stop := events(t, server, "/"+html.UnescapeString(query))
+		t.Cleanup(stop)
+		return lines
+	}
+	p.put("later")
+	lines := follow("scheduled")
+	await(t, lines, "Its time has not come")
+	p.b.Pause(t.Context(), sender.Pause{By: "ann"})
+	await(t, lines, "Paused by ann")
+	p.b.Resume(t.Context())
+	for it := range p.b.Pending() {
+		if n, err := p.b.RunNow(t.Context(), it); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	await(t, lines, "It is no longer here: it was delivered, or dropped, or it expired.")
+
+	p.put("refused")
+	lines = follow("dead")
+	await(t, lines, ">Dead<")
+	p.b.Pause(t.Context(), sender.Pause{})
+	if n, err := p.b.Revive(t.Context(), p.dead()...); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	await(t, lines, "It is no longer dead.")
+	p.b.Resume(t.Context())
+	await(t, lines, ">Dead<") // again
+	if _, err := p.b.Drop(t.Context(), p.dead()...); err != nil {
+		t.Fatal(err)
+	}
+	await(t, lines, "It is no longer here")
+	if w := p.get("?live=1&lane=track&item=x"); w.Code != 400 {
+		t.Error(w.Code)
 	}
 }
 
