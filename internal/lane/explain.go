@@ -142,6 +142,7 @@ func about(e sender.Explanation, s sender.Stats, now time.Time) time.Time {
 		case r.Code == sender.ReasonInLine && (r.Head == nil || r.Head.LastErr != ""):
 			return time.Time{} // nobody knows how often it fails
 		case r.Code == sender.ReasonInLine, r.Code == sender.ReasonBehind:
+		case r.Code == sender.ReasonRetrying && r.Until.IsZero(): // it is due
 		case r.Until.IsZero():
 			return time.Time{}
 		case r.Until.After(t):

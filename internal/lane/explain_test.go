@@ -56,6 +56,8 @@ func TestExplain(t *testing.T) {
 			"held (destination unavailable: no route): The destination does not work; it is tried again at 2026-11-28T08:00:45Z.", time.Time{}},
 		{"retrying, and overdue", overdue, held, false, "held (destination unavailable: no route): The destination does not work; it is tried again at 2026-11-28T08:00:45Z.\n" +
 			"retrying (500): Its last try failed; it has been due again since 2026-11-28T07:59:50Z.", time.Time{}},
+		{"overdue in a pause", overdue, throttled, false, "throttled: The destination asked for a pause until 2026-11-28T08:01:30Z.\n" +
+			"retrying (500): Its last try failed; it has been due again since 2026-11-28T07:59:50Z.", in(90)},
 		{"in line", line, sender.Stats{Rate: 2}, false, "in-line: 2 earlier events of its key go first.", in(1)},
 		{"in line behind a failure", failing, sender.Stats{Rate: 2}, false, "in-line (503): An earlier event of its key goes first. The first failed, and is tried again.", time.Time{}},
 		{"dead", dead, all, true, "dead (400): It failed for good at 2026-11-28T07:59:00Z, and stays until it is revived or dropped.", time.Time{}},
