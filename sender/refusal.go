@@ -86,7 +86,7 @@ func (l *loop) refuse(w refusal) effect {
 		l.kill(&w) // others succeeded since it was refused, and it is refused again
 		return noEffect
 	}
-	if len(f.waiting) == maxRefusedWaiting {
+	if len(f.waiting) >= maxRefusedWaiting {
 		l.killRefused(w.k.now)
 	}
 	f.waiting = append(f.waiting, w)
