@@ -3,12 +3,13 @@ package order
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/seed8107221f/outbox/internal/campaign"
 )
+
+func long() bool { return os.Getenv("OUTBOX_LONG") != "" }
 
 // op is one step of a sequence. do is false if there is nothing that it could be done to.
 type op struct {
@@ -171,7 +172,13 @@ func must(t *testing.T, what string, mk func() *world, fn func(*world) error) {
 
 // TestSequences runs every short sequence of operations over few items.
 func TestSequences(t *testing.T) {
-	depth := campaign.Pick(4, 3, 2)
+	depth := 3
+	switch {
+	case long():
+		depth = 4
+	case testing.Short():
+		depth = 2
+	}
 	for _, start := range starts {
 		for _, cfg := range []struct{ steps, ahead, maxWaiting int }{{100, 3, 0}, {1, 1, 1}} {
 			t.Run(fmt.Sprint(start.name, ", ", cfg), func(t *testing.T) {
@@ -280,7 +287,13 @@ func randomOp(w *world, r *rand.Rand) error {
 
 // TestRuns runs long random sequences.
 func TestRuns(t *testing.T) {
-	seeds := campaign.Pick(10_000, 1000, 200)
+	seeds := 1000
+	switch {
+	case long():
+		seeds = 10000
+	case testing.Short():
+		seeds = 200
+	}
 	for _, steps := range []int{10, 25, 60, 150} {
 		t.Run(fmt.Sprint(steps, " steps"), func(t *testing.T) {
 			t.Parallel()

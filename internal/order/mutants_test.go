@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/seed8107221f/outbox/internal/campaign"
 )
 
 // mutants are mistakes, each of which the other tests must notice. The texts to be replaced occur once.
@@ -93,7 +91,7 @@ var mutants = []struct{ name, file, old, new string }{
 // TestMutants tries each mistake in a copy of the package. All copies are built into one program, with their
 // tests as ordinary code, since to link one for each takes longer than to run it.
 func TestMutants(t *testing.T) {
-	if !campaign.Long() || testing.Short() {
+	if !long() || testing.Short() {
 		t.Skip("takes half a minute: OUTBOX_LONG=1 runs it")
 	}
 	dir := t.TempDir()
