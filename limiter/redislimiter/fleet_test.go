@@ -429,7 +429,7 @@ func TestNew(t *testing.T) {
 // TestWaitEnds ends Wait by its context and by Close, also while Redis is away.
 func TestWaitEnds(t *testing.T) {
 	t.Parallel()
-	l := open(t, dial(t, freeAddr(t)), 1, time.Second, nil)
+	l := open(t, dial(t, nobody), 1, time.Second, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := l.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {

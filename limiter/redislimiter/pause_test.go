@@ -84,7 +84,7 @@ func TestResumeWhileAway(t *testing.T) {
 	b := open(t, s.client(), 10, 100*time.Millisecond, nil)
 	b.Pause(time.Now().Add(time.Hour))
 	await(t, "the pause", func() bool { return pausedAt(t, a) })
-	p.to(freeAddr(t))
+	p.to(nobody)
 	a.Slow() // so that it asks
 	await(t, "local", func() bool { return a.Mode() == redislimiter.Local })
 	a.Resume()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,13 +42,25 @@ func newServer(t testing.TB, args ...string) *server {
 	return s
 }
 
+// nobody is an address where nobody listens, nor ever will.
+const nobody = "127.0.0.1:1"
+
+var ports atomic.Uint32 // that freeAddr has tried
+
+// freeAddr returns an address for a server that may be away for a while. Its port is below those
+// that the system gives to connections (RFC 6335 section 6: from 49152 on; Linux: from 32768 on),
+// so that nobody else gets it meanwhile.
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 10_000 + (uint32(os.Getpid())*100+ports.Add(1))%20_000
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func (s *server) start() {

@@ -164,7 +164,7 @@ func (s *stuck) Wait(ctx context.Context) error {
 func TestCloseEndsLocal(t *testing.T) {
 	t.Parallel()
 	local := &stuck{waits: make(chan struct{}, 1)}
-	l := open(t, dial(t, freeAddr(t)), 1, time.Second, &redislimiter.Options{Local: local})
+	l := open(t, dial(t, nobody), 1, time.Second, &redislimiter.Options{Local: local})
 	ended := make(chan error, 2)
 	go func() { ended <- l.Wait(context.Background()) }()
 	<-local.waits
@@ -223,7 +223,7 @@ func TestSecrets(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "WRONGPASS") || strings.Contains(err.Error(), secret) {
 		t.Errorf("%v, WRONGPASS without the password expected", err)
 	}
-	gone := redis.NewClient(options(freeAddr(t)))
+	gone := redis.NewClient(options(nobody))
 	defer gone.Close()
 	l, err := redislimiter.New(gone, "test", 1, time.Second, logged)
 	if err != nil {
