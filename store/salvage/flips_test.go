@@ -171,7 +171,8 @@ func rootPages(m pagestest.Image) map[uint64]int {
 
 // One flipped bit in the root page or in the root page of a lane costs at most the record that it is in:
 // every other item comes out in its own lane, whatever pages of earlier commits are left in the file. What
-// comes out passes Check.
+// comes out passes Check. After an unclean end a pointer to a bucket may lead to such a page, and cost a few
+// more: they are told as lost or suspicious.
 func TestSalvageEveryFlip(t *testing.T) {
 	layouts, step := campaign.Pick(4, 4, 2), campaign.Pick(101, 1511, 12_007)
 	for layout := range layouts {
@@ -232,7 +233,7 @@ func salvagedFlip(t testing.TB, m pagestest.Image, want map[string]bool, clean b
 			moved++
 		}
 	}
-	if missing > 1 || missing == 1 && res.Lost+res.Suspicious == 0 || moved > 1 || dead > res.Suspicious || clean && missing+moved+dead > 1 {
+	if clean && missing > 1 || missing > res.Lost+res.Suspicious || moved > 1 || dead > res.Suspicious || clean && missing+moved+dead > 1 {
 		return fmt.Errorf("%d are missing, %d of the dead are pending, %d of the pending are dead; %+v", missing, moved, dead, res)
 	}
 	for key, pending := range got {
