@@ -142,7 +142,7 @@ func (q *request) edit(ctx context.Context, a *action, it sender.Item) (n int, e
 		if a.Was != "" {
 			saved := bytes.Equal(now.Payload, a.Payload) && (a.Header == nil || maps.Equal(now.Header, a.Header))
 			if contentsOf(now) != a.Was && !saved {
-				return 0, fmt.Errorf("%w: it was edited meanwhile: nothing was changed", sender.ErrChanged)
+				return 0, fmt.Errorf("%w: it was edited since it was read: nothing was changed", sender.ErrChanged)
 			}
 			it.Payload, it.Header = append([]byte{}, now.Payload...), now.Header // not nil: Edit compares
 		}

@@ -172,7 +172,7 @@ func TestEditOfTwo(t *testing.T) {
 	if w.Code != 409 {
 		t.Errorf("%d", w.Code)
 	}
-	holds(t, w.Body.String(), "It has changed since", "edited meanwhile", "of &lt;ben&gt;</textarea>", fmt.Sprintf("item=%s", it.ID))
+	holds(t, w.Body.String(), "It has changed since", "edited since it was read", "of &lt;ben&gt;</textarea>", fmt.Sprintf("item=%s", it.ID))
 	w = p.post("?lane=track", body("of ben", was))
 	if w.Code != 409 || !strings.Contains(w.Body.String(), `"changed"`) {
 		t.Error(w.Code, w.Body)

@@ -72,7 +72,7 @@ func itemOf(lane string, e *outbox.Explanation, may Access) item {
 }
 
 // contentsOf names payload and header of an event by the first half of a SHA-256, in hexadecimal.
-// It is for those who may read payloads: a short one can be guessed from it.
+// Only readers with the right to payloads see it: a short payload can be guessed from it.
 func contentsOf(it *sender.Item) string {
 	h := sha256.New()
 	part := func(p string) { // with its length, so that no two lists of parts are alike

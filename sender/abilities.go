@@ -94,10 +94,10 @@ type Editor interface {
 	// charges nothing and keeps the order of each key. It skips items that are anything else.
 	RunNow(ctx context.Context, items ...Item) (n int, err error)
 	// Edit replaces payload and header of a dead item that Seq and ID name; a nil header keeps the
-	// old one. What was there is gone. If Payload of it is not nil, payload and header must still be
-	// those of it, or be the new ones already, so that nobody overwrites what another edited
-	// meanwhile. [ErrChanged]: they are not, or the item is no longer dead, or cannot be read, and
-	// nothing changed. Errors of Append apply to the new contents.
+	// old one. What was there is gone. If it.Payload is not nil, the item must still have the payload
+	// and the header of it, or have the new ones already, so that nobody overwrites the edit of
+	// another. [ErrChanged]: it has others, is no longer dead, or cannot be read, and nothing
+	// changed. Errors of Append apply to the new contents.
 	Edit(ctx context.Context, it Item, payload []byte, header map[string]string) error
 }
 

@@ -93,13 +93,13 @@ func (s *Store) runNow(t *txn, places []place) (n int, err error) {
 // Edit replaces payload and header of a dead item, which Seq and ID name; a nil header keeps the
 // old one. ID, kind, key, times and failures stay. It is on disk when Edit returns.
 //
-// If Payload of it is not nil, payload and header of the item must still be those of it, or be the
+// If it.Payload is not nil, the item must still have the payload and the header of it, or have the
 // new ones already: of two who edit what they read, the second gets an error, and none if both want
-// the same. A call whose outcome is not known can be repeated so.
+// the same. So a call whose outcome is not known can be repeated.
 //
-// sender.ErrChanged: the item is not dead any more, it was edited meanwhile, its request is under
-// way, or its record is damaged; nothing changed. Otherwise the errors are those of [Store.Append]; Edit does not wait
-// for room, even with Options.Block.
+// sender.ErrChanged: the item is not dead any more, it was edited since it was read, its request is
+// under way, or its record is damaged; nothing changed. Otherwise the errors are the same as for
+// [Store.Append]; Edit does not wait for room, even with Options.Block.
 //
 // The old contents cannot be had again. Their bytes stay in free pages of the file until these are
 // used again, and until then [Store.Compact], or [Store.Erase] of the item's key, clears them.
@@ -156,7 +156,7 @@ func (s *Store) edit(t *txn, was *sender.Item, payload []byte, header map[string
 		return bytes.Equal(it.Payload, payload) && maps.Equal(it.Header, header)
 	}
 	if was.Payload != nil && !holds(was.Payload, was.Header) && !holds(payload, header) {
-		return changed("it was edited meanwhile")
+		return changed("it was edited since it was read")
 	}
 	rec, err := plain.WithContents(header, payload)
 	if err == nil {

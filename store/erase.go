@@ -28,8 +28,8 @@ import (
 // items leave their bytes in free pages.
 //
 // errors.ErrUnsupported: all were removed, and the file cannot be compacted where it is, as for
-// Compact: never that of a lane opened by [In], and none on Windows. It keeps the bytes until the
-// pages are used again; to call Erase again does not help.
+// Compact: a lane opened by [In], or Windows. The file keeps the bytes until its pages are used
+// again; to call Erase again does not help.
 //
 // Erase reads the lane page by page and needs many commits. After any other error, or when ctx
 // ends, at least n items were removed; call it again.

@@ -20,7 +20,7 @@ func (c *command) editVerb() *cobra.Command {
 		Long: `Edit opens the payload of a dead event in $VISUAL, or $EDITOR. When the editor
 ends, the new text takes the place of the old one, which is gone then, and the
 event is revived. An unchanged text does nothing. If somebody else edited the
-event meanwhile, nothing is changed, and what you wrote is kept in a file.`,
+event since then, nothing is changed, and what you wrote is kept in a file.`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, rest, err := split(args, 1)

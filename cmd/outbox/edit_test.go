@@ -78,7 +78,7 @@ func TestEditOfTwo(t *testing.T) {
 			ann := os.Getenv("EDITOR")
 			setEditor(t, fmt.Sprintf("EDITOR=%s %s=1 %s edit --keep-dead %s 00000001 >/dev/null\necho '{\"n\":\"ben\"}' >\"$1\"", ann, childVariable, self, target))
 			out, errs, code := call(t, "edit", target, "00000001")
-			if code != exitFailed || out != "" || !strings.Contains(errs, "edited meanwhile") {
+			if code != exitFailed || out != "" || !strings.Contains(errs, "edited since it was read") {
 				t.Errorf("exit %d: %s%s", code, out, errs)
 			}
 			if out, errs, code := call(t, "show", target, "00000001", "--payload"); code != 0 || !strings.HasSuffix(out, "\n\n{\"n\":\"ann\"}\n") {

@@ -49,7 +49,7 @@ var ports atomic.Uint32 // that freeAddr has tried
 
 // freeAddr returns an address for a server that may be away for a while. Its port is below those
 // that the system gives to connections (RFC 6335 section 6: from 49152 on; Linux: from 32768 on),
-// so that nobody else gets it meanwhile.
+// so that nobody else gets it.
 func freeAddr(t testing.TB) string {
 	for range 1000 {
 		port := 10_000 + (uint32(os.Getpid())*100+ports.Add(1))%20_000
