@@ -64,11 +64,11 @@ func (l *loop) refuse(w refusal) effect {
 	kept := strings.HasPrefix(w.item.LastErr, refusedAlike)
 	// As in blames, but the success of an older request may be from before the destination broke.
 	worked := w.k.after(asKept(l.successBegan, w.k.now), w.item.FailedAt)
-	known := l.mended // since when the destination is known to work
+	works := l.mended // since when the destination is known to work
 	if kept && worked {
-		known = l.lastSuccess
+		works = l.lastSuccess
 	}
-	if w.by.began.Before(known) {
+	if w.by.began.Before(works) {
 		l.addOutcome(w.again(""), w.by) // it proves nothing; the next refusal decides
 		return noEffect
 	}

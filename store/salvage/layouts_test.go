@@ -55,7 +55,7 @@ func TestSalvageLengthsInMeta(t *testing.T) {
 				m := bytes.Clone(m)
 				p := inlinePage(t, laneRoot(t, m, format.DefaultLane), format.BucketMeta)
 				p[pages.HeaderLen+i*pages.ElementLen+field+bit/8] ^= 1 << (bit % 8)
-				if err := salvagedFlip(t, m, want, true); err != nil {
+				if err := salvagedFlip(t, m, want, true, 1); err != nil {
 					t.Errorf("entry %d, byte %d, bit %d: %v", i, field, bit, err)
 				}
 			}
@@ -81,7 +81,7 @@ func TestSalvageBucketWithoutPage(t *testing.T) {
 				pages.Native.PutUint64(lane[e.Value:], 0)
 			}
 		}
-		if err := salvagedFlip(t, m, want, true); err != nil {
+		if err := salvagedFlip(t, m, want, true, 1); err != nil {
 			t.Errorf("%s: %v", bucket, err)
 		}
 	}
